@@ -1,0 +1,382 @@
+//! Memory for tensors and scratch: 64-byte aligned blocks, kept for reuse, with counters.
+//!
+//! A freed block goes to the list of its size class and is handed out again, last in, first out,
+//! while it is still warm. Blocks of 2 MiB and more are mapped on huge pages where the system has
+//! them: a fresh 4 KiB page costs more than filling it (bench: `kernels alloc`).
+//!
+//! Every block is zero when it first comes from the system, and only initialised values are ever
+//! written to it, so a reused block holds old values but never uninitialised memory. That is what
+//! makes it sound to view a fresh [`Block`] as a slice of numbers.
+
+use std::alloc::Layout;
+use std::ptr::NonNull;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Alignment of every block in bytes: a cache line, and the widest vector register.
+pub const ALIGN: usize = 64;
+
+const HUGE: usize = 2 << 20;
+/// Size classes: four below 256 bytes, then eight to each doubling, so that rounding up wastes at
+/// most an eighth.
+const CLASSES: usize = 4 + 8 * 40;
+/// What may stay cached even when little has ever been in use.
+const MIN_CACHE: usize = 64 << 20;
+
+/// What the allocator has done so far, in bytes where not said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryStats {
+    /// In blocks that are in use now.
+    pub current: usize,
+    /// The most that was ever in use at once since the start or [`reset_peak`].
+    pub peak: usize,
+    /// In blocks that are free and kept for reuse.
+    pub cached: usize,
+    /// Number of blocks taken from the operating system so far.
+    pub system_allocs: usize,
+    /// Number of blocks handed out so far, reused ones included.
+    pub allocs: usize,
+}
+
+static CURRENT: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+static TOP: AtomicUsize = AtomicUsize::new(0);
+static CACHED: AtomicUsize = AtomicUsize::new(0);
+static SYSTEM_ALLOCS: AtomicUsize = AtomicUsize::new(0);
+static ALLOCS: AtomicUsize = AtomicUsize::new(0);
+static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+struct FreeLists([Vec<usize>; CLASSES]);
+static FREE: Mutex<FreeLists> = Mutex::new(FreeLists([const { Vec::new() }; CLASSES]));
+
+/// The counters now.
+pub fn memory_stats() -> MemoryStats {
+    MemoryStats {
+        current: CURRENT.load(Ordering::Relaxed),
+        peak: PEAK.load(Ordering::Relaxed),
+        cached: CACHED.load(Ordering::Relaxed),
+        system_allocs: SYSTEM_ALLOCS.load(Ordering::Relaxed),
+        allocs: ALLOCS.load(Ordering::Relaxed),
+    }
+}
+
+/// Makes [`MemoryStats::peak`] start again from what is in use now.
+pub fn reset_peak() {
+    PEAK.store(CURRENT.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// Bounds the bytes kept for reuse. By default as much stays cached as was ever in use at once.
+pub fn set_cache_limit(bytes: usize) {
+    LIMIT.store(bytes, Ordering::Relaxed);
+    if CACHED.load(Ordering::Relaxed) > bytes {
+        empty_cache();
+    }
+}
+
+/// Gives every cached block back to the operating system.
+pub fn empty_cache() {
+    let mut free = lock_free();
+    for (class, list) in free.0.iter_mut().enumerate() {
+        let size = class_size(class);
+        for address in std::mem::take(list) {
+            CACHED.fetch_sub(size, Ordering::Relaxed);
+            // SAFETY: `address` came from `system_alloc(size)` and is owned by the list alone.
+            unsafe { system_free(address as *mut u8, size) };
+        }
+    }
+}
+
+/// An owned, 64-byte aligned piece of memory that returns to the cache when dropped.
+pub struct Block {
+    ptr: NonNull<u8>,
+    class: u32,
+}
+
+// SAFETY: a block owns its memory; shared access is read-only, exclusive access needs `&mut`.
+unsafe impl Send for Block {}
+// SAFETY: see above.
+unsafe impl Sync for Block {}
+
+/// Returned when the operating system has no memory left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// Bytes asked for.
+    pub requested: usize,
+    /// Bytes in use at the time.
+    pub in_use: usize,
+}
+
+impl std::fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "out of memory: asked for {} bytes with {} in use", self.requested, self.in_use)
+    }
+}
+
+impl std::error::Error for OutOfMemory {}
+
+impl Block {
+    /// A block of at least `bytes` bytes. Its contents are initialised but arbitrary.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] when the system refuses, after the cache was given back.
+    pub fn new(bytes: usize) -> Result<Self, OutOfMemory> {
+        let error = || OutOfMemory { requested: bytes, in_use: CURRENT.load(Ordering::Relaxed) };
+        let class = size_class(bytes).ok_or_else(error)?;
+        let size = class_size(class);
+        let reused = lock_free().0[class].pop();
+        let address = match reused {
+            Some(address) => {
+                CACHED.fetch_sub(size, Ordering::Relaxed);
+                address as *mut u8
+            }
+            None => {
+                SYSTEM_ALLOCS.fetch_add(1, Ordering::Relaxed);
+                let first = system_alloc(size);
+                if first.is_null() {
+                    empty_cache();
+                    system_alloc(size)
+                } else {
+                    first
+                }
+            }
+        };
+        let ptr = NonNull::new(address).ok_or_else(error)?;
+        ALLOCS.fetch_add(1, Ordering::Relaxed);
+        let now = CURRENT.fetch_add(size, Ordering::Relaxed) + size;
+        if now > PEAK.load(Ordering::Relaxed) {
+            PEAK.fetch_max(now, Ordering::Relaxed);
+            TOP.fetch_max(now, Ordering::Relaxed);
+        }
+        Ok(Self { ptr, class: class as u32 })
+    }
+
+    /// Bytes in the block, at least what was asked for.
+    pub fn capacity(&self) -> usize {
+        class_size(self.class as usize)
+    }
+
+    /// The first byte.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.ptr.as_ptr()
+    }
+
+    /// The first `len` values of type `T`.
+    ///
+    /// # Panics
+    /// If the block is smaller than that.
+    pub fn as_slice<T: crate::element::Element>(&self, len: usize) -> &[T] {
+        assert!(len.checked_mul(size_of::<T>()).is_some_and(|b| b <= self.capacity()));
+        // SAFETY: in bounds by the assert, aligned to 64, initialised (see the module's head), and
+        // every bit pattern is a valid `Element`.
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr().cast(), len) }
+    }
+
+    /// The first `len` values of type `T`, to write.
+    ///
+    /// # Panics
+    /// If the block is smaller than that.
+    pub fn as_mut_slice<T: crate::element::Element>(&mut self, len: usize) -> &mut [T] {
+        assert!(len.checked_mul(size_of::<T>()).is_some_and(|b| b <= self.capacity()));
+        // SAFETY: as in `as_slice`, and exclusive through `&mut self`.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr().cast(), len) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let size = self.capacity();
+        CURRENT.fetch_sub(size, Ordering::Relaxed);
+        let limit = match LIMIT.load(Ordering::Relaxed) {
+            usize::MAX => TOP.load(Ordering::Relaxed).max(MIN_CACHE),
+            limit => limit,
+        };
+        if CACHED.load(Ordering::Relaxed) + size <= limit {
+            CACHED.fetch_add(size, Ordering::Relaxed);
+            lock_free().0[self.class as usize].push(self.ptr.as_ptr() as usize);
+        } else {
+            // SAFETY: the memory came from `system_alloc(size)`, and nobody else has it.
+            unsafe { system_free(self.ptr.as_ptr(), size) };
+        }
+    }
+}
+
+/// Scratch memory of `len` values for the time of a kernel: arbitrary contents, cached like all.
+pub struct Scratch<T> {
+    block: Block,
+    len: usize,
+    kind: std::marker::PhantomData<T>,
+}
+
+impl<T: crate::element::Element> Scratch<T> {
+    /// Room for `len` values.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] when the system refuses.
+    pub fn new(len: usize) -> Result<Self, OutOfMemory> {
+        let block = Block::new(len.saturating_mul(size_of::<T>()))?;
+        Ok(Self { block, len, kind: std::marker::PhantomData })
+    }
+}
+
+impl<T: crate::element::Element> std::ops::Deref for Scratch<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        self.block.as_slice(self.len)
+    }
+}
+
+impl<T: crate::element::Element> std::ops::DerefMut for Scratch<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.block.as_mut_slice(self.len)
+    }
+}
+
+fn lock_free() -> std::sync::MutexGuard<'static, FreeLists> {
+    FREE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// The smallest class that holds `bytes`.
+fn size_class(bytes: usize) -> Option<usize> {
+    if bytes <= 256 {
+        return Some(bytes.max(1).div_ceil(64) - 1);
+    }
+    // 2^e < bytes <= 2^(e+1), cut in eighths.
+    let e = usize::BITS as usize - 1 - (bytes - 1).leading_zeros() as usize;
+    let eighth = (bytes - 1 - (1 << e)) >> (e - 3);
+    let class = 4 + (e - 8) * 8 + eighth;
+    (class < CLASSES).then_some(class)
+}
+
+/// Bytes in a block of a class.
+fn class_size(class: usize) -> usize {
+    if class < 4 {
+        return (class + 1) * 64;
+    }
+    let e = 8 + (class - 4) / 8;
+    (1usize << e) + (((class - 4) % 8 + 1) << (e - 3))
+}
+
+fn small_layout(size: usize) -> Option<Layout> {
+    Layout::from_size_align(size, ALIGN).ok()
+}
+
+/// Zeroed memory from the system, null if there is none.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn system_alloc(size: usize) -> *mut u8 {
+    if size < HUGE {
+        return heap_alloc(size);
+    }
+    let Some(total) = size.checked_add(HUGE) else { return std::ptr::null_mut() };
+    // SAFETY: an anonymous private mapping at an address of the kernel's choice; the parts before
+    // and after the aligned range belong to that mapping and are unmapped, whole pages each.
+    unsafe {
+        let base = libc::mmap(
+            std::ptr::null_mut(),
+            total,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        if base == libc::MAP_FAILED {
+            return std::ptr::null_mut();
+        }
+        let base = base.cast::<u8>();
+        let lead = base.align_offset(HUGE);
+        if lead > 0 {
+            libc::munmap(base.cast(), lead);
+        }
+        let start = base.add(lead);
+        let tail = total - lead - size.next_multiple_of(4096);
+        if tail > 0 {
+            libc::munmap(start.add(size.next_multiple_of(4096)).cast(), tail);
+        }
+        libc::madvise(start.cast(), size, libc::MADV_HUGEPAGE);
+        start
+    }
+}
+
+/// Gives memory back.
+///
+/// # Safety
+/// `ptr` must come from `system_alloc(size)` and not be used afterwards.
+#[cfg(all(target_os = "linux", not(miri)))]
+unsafe fn system_free(ptr: *mut u8, size: usize) {
+    if size < HUGE {
+        // SAFETY: blocks of this size come from `heap_alloc`.
+        unsafe { heap_free(ptr, size) };
+    } else {
+        // SAFETY: the mapping was made by `system_alloc` with this length in whole pages.
+        unsafe { libc::munmap(ptr.cast(), size.next_multiple_of(4096)) };
+    }
+}
+
+#[cfg(not(all(target_os = "linux", not(miri))))]
+fn system_alloc(size: usize) -> *mut u8 {
+    heap_alloc(size)
+}
+
+/// # Safety
+/// `ptr` must come from `system_alloc(size)` and not be used afterwards.
+#[cfg(not(all(target_os = "linux", not(miri))))]
+unsafe fn system_free(ptr: *mut u8, size: usize) {
+    // SAFETY: passed on to the caller.
+    unsafe { heap_free(ptr, size) }
+}
+
+fn heap_alloc(size: usize) -> *mut u8 {
+    match small_layout(size) {
+        // SAFETY: the layout's size is not zero: every class has at least 64 bytes.
+        Some(layout) => unsafe { std::alloc::alloc_zeroed(layout) },
+        None => std::ptr::null_mut(),
+    }
+}
+
+/// # Safety
+/// `ptr` must come from `heap_alloc(size)` and not be used afterwards.
+unsafe fn heap_free(ptr: *mut u8, size: usize) {
+    if let Some(layout) = small_layout(size) {
+        // SAFETY: allocated in `heap_alloc` with this very layout.
+        unsafe { std::alloc::dealloc(ptr, layout) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_hold_what_they_promise_and_waste_at_most_an_eighth() {
+        let mut sizes: Vec<usize> = (1..5000).collect();
+        sizes.extend((13..36).flat_map(|e| [(1 << e) - 1, 1 << e, (1 << e) + 1, 3 << (e - 1)]));
+        for bytes in sizes {
+            let size = class_size(size_class(bytes).unwrap());
+            assert!(size >= bytes, "{bytes} in {size}");
+            assert!(size % 64 == 0 || bytes > 256, "{size}");
+            assert!(size <= bytes.max(64) + bytes / 8 + 64, "{bytes} takes {size}");
+        }
+        assert_eq!(size_class(usize::MAX), None);
+    }
+
+    #[test]
+    fn a_freed_block_is_handed_out_again() {
+        let odd = 3 * 1000 * 1000 + 17;
+        let first = Block::new(odd).unwrap().as_ptr();
+        let again = Block::new(odd).unwrap();
+        assert_eq!(first, again.as_ptr());
+        assert_eq!(again.as_ptr() as usize % HUGE, 0);
+    }
+
+    #[test]
+    fn fresh_memory_reads_as_numbers() {
+        let mut scratch = Scratch::<f32>::new(1000).unwrap();
+        scratch.fill(2.0);
+        assert_eq!(scratch.iter().sum::<f32>(), 2000.0);
+    }
+
+    #[test]
+    fn an_impossible_size_is_an_error() {
+        assert!(Block::new(usize::MAX / 2).is_err());
+        assert!(Scratch::<f64>::new(usize::MAX / 4).is_err());
+    }
+}

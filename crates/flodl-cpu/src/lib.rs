@@ -1,0 +1,24 @@
+//! CPU kernels: plain functions on slices and small plain-data descriptors.
+//!
+//! This crate knows neither tensors nor autograd. Threads, SIMD and raw memory live here only.
+//! Every kernel is written once against [`simd::Arch`] and compiled for each instruction set the
+//! CPU may have; [`simd::dispatch`] picks the best one at run time.
+
+pub mod alloc;
+pub mod conv;
+pub mod element;
+pub mod elementwise;
+pub mod gemm;
+pub mod index;
+pub mod loss;
+pub mod math;
+pub mod norm;
+pub mod optim;
+pub mod pool;
+pub mod random;
+pub mod reduce;
+pub mod simd;
+pub mod softmax;
+pub mod sort;
+pub mod strided;
+pub mod threads;

@@ -1,0 +1,202 @@
+//! One source, several instruction sets: kernels are generic over [`Arch`], and [`dispatch`]
+//! compiles each for AVX-512, AVX2 + FMA and the baseline, and picks at run time.
+//!
+//! The bodies are plain Rust loops that the compiler vectorises under the enabled features; only
+//! the matrix kernels use intrinsics.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// An instruction set that kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Isa {
+    /// What every CPU of the target has (SSE2 on x86-64, NEON on AArch64).
+    Baseline = 1,
+    /// AVX2 with FMA.
+    Avx2 = 2,
+    /// AVX-512 F, BW, DQ, VL with FMA.
+    Avx512 = 3,
+}
+
+/// Environment variable that lowers the instruction set: `baseline`, `avx2` or `avx512`.
+pub const ISA_ENV: &str = "FLODL_ISA";
+
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+/// The instruction set that [`dispatch`] uses.
+#[inline]
+pub fn isa() -> Isa {
+    match CHOSEN.load(Ordering::Relaxed) {
+        1 => Isa::Baseline,
+        2 => Isa::Avx2,
+        3 => Isa::Avx512,
+        _ => detect(),
+    }
+}
+
+/// Limits the instruction set to `limit`, for tests and comparisons; never exceeds the CPU's.
+pub fn limit_isa(limit: Isa) {
+    CHOSEN.store(supported().min(limit) as u8, Ordering::Relaxed);
+}
+
+#[cold]
+fn detect() -> Isa {
+    let limit = match std::env::var(ISA_ENV).as_deref() {
+        Ok("baseline") => Isa::Baseline,
+        Ok("avx2") => Isa::Avx2,
+        _ => Isa::Avx512,
+    };
+    limit_isa(limit);
+    supported().min(limit)
+}
+
+/// The best instruction set that this CPU has.
+pub fn supported() -> Isa {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        if avx2 && avx512 {
+            return Isa::Avx512;
+        }
+        if avx2 {
+            return Isa::Avx2;
+        }
+    }
+    Isa::Baseline
+}
+
+/// What a kernel may know of the instruction set it is compiled for.
+pub trait Arch: Copy + Send + Sync + 'static {
+    /// Whether a fused multiply-add is one instruction.
+    const FMA: bool;
+    /// The instruction set.
+    const ISA: Isa;
+}
+
+/// The baseline of the target.
+#[derive(Clone, Copy)]
+pub struct Baseline;
+/// AVX2 with FMA.
+#[derive(Clone, Copy)]
+pub struct Avx2;
+/// AVX-512 with FMA.
+#[derive(Clone, Copy)]
+pub struct Avx512;
+
+impl Arch for Baseline {
+    const FMA: bool = cfg!(target_arch = "aarch64");
+    const ISA: Isa = Isa::Baseline;
+}
+impl Arch for Avx2 {
+    const FMA: bool = true;
+    const ISA: Isa = Isa::Avx2;
+}
+impl Arch for Avx512 {
+    const FMA: bool = true;
+    const ISA: Isa = Isa::Avx512;
+}
+
+/// A kernel body, to be compiled once for each instruction set. Mark `run` `#[inline(always)]`.
+pub trait Kernel {
+    /// What the kernel gives back.
+    type Out;
+    /// The body.
+    fn run<A: Arch>(self) -> Self::Out;
+}
+
+/// Runs `kernel` on the best instruction set.
+#[inline]
+pub fn dispatch<K: Kernel>(kernel: K) -> K::Out {
+    #[cfg(target_arch = "x86_64")]
+    match isa() {
+        // SAFETY: `isa` gives no more than `supported` found in the CPU.
+        Isa::Avx512 => return unsafe { run_avx512(kernel) },
+        // SAFETY: likewise.
+        Isa::Avx2 => return unsafe { run_avx2(kernel) },
+        Isa::Baseline => {}
+    }
+    kernel.run::<Baseline>()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2")]
+fn run_avx512<K: Kernel>(kernel: K) -> K::Out {
+    kernel.run::<Avx512>()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,bmi1,bmi2")]
+fn run_avx2<K: Kernel>(kernel: K) -> K::Out {
+    kernel.run::<Avx2>()
+}
+
+/// Declares functions whose body is compiled once for each instruction set and dispatched.
+///
+/// Inside the body `A` is the [`Arch`]. The function may have type parameters with bounds, given
+/// in angle brackets, and takes arguments by value or reference.
+///
+/// ```
+/// flodl_cpu::simd_fn! {
+///     /// Adds `a * x` to `y`.
+///     pub fn axpy<A, (T: flodl_cpu::element::Float)>(a: T, x: &'x [T], y: &'x mut [T]) {
+///         for (y, &x) in y.iter_mut().zip(x) {
+///             *y = x.mul_add_::<A>(a, *y);
+///         }
+///     }
+/// }
+/// let mut y = [1.0f32, 2.0];
+/// axpy(2.0, &[10.0, 20.0], &mut y);
+/// assert_eq!(y, [21.0, 42.0]);
+/// ```
+#[macro_export]
+macro_rules! simd_fn {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$A:ident $(, ($T:ident: $($bound:tt)+))*>(
+        $($arg:ident: $ty:ty),* $(,)?
+    ) $(-> $out:ty)? $body:block) => {
+        $(#[$meta])*
+        $vis fn $name<'x, $($T: $($bound)+),*>($($arg: $ty),*) $(-> $out)? {
+            struct Body<'x, $($T: $($bound)+),*> {
+                args: ($($ty,)*),
+                life: std::marker::PhantomData<(&'x (), $($T,)*)>,
+            }
+            impl<'x, $($T: $($bound)+),*> $crate::simd::Kernel for Body<'x, $($T),*> {
+                type Out = $crate::simd_fn!(@out $($out)?);
+                #[inline(always)]
+                fn run<$A: $crate::simd::Arch>(self) -> Self::Out {
+                    let ($($arg,)*) = self.args;
+                    $body
+                }
+            }
+            $crate::simd::dispatch(Body::<'x, $($T),*> {
+                args: ($($arg,)*),
+                life: std::marker::PhantomData,
+            })
+        }
+    };
+    (@out) => { () };
+    (@out $out:ty) => { $out };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Which;
+    impl Kernel for Which {
+        type Out = Isa;
+        #[inline(always)]
+        fn run<A: Arch>(self) -> Isa {
+            A::ISA
+        }
+    }
+
+    #[test]
+    fn dispatch_runs_what_isa_names() {
+        assert_eq!(dispatch(Which), isa());
+        assert!(isa() <= supported());
+    }
+}

@@ -1,0 +1,410 @@
+//! One team of threads for all kernels: spin briefly, then sleep.
+//!
+//! A parallel region hands out `tasks` numbered jobs through an atomic counter. The caller works
+//! too, and nobody waits for a worker that has not woken up: a late worker finds the region closed
+//! and goes back to sleep. A region opened inside another one, or while some other user thread
+//! holds the team, runs on its caller alone, so nothing is ever oversubscribed.
+//!
+//! The partition into tasks is the kernel's and never depends on timing, so results do not either.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::thread::Thread;
+
+/// Environment variable that sets the number of threads before the first kernel runs.
+pub const NUM_THREADS_ENV: &str = "FLODL_NUM_THREADS";
+
+/// Elementwise work below this many elements stays on one thread: waking the team costs about as
+/// much as this many additions (bench: `kernels elementwise`).
+pub const GRAIN: usize = 32 * 1024;
+
+/// How often a worker polls for the next region before it sleeps: some 30 µs, longer than the gap
+/// between two kernels of a training step, short enough not to hurt a loaded machine.
+const SPINS: u32 = 2000;
+
+const OPEN: u64 = 1 << 31;
+const COUNT: u64 = OPEN - 1;
+
+type Job = *const (dyn Fn(usize) + Sync);
+
+/// State shared by the caller of a region and the workers.
+struct Team {
+    /// High 32 bits: number of the region. Bit 31: it takes workers. Low bits: workers inside.
+    state: AtomicU64,
+    /// The region's closure; valid while `state` is open or workers are inside.
+    job: Mutex<Option<JobPtr>>,
+    next: AtomicUsize,
+    tasks: AtomicUsize,
+    /// Workers with an index at or above this stay out of the region.
+    helpers: AtomicUsize,
+    panicked: AtomicBool,
+    /// Held by the thread that runs a region, and while workers are added.
+    owner: Mutex<Vec<Worker>>,
+}
+
+struct Worker {
+    thread: Thread,
+    asleep: &'static AtomicBool,
+}
+
+#[derive(Clone, Copy)]
+struct JobPtr(Job);
+// SAFETY: the pointee is `Sync`, and `Team::run` keeps it alive until every worker has left.
+unsafe impl Send for JobPtr {}
+
+static TEAM: Team = Team {
+    state: AtomicU64::new(0),
+    job: Mutex::new(None),
+    next: AtomicUsize::new(0),
+    tasks: AtomicUsize::new(0),
+    helpers: AtomicUsize::new(0),
+    panicked: AtomicBool::new(false),
+    owner: Mutex::new(Vec::new()),
+};
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static IN_REGION: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Number of threads that kernels use, the caller included.
+///
+/// Set by [`set_num_threads`], else by the environment variable `FLODL_NUM_THREADS`, else the
+/// number of CPUs that this process may use.
+pub fn num_threads() -> usize {
+    match THREADS.load(Ordering::Relaxed) {
+        0 => {
+            static DEFAULT: OnceLock<usize> = OnceLock::new();
+            *DEFAULT.get_or_init(|| {
+                std::env::var(NUM_THREADS_ENV)
+                    .ok()
+                    .and_then(|v| v.trim().parse().ok())
+                    .filter(|&n| n > 0)
+                    .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
+            })
+        }
+        n => n,
+    }
+}
+
+/// Sets the number of threads that kernels use, the caller included; 0 restores the default.
+pub fn set_num_threads(n: usize) {
+    THREADS.store(n, Ordering::Relaxed);
+}
+
+/// Number of threads a region opened here and now could use: 1 inside another region.
+pub fn available() -> usize {
+    if IN_REGION.get() { 1 } else { num_threads() }
+}
+
+/// Runs `f(0)`, `f(1)`, … `f(tasks - 1)`, each exactly once, on up to [`num_threads`] threads.
+///
+/// Returns when all are done. A panic in a task reaches the caller. Which thread runs which task
+/// is not defined; `f` must not care.
+pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
+    let threads = available().min(tasks);
+    if threads <= 1 || !TEAM.run(tasks, threads - 1, &f) {
+        for i in 0..tasks {
+            f(i);
+        }
+    }
+}
+
+/// Splits `0..len` into equal ranges of at least `grain` and runs `f` on each in parallel.
+///
+/// The split depends on `len`, `grain` and the number of threads alone. A range's start is a
+/// multiple of 64, so that two threads do not write to one cache line.
+pub fn parallel_ranges(len: usize, grain: usize, f: impl Fn(Range<usize>) + Sync) {
+    let threads = available();
+    if threads <= 1 || len < 2 * grain.max(1) {
+        if len > 0 {
+            f(0..len);
+        }
+        return;
+    }
+    // A few ranges a thread: one stolen core then costs a range, not half the call.
+    let parts = (len / grain.max(1)).min(4 * threads).max(1);
+    let step = len.div_ceil(parts).next_multiple_of(64);
+    parallel_for(len.div_ceil(step), |i| f(i * step..((i + 1) * step).min(len)));
+}
+
+/// Splits `0..rows` like [`parallel_ranges`], gated by the work in all: `row_cost` is the cost of
+/// a row in simple element operations.
+pub fn parallel_rows(rows: usize, row_cost: usize, f: impl Fn(Range<usize>) + Sync) {
+    let threads = available();
+    let grain_rows = GRAIN.div_ceil(row_cost.max(1)).max(1);
+    if threads <= 1 || rows < 2 * grain_rows {
+        if rows > 0 {
+            f(0..rows);
+        }
+        return;
+    }
+    let parts = (rows / grain_rows).min(4 * threads).max(1);
+    let step = rows.div_ceil(parts);
+    parallel_for(rows.div_ceil(step), |i| f(i * step..((i + 1) * step).min(rows)));
+}
+
+/// A slice that tasks of one region write to in disjoint parts.
+///
+/// ```
+/// let mut out = vec![0; 100];
+/// let shared = flodl_cpu::threads::SharedMut::new(&mut out);
+/// flodl_cpu::threads::parallel_for(10, |i| {
+///     // SAFETY: task `i` alone touches elements 10 i .. 10 i + 10.
+///     unsafe { shared.range(10 * i..10 * i + 10) }.fill(i);
+/// });
+/// assert_eq!(out[99], 9);
+/// ```
+pub struct SharedMut<'a, T> {
+    ptr: *mut T,
+    len: usize,
+    life: std::marker::PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: every access goes through `range` or `ptr`, whose callers promise disjoint parts.
+unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
+// SAFETY: as a `&mut [T]` it may move to another thread when `T` may.
+unsafe impl<T: Send> Send for SharedMut<'_, T> {}
+
+impl<'a, T> SharedMut<'a, T> {
+    /// Wraps a slice for the time of a parallel region.
+    pub fn new(slice: &'a mut [T]) -> Self {
+        Self { ptr: slice.as_mut_ptr(), len: slice.len(), life: std::marker::PhantomData }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The elements of `range`.
+    ///
+    /// # Safety
+    /// No other live reference may cover any of them.
+    ///
+    /// # Panics
+    /// If `range` is out of bounds.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn range(&self, range: Range<usize>) -> &mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len, "range outside the slice");
+        // SAFETY: in bounds by the assert, exclusive by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(range.start), range.len()) }
+    }
+
+    /// The start of the slice, for kernels that write in strides; the caller keeps to its part.
+    pub fn as_mut_ptr(&self) -> *mut T {
+        self.ptr
+    }
+}
+
+impl Team {
+    /// Runs the region with up to `helpers` workers; `false` if another thread holds the team.
+    fn run<'a>(
+        &'static self,
+        tasks: usize,
+        helpers: usize,
+        f: &'a (dyn Fn(usize) + Sync + 'a),
+    ) -> bool {
+        let Ok(mut workers) = self.owner.try_lock() else { return false };
+        while workers.len() < helpers {
+            match spawn(workers.len()) {
+                Some(worker) => workers.push(worker),
+                None => break,
+            }
+        }
+        // SAFETY: only the lifetime changes. `run` returns (or unwinds) after the region is closed
+        // and no worker is inside, so no worker uses the pointer after `'a`.
+        let job: Job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + 'a), Job>(f) };
+        *lock(&self.job) = Some(JobPtr(job));
+        self.next.store(0, Ordering::Relaxed);
+        self.tasks.store(tasks, Ordering::Relaxed);
+        self.helpers.store(helpers, Ordering::Relaxed);
+        self.panicked.store(false, Ordering::Relaxed);
+        let region = (self.state.load(Ordering::Relaxed) >> 32).wrapping_add(1) & 0xffff_ffff;
+        self.state.store(region << 32 | OPEN, Ordering::SeqCst);
+        for worker in workers.iter().take(helpers) {
+            if worker.asleep.load(Ordering::SeqCst) {
+                worker.thread.unpark();
+            }
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| self.work(f)));
+        if result.is_err() {
+            IN_REGION.set(false);
+            self.next.store(tasks, Ordering::Relaxed);
+        }
+        let mut state = self.state.fetch_and(!OPEN, Ordering::AcqRel) & !OPEN;
+        let mut spins = 0u32;
+        while state & COUNT != 0 {
+            spins += 1;
+            if spins > SPINS {
+                std::thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
+            state = self.state.load(Ordering::Acquire);
+        }
+        *lock(&self.job) = None;
+        drop(workers);
+        if let Err(panic) = result {
+            resume_unwind(panic);
+        }
+        assert!(!self.panicked.load(Ordering::Relaxed), "a kernel panicked on a worker thread");
+        true
+    }
+
+    /// Takes tasks until none is left.
+    fn work(&self, f: &(dyn Fn(usize) + Sync)) {
+        let before = IN_REGION.replace(true);
+        let tasks = self.tasks.load(Ordering::Relaxed);
+        loop {
+            let i = self.next.fetch_add(1, Ordering::Relaxed);
+            if i >= tasks {
+                break;
+            }
+            f(i);
+        }
+        IN_REGION.set(before);
+    }
+
+    /// A worker's life: wait for a region, join it if it is still open, leave it.
+    fn serve(&self, index: usize, asleep: &AtomicBool) -> ! {
+        let mut seen = 0;
+        loop {
+            let mut spins = 0;
+            let state = loop {
+                let state = self.state.load(Ordering::SeqCst);
+                if state >> 32 != seen && state & OPEN != 0 {
+                    break state;
+                }
+                spins += 1;
+                if spins < SPINS {
+                    std::hint::spin_loop();
+                    continue;
+                }
+                asleep.store(true, Ordering::SeqCst);
+                let state = self.state.load(Ordering::SeqCst);
+                if state >> 32 == seen || state & OPEN == 0 {
+                    std::thread::park();
+                }
+                asleep.store(false, Ordering::SeqCst);
+                spins = 0;
+            };
+            seen = state >> 32;
+            if index >= self.helpers.load(Ordering::Relaxed) || !self.enter(seen) {
+                continue;
+            }
+            let job = *lock(&self.job);
+            if let Some(JobPtr(job)) = job {
+                // SAFETY: the caller waits in `run` until this worker's count is gone again.
+                let f = unsafe { &*job };
+                if catch_unwind(AssertUnwindSafe(|| self.work(f))).is_err() {
+                    IN_REGION.set(false);
+                    self.panicked.store(true, Ordering::Relaxed);
+                    self.next.store(usize::MAX / 2, Ordering::Relaxed);
+                }
+            }
+            self.state.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Counts a worker into region `region` if that still takes workers.
+    fn enter(&self, region: u64) -> bool {
+        let mut state = self.state.load(Ordering::Acquire);
+        while state >> 32 == region && state & OPEN != 0 {
+            match self.state.compare_exchange_weak(
+                state,
+                state + 1,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+        false
+    }
+}
+
+/// Starts worker `index`; `None` when the system has no thread to give.
+fn spawn(index: usize) -> Option<Worker> {
+    let asleep: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
+    std::thread::Builder::new()
+        .name(format!("flodl-{}", index + 1))
+        .spawn(move || TEAM.serve(index, asleep))
+        .ok()
+        .map(|handle| Worker { thread: handle.thread().clone(), asleep })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_exactly_once() {
+        for tasks in [0, 1, 2, 7, 100] {
+            let hits: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+            for _ in 0..200 {
+                parallel_for(tasks, |i| {
+                    hits[i].fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 200));
+        }
+    }
+
+    #[test]
+    fn ranges_cover_without_overlap() {
+        for len in [0, 1, 63, 64, 65, 1000, 100_003] {
+            let seen: Vec<AtomicUsize> = (0..len).map(|_| AtomicUsize::new(0)).collect();
+            parallel_ranges(len, 100, |r| {
+                for i in r {
+                    seen[i].fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            assert!(seen.iter().all(|h| h.load(Ordering::Relaxed) == 1), "len {len}");
+        }
+    }
+
+    #[test]
+    fn nested_regions_and_other_threads_are_serial_but_complete() {
+        let total = AtomicUsize::new(0);
+        std::thread::scope(|s| {
+            for _ in 0..3 {
+                s.spawn(|| {
+                    for _ in 0..50 {
+                        parallel_for(4, |_| {
+                            parallel_for(4, |_| {
+                                total.fetch_add(1, Ordering::Relaxed);
+                            });
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(total.load(Ordering::Relaxed), 3 * 50 * 16);
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller_and_the_team_survives() {
+        let caught = catch_unwind(|| parallel_for(8, |i| assert!(i != 5, "task five")));
+        assert!(caught.is_err());
+        let sum = AtomicUsize::new(0);
+        parallel_for(10, |i| {
+            sum.fetch_add(i, Ordering::Relaxed);
+        });
+        assert_eq!(sum.load(Ordering::Relaxed), 45);
+    }
+}
