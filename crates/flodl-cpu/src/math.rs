@@ -9,6 +9,7 @@
 //! (S. Moshier); the error function's are N. Juffa's.
 
 use crate::element::{Element, Float};
+use crate::elementwise::{self, BinaryOp, UnaryOp};
 use crate::simd::Arch;
 
 /// The largest magnitude for which [`FloatMath::sin_fast`] and [`FloatMath::cos_fast`] hold.
@@ -85,6 +86,12 @@ pub trait FloatMath: Float {
     fn fmod_<A: Arch>(self, other: Self) -> Self;
     /// The magnitude of `self` with the sign of `sign`.
     fn copysign_(self, sign: Self) -> Self;
+    // Methods, so that the loops are compiled in this crate, optimised in every profile, and not
+    // again in each crate that calls the generic kernels.
+    #[doc(hidden)]
+    fn unary_block(op: UnaryOp, x: &[Self], out: &mut [Self]);
+    #[doc(hidden)]
+    fn binary_block(op: BinaryOp, a: &[Self], b: &[Self], out: &mut [Self]);
 }
 
 macro_rules! through_std {
@@ -121,6 +128,12 @@ macro_rules! common {
         #[inline(always)]
         fn copysign_(self, sign: Self) -> Self {
             self.copysign(sign)
+        }
+        fn unary_block(op: UnaryOp, x: &[Self], out: &mut [Self]) {
+            elementwise::unary_block(op, x, out);
+        }
+        fn binary_block(op: BinaryOp, a: &[Self], b: &[Self], out: &mut [Self]) {
+            elementwise::binary_block(op, a, b, out);
         }
     };
 }
