@@ -8,7 +8,7 @@ use crate::simd::Isa;
 macro_rules! x86_kernel {
     (
         $name:ident, $module:ident, $isa:ident, $features:literal, $t:ty, $vec:ty,
-        mr $mr:literal, lanes $lanes:literal, rows [$($rows:literal),*],
+        mr $mr:literal, lanes $lanes:literal, rows [$($rows:literal),*], all [$($row:literal),*],
         $zero:ident, $set1:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $mul:ident,
         $max:ident, $mask:ident, $mask_load:ident, $mask_store:ident
     ) => {
@@ -114,31 +114,34 @@ macro_rules! x86_kernel {
                         }
                         bias[V - 1] = $mask_load(t.col_bias.add((V - 1) * LANES), mask);
                     }
-                    for i in 0..R {
-                        if i >= t.rows {
-                            break;
-                        }
-                        let c = t.c.add(i * t.ldc);
+                    // Spelled out, because an index that is not a constant would keep the sums in
+                    // memory all the time.
+                    $(if $row < R && $row < t.rows {
+                        let c = t.c.add($row * t.ldc);
+                        let mut row = sum[$row];
                         for v in 0..V {
-                            let whole = v + 1 < V || full;
-                            let c = c.add(v * LANES);
-                            let mut x = $mul(sum[i][v], alpha);
+                            row[v] = $mul(row[v], alpha);
                             if !t.row_bias.is_null() {
-                                x = $add(x, $set1(*t.row_bias.add(i)));
+                                row[v] = $add(row[v], $set1(*t.row_bias.add($row)));
                             }
-                            if !t.col_bias.is_null() {
-                                x = $add(x, bias[v]);
-                            }
+                            row[v] = $add(row[v], bias[v]);
                             if t.accumulate {
-                                x = $add(x, if whole { $load(c) } else { $mask_load(c, mask) });
+                                let c = c.add(v * LANES);
+                                let whole = v + 1 < V || full;
+                                let old = if whole { $load(c) } else { $mask_load(c, mask) };
+                                row[v] = $add(row[v], old);
                             }
                             if t.relu {
                                 // The second operand is the result when one is NaN.
-                                x = $max($zero(), x);
+                                row[v] = $max($zero(), row[v]);
                             }
-                            if whole { $store(c, x) } else { $mask_store(c, mask, x) }
                         }
-                    }
+                        for v in 0..V - 1 {
+                            $store(c.add(v * LANES), row[v]);
+                        }
+                        let c = c.add((V - 1) * LANES);
+                        if full { $store(c, row[V - 1]) } else { $mask_store(c, mask, row[V - 1]) }
+                    })*
                 }
             }
         }
@@ -150,25 +153,27 @@ macro_rules! x86_kernel {
 x86_kernel!(
     F32_AVX512, f32_avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", f32, __m512,
     mr 12, lanes 16, rows [1, 2, 4, 8, 12],
+    all [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
     _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
     _mm512_add_ps, _mm512_mul_ps, _mm512_max_ps, mask16, mask_load_16, mask_store_16
 );
 x86_kernel!(
     F64_AVX512, f64_avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", f64, __m512d,
     mr 12, lanes 8, rows [1, 2, 4, 8, 12],
+    all [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
     _mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd,
     _mm512_add_pd, _mm512_mul_pd, _mm512_max_pd, mask8, mask_load_8, mask_store_8
 );
 x86_kernel!(
     F32_AVX2, f32_avx2, Avx2, "avx2,fma", f32, __m256,
-    mr 6, lanes 8, rows [1, 2, 4, 6],
+    mr 6, lanes 8, rows [1, 2, 4, 6], all [0, 1, 2, 3, 4, 5],
     _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
     _mm256_add_ps, _mm256_mul_ps, _mm256_max_ps, mask_avx_ps, _mm256_maskload_ps,
     _mm256_maskstore_ps
 );
 x86_kernel!(
     F64_AVX2, f64_avx2, Avx2, "avx2,fma", f64, __m256d,
-    mr 6, lanes 4, rows [1, 2, 4, 6],
+    mr 6, lanes 4, rows [1, 2, 4, 6], all [0, 1, 2, 3, 4, 5],
     _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
     _mm256_add_pd, _mm256_mul_pd, _mm256_max_pd, mask_avx_pd, _mm256_maskload_pd,
     _mm256_maskstore_pd
