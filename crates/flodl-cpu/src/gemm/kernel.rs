@@ -1,0 +1,171 @@
+//! The micro-kernel: one tile of C, held in registers, from a panel of A and a panel of B.
+//!
+//! A packed panel of A holds `mr` rows, step by step along k: element (i, p) is at `p * mr + i`.
+//! A packed panel of B holds `nr` columns: element (p, j) is at `p * nr + j`. Both are padded with
+//! zeros. Whoever fills such panels (see [`super::pack`], or a convolution from its image) can use
+//! the kernel.
+
+use crate::element::Float;
+use crate::simd::{self, Isa};
+
+/// One call of the micro-kernel: `c[i, j] = act(alpha * sum_p a[i, p] * b[p, j] + bias (+ c))`.
+///
+/// The sum runs over p in order, so the result does not depend on how C was cut in tiles.
+#[derive(Clone, Copy)]
+pub struct Tile<T> {
+    /// Length of the sum; 0 is allowed.
+    pub k: usize,
+    /// Element (0, 0) of A.
+    pub a: *const T,
+    /// From a row of A to the next: 1 in a packed panel.
+    pub a_row: usize,
+    /// From a column of A to the next: `mr` in a packed panel.
+    pub a_step: usize,
+    /// Element (0, 0) of B, whose columns are adjacent.
+    pub b: *const T,
+    /// From a row of B to the next: `nr` in a packed panel.
+    pub b_step: usize,
+    /// Element (0, 0) of C, whose columns are adjacent.
+    pub c: *mut T,
+    /// From a row of C to the next.
+    pub ldc: usize,
+    /// Rows to write, 1 to `mr`.
+    pub rows: usize,
+    /// Columns to write, 1 to `nr`.
+    pub cols: usize,
+    /// Whether to add to C instead of overwriting it, which then is not read.
+    pub accumulate: bool,
+    /// Factor of the product.
+    pub alpha: T,
+    /// One value per column of the tile to add, or null.
+    pub col_bias: *const T,
+    /// One value per row of the tile to add, or null.
+    pub row_bias: *const T,
+    /// Whether to replace negative results by 0, last of all.
+    pub relu: bool,
+}
+
+/// A micro-kernel and its tile size.
+pub struct Kernel<T: 'static> {
+    /// The instruction set it needs.
+    pub isa: Isa,
+    /// Rows of a tile, and of a packed panel of A.
+    pub mr: usize,
+    /// Columns of a tile, and of a packed panel of B.
+    pub nr: usize,
+    pub(super) run: unsafe fn(&Tile<T>),
+}
+
+impl<T: Gemm> Kernel<T> {
+    /// The kernel for the instruction set in use.
+    #[inline]
+    pub fn best() -> &'static Self {
+        T::kernel(simd::isa())
+    }
+
+    /// A tile with packed panels that overwrites C, without bias.
+    pub fn tile(&self, k: usize, a: *const T, b: *const T, c: *mut T, ldc: usize) -> Tile<T> {
+        Tile {
+            k,
+            a,
+            a_row: 1,
+            a_step: self.mr,
+            b,
+            b_step: self.nr,
+            c,
+            ldc,
+            rows: self.mr,
+            cols: self.nr,
+            accumulate: false,
+            alpha: T::ONE,
+            col_bias: std::ptr::null(),
+            row_bias: std::ptr::null(),
+            relu: false,
+        }
+    }
+
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// `1 <= rows <= mr`, `1 <= cols <= nr`. C is writable (and initialised, if accumulating) for
+    /// `rows` rows of `cols` values, `ldc` apart, and nobody else uses these. Packed panels are
+    /// readable for `k * mr` and `k * nr` values; operands with any other strides for the `rows`
+    /// by `k` and `k` by `cols` elements that the strides lead to. A bias that is not null is
+    /// readable for `cols` or `rows` values.
+    #[inline(always)]
+    pub unsafe fn run(&self, tile: &Tile<T>) {
+        debug_assert!((1..=self.mr).contains(&tile.rows) && (1..=self.nr).contains(&tile.cols));
+        // SAFETY: the caller's promise; `T::kernel` gives no kernel that the CPU cannot run.
+        unsafe { (self.run)(tile) }
+    }
+}
+
+/// The types that matrices are multiplied in.
+pub trait Gemm: Float {
+    /// The kernel for an instruction set, or for the best one below it that the CPU has.
+    fn kernel(isa: Isa) -> &'static Kernel<Self>;
+}
+
+macro_rules! gemm_type {
+    ($t:ty, $avx512:ident, $avx2:ident, $portable:ident) => {
+        static $portable: Kernel<$t> =
+            Kernel { isa: Isa::Baseline, mr: 4, nr: 8, run: portable::<$t, 4, 8> };
+        impl Gemm for $t {
+            #[inline]
+            fn kernel(isa: Isa) -> &'static Kernel<Self> {
+                #[cfg(target_arch = "x86_64")]
+                match isa.min(simd::supported()) {
+                    Isa::Avx512 => return &super::x86::$avx512,
+                    Isa::Avx2 => return &super::x86::$avx2,
+                    Isa::Baseline => {}
+                }
+                let _ = isa;
+                &$portable
+            }
+        }
+    };
+}
+gemm_type!(f32, F32_AVX512, F32_AVX2, F32_PORTABLE);
+gemm_type!(f64, F64_AVX512, F64_AVX2, F64_PORTABLE);
+
+/// The kernel for CPUs without one of their own; the compiler keeps the tile in vector registers.
+unsafe fn portable<T: Float, const MR: usize, const NR: usize>(t: &Tile<T>) {
+    let mut sum = [[T::ZERO; NR]; MR];
+    for p in 0..t.k {
+        // SAFETY: see `Kernel::run`. Rows and columns past the tile's edge are clamped to its last
+        // one; their sums are not stored.
+        unsafe {
+            let (a, b) = (t.a.add(p * t.a_step), t.b.add(p * t.b_step));
+            let b: [T; NR] = if t.cols == NR {
+                b.cast::<[T; NR]>().read()
+            } else {
+                std::array::from_fn(|j| *b.add(j.min(t.cols - 1)))
+            };
+            let a: [T; MR] = std::array::from_fn(|i| *a.add(i.min(t.rows - 1) * t.a_row));
+            for i in 0..MR {
+                for j in 0..NR {
+                    sum[i][j] = a[i].mul_add_::<simd::Baseline>(b[j], sum[i][j]);
+                }
+            }
+        }
+    }
+    for (i, row) in sum.iter().enumerate().take(t.rows) {
+        for (j, &value) in row.iter().enumerate().take(t.cols) {
+            // SAFETY: row and column are inside the tile.
+            unsafe {
+                let c = t.c.add(i * t.ldc + j);
+                let mut value = value * t.alpha;
+                if !t.row_bias.is_null() {
+                    value += *t.row_bias.add(i);
+                }
+                if !t.col_bias.is_null() {
+                    value += *t.col_bias.add(j);
+                }
+                if t.accumulate {
+                    value += *c;
+                }
+                *c = if t.relu && value < T::ZERO { T::ZERO } else { value };
+            }
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Matrix multiplication: any strides, fused bias and activation, batches, packed weights.
+//!
+//! Large products go through packed panels and a register-tiled micro-kernel ([`kernel`],
+//! [`pack`]), cut in blocks that the team shares; small ones run straight from the operands;
+//! products with a vector read the matrix once. The order of every sum depends on the sizes
+//! alone, never on the number of threads.
+
+mod blocked;
+pub mod kernel;
+pub mod pack;
+#[cfg(test)]
+mod tests;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use kernel::{Gemm, Kernel, Tile};
+
+use crate::alloc::{OutOfMemory, Scratch};
+use crate::threads;
+use blocked::{Lines, Problem};
+use vector::Gemv;
+
+/// Below this many values each, operands fit the first-level cache and are not worth a copy
+/// (bench: `gemm_bench`).
+const SMALL: usize = 4096;
+/// A batch of items above this many multiplications has each item shared among the threads.
+const LARGE_ITEM: usize = 1 << 24;
+
+/// A read-only matrix: element (i, j) is `data[i * row_stride + j * col_stride]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Mat<'a, T> {
+    /// The elements, from (0, 0) on.
+    pub data: &'a [T],
+    /// From a row to the next.
+    pub row_stride: usize,
+    /// From a column to the next.
+    pub col_stride: usize,
+}
+
+impl<'a, T> Mat<'a, T> {
+    /// A matrix whose rows of `cols` values lie one after the other.
+    pub fn row_major(data: &'a [T], cols: usize) -> Self {
+        Self { data, row_stride: cols, col_stride: 1 }
+    }
+
+    /// The transpose, without moving anything.
+    pub fn t(self) -> Self {
+        Self { data: self.data, row_stride: self.col_stride, col_stride: self.row_stride }
+    }
+
+    /// Whether all `rows` by `cols` elements are there.
+    fn holds(&self, rows: usize, cols: usize) -> bool {
+        rows == 0
+            || cols == 0
+            || (rows - 1)
+                .checked_mul(self.row_stride)
+                .zip((cols - 1).checked_mul(self.col_stride))
+                .and_then(|(r, c)| r.checked_add(c))
+                .is_some_and(|last| last < self.data.len())
+    }
+}
+
+/// What happens to each element last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    None,
+    /// Negative values become 0; NaN stays.
+    Relu,
+}
+
+/// What is done with the product on its way to C: `act(alpha * A B + bias (+ C))`.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue<'a, T> {
+    /// Whether to add to C; if not, C is not read.
+    pub accumulate: bool,
+    /// Factor of the product.
+    pub alpha: T,
+    /// One value per column of C to add.
+    pub bias: Option<&'a [T]>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+impl<T: Gemm> Default for Epilogue<'_, T> {
+    fn default() -> Self {
+        Self { accumulate: false, alpha: T::ONE, bias: None, activation: Activation::None }
+    }
+}
+
+/// `C = act(alpha * A B + bias (+ C))` for A m×k, B k×n and C m×n with rows `ldc` apart.
+///
+/// With k = 0 the product is 0. Elements of `c` between the rows stay as they are.
+///
+/// # Errors
+/// [`OutOfMemory`] if there is no room for packed panels; C may then be half written.
+///
+/// # Panics
+/// If a slice is too short for its matrix, or `ldc < n`.
+pub fn gemm<T: Gemm>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Mat<T>,
+    b: Mat<T>,
+    c: &mut [T],
+    ldc: usize,
+    ep: &Epilogue<T>,
+) -> Result<(), OutOfMemory> {
+    assert!(b.holds(k, n), "gemm: B is too short");
+    check(m, n, k, &a, c, ldc, ep);
+    if m == 0 || n == 0 {
+        return Ok(());
+    }
+    if m == 1 || n == 1 {
+        gemv(m, n, k, a, b, c, ldc, ep);
+        return Ok(());
+    }
+    let kernel = Kernel::<T>::best();
+    let problem = problem(m, n, k, &a, &b, c, ldc, ep);
+    // SAFETY: checked above, and C is borrowed exclusively.
+    unsafe {
+        if b.col_stride == 1 && m * k <= SMALL && n * k <= SMALL {
+            blocked::direct(kernel, &problem);
+            return Ok(());
+        }
+        blocked::blocked(kernel, &problem, None)
+    }
+}
+
+/// [`gemm`] for `batch` triples of matrices, the given strides apart; a stride of 0 uses the same
+/// A or B for all.
+///
+/// # Errors
+/// As [`gemm`].
+///
+/// # Panics
+/// As [`gemm`], or if two items of C overlap.
+pub fn gemm_batched<T: Gemm>(
+    batch: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Mat<T>,
+    a_batch_stride: usize,
+    b: Mat<T>,
+    b_batch_stride: usize,
+    c: &mut [T],
+    c_batch_stride: usize,
+    ldc: usize,
+    ep: &Epilogue<T>,
+) -> Result<(), OutOfMemory> {
+    if batch == 0 || m == 0 || n == 0 {
+        return Ok(());
+    }
+    let one = batch == 1;
+    if b_batch_stride == 0 && a_batch_stride == m * a.row_stride && c_batch_stride == m * ldc {
+        // The items of A, and of C, form one tall matrix.
+        return gemm(batch * m, n, k, a, b, c, ldc, ep);
+    }
+    let c_len = (m - 1) * ldc + n;
+    assert!(one || c_batch_stride >= c_len, "gemm: items of C overlap");
+    let item = |data: &'_ [T], stride: usize, i: usize| data.len().min(stride.saturating_mul(i));
+    let (a_last, b_last) =
+        (item(a.data, a_batch_stride, batch - 1), item(b.data, b_batch_stride, batch - 1));
+    assert!(Mat { data: &a.data[a_last..], ..a }.holds(m, k), "gemm: A is too short");
+    assert!(Mat { data: &b.data[b_last..], ..b }.holds(k, n), "gemm: B is too short");
+    assert!(c.len() >= (batch - 1) * c_batch_stride + c_len, "gemm: C is too short");
+
+    let work = m.saturating_mul(n).saturating_mul(k).max(1);
+    let at = |i: usize| {
+        (
+            Mat { data: &a.data[item(a.data, a_batch_stride, i)..], ..a },
+            Mat { data: &b.data[item(b.data, b_batch_stride, i)..], ..b },
+        )
+    };
+    if work >= LARGE_ITEM || one {
+        for i in 0..batch {
+            let (a, b) = at(i);
+            gemm(m, n, k, a, b, &mut c[i * c_batch_stride..][..c_len], ldc, ep)?;
+        }
+        return Ok(());
+    }
+    let shared = threads::SharedMut::new(c);
+    let failed = std::sync::Mutex::new(None);
+    let items = |range: std::ops::Range<usize>| {
+        for i in range {
+            let (a, b) = at(i);
+            // SAFETY: the items of C do not overlap, and each is one task's.
+            let c = unsafe { shared.range(i * c_batch_stride..i * c_batch_stride + c_len) };
+            if let Err(error) = gemm(m, n, k, a, b, c, ldc, ep) {
+                *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+            }
+        }
+    };
+    threads::parallel_rows(batch, work / 8, items);
+    match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// A right-hand matrix in the form that the micro-kernel reads, for use in many products.
+pub struct PackedB<T: 'static> {
+    k: usize,
+    n: usize,
+    kernel: &'static Kernel<T>,
+    panels: Scratch<T>,
+}
+
+impl<T: Gemm> PackedB<T> {
+    /// Packs the k×n matrix `b`.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] if there is no room for the copy.
+    ///
+    /// # Panics
+    /// If `b` is too short.
+    pub fn new(k: usize, n: usize, b: Mat<T>) -> Result<Self, OutOfMemory> {
+        let kernel = Kernel::<T>::best();
+        let panels = Scratch::new(pack::packed_len(kernel.nr, n, k))?;
+        let mut packed = Self { k, n, kernel, panels };
+        packed.repack(b);
+        Ok(packed)
+    }
+
+    /// Packs another matrix of the same size in the same memory.
+    ///
+    /// # Panics
+    /// If `b` is too short.
+    pub fn repack(&mut self, b: Mat<T>) {
+        assert!(b.holds(self.k, self.n), "gemm: B is too short");
+        for (k0, k) in blocked::k_blocks(self.k) {
+            let lines = Lines { width: self.kernel.nr, count: self.n, k };
+            let start = pack::packed_len(self.kernel.nr, self.n, k0);
+            let (dst, src) = (&mut self.panels[start..], b.data.as_ptr());
+            let src = src.wrapping_add(k0 * b.row_stride);
+            // SAFETY: B holds all its elements; the panels of all k-blocks fit the memory.
+            unsafe {
+                let dst = dst.as_mut_ptr();
+                lines.pack_all(self.kernel, dst, src, b.col_stride, b.row_stride);
+            }
+        }
+    }
+
+    /// Rows of the matrix.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns of the matrix.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+}
+
+/// [`gemm`] with a packed right-hand matrix.
+///
+/// # Errors
+/// As [`gemm`].
+///
+/// # Panics
+/// As [`gemm`].
+pub fn gemm_packed<T: Gemm>(
+    m: usize,
+    a: Mat<T>,
+    b: &PackedB<T>,
+    c: &mut [T],
+    ldc: usize,
+    ep: &Epilogue<T>,
+) -> Result<(), OutOfMemory> {
+    check(m, b.n, b.k, &a, c, ldc, ep);
+    if m == 0 || b.n == 0 {
+        return Ok(());
+    }
+    let unused = Mat { data: &[], row_stride: 0, col_stride: 0 };
+    let problem = problem(m, b.n, b.k, &a, &unused, c, ldc, ep);
+    // SAFETY: checked above, and C is borrowed exclusively.
+    unsafe { blocked::blocked(b.kernel, &problem, Some(&b.panels)) }
+}
+
+fn check<T: Gemm>(m: usize, n: usize, k: usize, a: &Mat<T>, c: &[T], ldc: usize, ep: &Epilogue<T>) {
+    assert!(a.holds(m, k), "gemm: A is too short");
+    let c = Mat { data: c, row_stride: ldc, col_stride: 1 };
+    assert!(c.holds(m, n) && (m <= 1 || ldc >= n), "gemm: C is too short");
+    assert!(ep.bias.is_none_or(|b| b.len() >= n), "gemm: the bias is too short");
+}
+
+fn problem<T: Gemm>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: &Mat<T>,
+    b: &Mat<T>,
+    c: &mut [T],
+    ldc: usize,
+    ep: &Epilogue<T>,
+) -> Problem<T> {
+    Problem {
+        m,
+        n,
+        k,
+        a: a.data.as_ptr(),
+        a_row: a.row_stride,
+        a_col: a.col_stride,
+        b: b.data.as_ptr(),
+        b_row: b.row_stride,
+        b_col: b.col_stride,
+        c: c.as_mut_ptr(),
+        ldc,
+        accumulate: ep.accumulate,
+        alpha: ep.alpha,
+        bias: ep.bias.map_or(std::ptr::null(), <[T]>::as_ptr),
+        relu: ep.activation == Activation::Relu,
+    }
+}
+
+/// A product with one row or one column.
+fn gemv<T: Gemm>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Mat<T>,
+    b: Mat<T>,
+    c: &mut [T],
+    ldc: usize,
+    ep: &Epilogue<T>,
+) {
+    let row = m == 1;
+    let (matrix, x, lines) = if row { (b.t(), a, n) } else { (a, b.t(), m) };
+    let gemv = Gemv {
+        lines,
+        k,
+        matrix: matrix.data,
+        line_stride: matrix.row_stride,
+        k_stride: matrix.col_stride,
+        x: x.data,
+        x_stride: x.col_stride,
+        y_stride: if row { 1 } else { ldc },
+        bias: ep.bias,
+        bias_stride: row as usize,
+        accumulate: ep.accumulate,
+        alpha: ep.alpha,
+        relu: ep.activation == Activation::Relu,
+    };
+    gemv.run(c);
+}

@@ -1,0 +1,178 @@
+//! Packing: copies of A and B in the order in which the micro-kernel reads them.
+//!
+//! Both operands have one form: `count` lines (rows of A, columns of B) of `k` values, cut in
+//! panels of `width` lines (`Kernel::mr` or `Kernel::nr`). Panel q starts at `q * width * k`; in
+//! it, value p of line i is at `p * width + i`. Lines past the last one are zeros.
+
+use super::kernel::Gemm;
+use crate::simd::Isa;
+
+/// Number of values that `count` lines of `k` values take when packed in panels of `width` lines.
+pub fn packed_len(width: usize, count: usize, k: usize) -> usize {
+    count.div_ceil(width) * width * k
+}
+
+/// Packs `count` lines of `k` values; line i has its values at `i * line_stride + p * k_stride`.
+///
+/// # Panics
+/// If `src` does not hold all of that, or `dst` fewer than [`packed_len`] values.
+pub fn pack<T: Gemm>(
+    isa: Isa,
+    width: usize,
+    dst: &mut [T],
+    src: &[T],
+    line_stride: usize,
+    k_stride: usize,
+    count: usize,
+    k: usize,
+) {
+    assert!(dst.len() >= packed_len(width, count, k), "packed panels do not fit");
+    if count == 0 || k == 0 {
+        return;
+    }
+    assert!(src.len() > (count - 1) * line_stride + (k - 1) * k_stride, "operand too short");
+    // SAFETY: checked above.
+    unsafe { pack_raw(isa, width, dst.as_mut_ptr(), src.as_ptr(), line_stride, k_stride, count, k) }
+}
+
+/// [`pack`] without the checks, for callers that pack parts of an operand in parallel.
+///
+/// # Safety
+/// `src` is readable at `i * line_stride + p * k_stride` for i below `count` and p below `k`;
+/// `dst` is writable for [`packed_len`] values that nobody else uses.
+pub unsafe fn pack_raw<T: Gemm>(
+    isa: Isa,
+    width: usize,
+    dst: *mut T,
+    src: *const T,
+    line_stride: usize,
+    k_stride: usize,
+    count: usize,
+    k: usize,
+) {
+    let whole = count / width;
+    // SAFETY: parts of what the caller promises.
+    unsafe {
+        if line_stride == 1 {
+            match width {
+                32 => copy_panels::<T, 32>(dst, src, k_stride, whole, k),
+                16 => copy_panels::<T, 16>(dst, src, k_stride, whole, k),
+                12 => copy_panels::<T, 12>(dst, src, k_stride, whole, k),
+                8 => copy_panels::<T, 8>(dst, src, k_stride, whole, k),
+                6 => copy_panels::<T, 6>(dst, src, k_stride, whole, k),
+                _ => {
+                    for q in 0..whole {
+                        let (dst, src) = (dst.add(q * width * k), src.add(q * width));
+                        gather(width, dst, src, 1, k_stride, width, 0..k);
+                    }
+                }
+            }
+        } else {
+            for q in 0..whole {
+                let (dst, src) = (dst.add(q * width * k), src.add(q * width * line_stride));
+                strided_panel(isa, width, dst, src, line_stride, k_stride, width, k);
+            }
+        }
+        let rest = count - whole * width;
+        if rest > 0 {
+            let (dst, src) = (dst.add(whole * width * k), src.add(whole * width * line_stride));
+            strided_panel(isa, width, dst, src, line_stride, k_stride, rest, k);
+        }
+    }
+}
+
+/// Panels whose lines are adjacent. Some panels go together, so that each step of k reads a few
+/// cache lines in a row.
+unsafe fn copy_panels<T: Copy, const W: usize>(
+    dst: *mut T,
+    src: *const T,
+    k_stride: usize,
+    panels: usize,
+    k: usize,
+) {
+    let together = (128 / W).max(1);
+    for first in (0..panels).step_by(together) {
+        let last = (first + together).min(panels);
+        for p in 0..k {
+            for q in first..last {
+                // SAFETY: inside what the caller of `pack_raw` promises.
+                unsafe {
+                    let from = src.add(p * k_stride + q * W).cast::<[T; W]>();
+                    dst.add((q * k + p) * W).cast::<[T; W]>().write(from.read());
+                }
+            }
+        }
+    }
+}
+
+/// One panel of `count` lines with any strides.
+unsafe fn strided_panel<T: Gemm>(
+    isa: Isa,
+    width: usize,
+    dst: *mut T,
+    src: *const T,
+    line_stride: usize,
+    k_stride: usize,
+    count: usize,
+    k: usize,
+) {
+    // SAFETY: inside what the caller of `pack_raw` promises.
+    unsafe {
+        let done =
+            if k_stride == 1 { transposed(isa, width, dst, src, line_stride, count, k) } else { 0 };
+        gather(width, dst, src, line_stride, k_stride, count, done..k);
+    }
+}
+
+/// The steps of k that can go through a transpose in registers; how many these were.
+unsafe fn transposed<T: Gemm>(
+    isa: Isa,
+    width: usize,
+    dst: *mut T,
+    src: *const T,
+    stride: usize,
+    count: usize,
+    k: usize,
+) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if isa >= Isa::Avx2 && isa <= crate::simd::supported() {
+        use std::any::TypeId;
+        // SAFETY: the type is the one that the function is for; the CPU has AVX2.
+        unsafe {
+            if TypeId::of::<T>() == TypeId::of::<f32>() && width.is_multiple_of(4) {
+                let (dst, src) = (dst.cast(), src.cast());
+                return super::x86::pack_transposed_f32(dst, width, src, stride, count, k);
+            }
+            if TypeId::of::<T>() == TypeId::of::<f64>() && width.is_multiple_of(2) {
+                let (dst, src) = (dst.cast(), src.cast());
+                return super::x86::pack_transposed_f64(dst, width, src, stride, count, k);
+            }
+        }
+    }
+    let _ = (isa, width, dst, src, stride, count, k);
+    0
+}
+
+/// Some steps of k of one panel, value by value.
+unsafe fn gather<T: Gemm>(
+    width: usize,
+    dst: *mut T,
+    src: *const T,
+    line_stride: usize,
+    k_stride: usize,
+    count: usize,
+    steps: std::ops::Range<usize>,
+) {
+    for p in steps {
+        // SAFETY: inside what the caller of `pack_raw` promises.
+        unsafe {
+            let (dst, src) = (dst.add(p * width), src.add(p * k_stride));
+            for i in 0..count {
+                *dst.add(i) = *src.add(i * line_stride);
+            }
+            for i in count..width {
+                *dst.add(i) = T::ZERO;
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+use super::kernel::{Gemm, Kernel};
+use super::pack::{pack, packed_len};
+use crate::simd::Isa;
+
+/// Small integers over 8, so that f32 sums of a few hundred products are exact in any order.
+fn numbers<T: Gemm>(len: usize, seed: usize) -> Vec<T> {
+    (0..len).map(|i| T::from_f64((((i * 7919 + seed * 104729) % 31) as f64 - 15.0) / 8.0)).collect()
+}
+
+fn kernel_case<T: Gemm>(kernel: &Kernel<T>, rows: usize, cols: usize, k: usize, flags: usize) {
+    let (mr, nr) = (kernel.mr, kernel.nr);
+    let (a, b) = (numbers::<T>(rows * k, 1), numbers::<T>(k * cols, 2));
+    let mut pa = vec![T::from_f64(99.0); packed_len(mr, rows, k)];
+    let mut pb = vec![T::from_f64(99.0); packed_len(nr, cols, k)];
+    pack(kernel.isa, mr, &mut pa, &a, k, 1, rows, k);
+    pack(kernel.isa, nr, &mut pb, &b, 1, cols, cols, k);
+    let (row_bias, col_bias) = (numbers::<T>(rows, 3), numbers::<T>(cols, 4));
+    let ldc = cols + 3;
+    let start = numbers::<T>(rows * ldc, 5);
+    for direct in [false, true] {
+        let mut c = start.clone();
+        let mut tile = kernel.tile(k, pa.as_ptr(), pb.as_ptr(), c.as_mut_ptr(), ldc);
+        if direct {
+            (tile.a, tile.a_row, tile.a_step) = (a.as_ptr(), k, 1);
+            (tile.b, tile.b_step) = (b.as_ptr(), cols);
+        }
+        (tile.rows, tile.cols) = (rows, cols);
+        tile.accumulate = flags & 1 != 0;
+        tile.alpha = T::from_f64(if flags & 2 != 0 { 0.5 } else { 1.0 });
+        if flags & 4 != 0 {
+            tile.col_bias = col_bias.as_ptr();
+        }
+        if flags & 8 != 0 {
+            tile.row_bias = row_bias.as_ptr();
+        }
+        tile.relu = flags & 16 != 0;
+        // SAFETY: all buffers have the sizes that the tile names.
+        unsafe { kernel.run(&tile) };
+        for i in 0..rows {
+            for j in 0..ldc {
+                let mut want = start[i * ldc + j].to_f64();
+                if j < cols {
+                    let sum: f64 =
+                        (0..k).map(|p| a[i * k + p].to_f64() * b[p * cols + j].to_f64()).sum();
+                    let mut x = sum * tile.alpha.to_f64();
+                    if flags & 1 != 0 {
+                        x += want;
+                    }
+                    if flags & 4 != 0 {
+                        x += col_bias[j].to_f64();
+                    }
+                    if flags & 8 != 0 {
+                        x += row_bias[i].to_f64();
+                    }
+                    want = if flags & 16 != 0 { x.max(0.0) } else { x };
+                }
+                let got = c[i * ldc + j].to_f64();
+                assert_eq!(got, want, "{:?} {rows}x{k}x{cols} {flags} ({i}, {j})", kernel.isa);
+            }
+        }
+    }
+}
+
+fn kernel_cases<T: Gemm>() {
+    for isa in [Isa::Baseline, Isa::Avx2, Isa::Avx512] {
+        let kernel = T::kernel(isa);
+        for rows in 1..=kernel.mr {
+            for cols in 1..=kernel.nr {
+                for k in [0, 1, 3, 8, 21] {
+                    kernel_case(kernel, rows, cols, k, (rows * 5 + cols * 3 + k) % 32);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_tile_size_on_every_instruction_set() {
+    kernel_cases::<f32>();
+    kernel_cases::<f64>();
+}
+
+fn pack_cases<T: Gemm>() {
+    for isa in [Isa::Baseline, Isa::Avx2, Isa::Avx512] {
+        let kernel = T::kernel(isa);
+        for width in [kernel.mr, kernel.nr, 5] {
+            for count in [1, 2, width - 1, width, width + 1, 3 * width + 2] {
+                for k in [1, 7, 8, 19] {
+                    for (line, step) in [(1, count + 1), (k + 2, 1), (2, 2 * count), (3 * k, 3)] {
+                        let src = numbers::<T>((count - 1) * line + (k - 1) * step + 1, 1);
+                        let mut dst = vec![T::from_f64(99.0); packed_len(width, count, k)];
+                        pack(kernel.isa, width, &mut dst, &src, line, step, count, k);
+                        for (at, &got) in dst.iter().enumerate() {
+                            let (i, p) = (at / (width * k) * width + at % width, at / width % k);
+                            let want = if i < count { src[i * line + p * step] } else { T::ZERO };
+                            assert_eq!(got, want, "{isa:?} {width} {count} {k} {line} {step}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_hold_every_line_and_zeros() {
+    pack_cases::<f32>();
+    pack_cases::<f64>();
+}
+
+use super::{Activation, Epilogue, Mat, PackedB, gemm, gemm_batched, gemm_packed};
+
+/// `act(alpha A B + bias (+ C))` in f64, in place of C.
+fn naive<T: Gemm>(
+    (m, n, k): (usize, usize, usize),
+    a: Mat<T>,
+    b: Mat<T>,
+    c: &mut [T],
+    ldc: usize,
+    ep: &Epilogue<T>,
+) {
+    for i in 0..m {
+        for j in 0..n {
+            let term = |p: usize| {
+                a.data[i * a.row_stride + p * a.col_stride].to_f64()
+                    * b.data[p * b.row_stride + j * b.col_stride].to_f64()
+            };
+            let mut x = (0..k).map(term).sum::<f64>() * ep.alpha.to_f64();
+            x += ep.bias.map_or(0.0, |bias| bias[j].to_f64());
+            if ep.accumulate {
+                x += c[i * ldc + j].to_f64();
+            }
+            if ep.activation == Activation::Relu {
+                x = x.max(0.0);
+            }
+            c[i * ldc + j] = T::from_f64(x);
+        }
+    }
+}
+
+/// One product in one layout: bit 0 of `layout` transposes A, bit 1 B, bit 2 spreads all strides.
+fn product_case<T: Gemm>((m, n, k): (usize, usize, usize), layout: usize, flags: usize) {
+    let spread = if layout & 4 != 0 { 2 } else { 1 };
+    let make = |rows: usize, cols: usize, transposed: bool| {
+        if transposed {
+            (rows * cols * spread, spread, rows * spread)
+        } else {
+            (rows * cols * spread, cols * spread, spread)
+        }
+    };
+    let (a_len, a_row, a_col) = make(m, k, layout & 1 != 0);
+    let (b_len, b_row, b_col) = make(k, n, layout & 2 != 0);
+    let (a, b) = (numbers::<T>(a_len, 1), numbers::<T>(b_len, 2));
+    let a = Mat { data: &a, row_stride: a_row, col_stride: a_col };
+    let b = Mat { data: &b, row_stride: b_row, col_stride: b_col };
+    let bias = numbers::<T>(n, 3);
+    let ep = Epilogue {
+        accumulate: flags & 1 != 0,
+        alpha: T::from_f64(if flags & 2 != 0 { -0.5 } else { 1.0 }),
+        bias: (flags & 4 != 0).then_some(&bias[..]),
+        activation: if flags & 8 != 0 { Activation::Relu } else { Activation::None },
+    };
+    let ldc = n + flags % 3;
+    let mut want = numbers::<T>(m * ldc, 4);
+    let mut got = want.clone();
+    let mut packed = want.clone();
+    naive((m, n, k), a, b, &mut want, ldc, &ep);
+    gemm(m, n, k, a, b, &mut got, ldc, &ep).unwrap();
+    assert_eq!(got, want, "{m}x{k}x{n} layout {layout} flags {flags}");
+    let pack = PackedB::new(k, n, b).unwrap();
+    gemm_packed(m, a, &pack, &mut packed, ldc, &ep).unwrap();
+    assert_eq!(packed, want, "packed {m}x{k}x{n} layout {layout} flags {flags}");
+}
+
+#[test]
+fn sizes_around_the_tile_edges_in_every_layout() {
+    let sizes = [1, 2, 3, 5, 6, 7, 8, 11, 12, 13, 16, 17, 24, 25, 31, 32, 33, 40];
+    for (x, &m) in sizes.iter().enumerate() {
+        for (y, &n) in sizes.iter().enumerate() {
+            for (z, &k) in [0, 1, 2, 7, 8, 16, 33].iter().enumerate() {
+                let layout = (x + y * 3 + z * 5) % 8;
+                product_case::<f32>((m, n, k), layout, (x * 7 + y * 3 + z) % 16);
+                product_case::<f64>((m, n, k), (layout + 3) % 8, (x + y * 5 + z * 3) % 16);
+            }
+        }
+    }
+}
+
+#[test]
+fn large_products_in_every_layout() {
+    for layout in 0..8 {
+        product_case::<f32>((131, 203, 801), layout, layout + 7);
+        product_case::<f64>((131, 203, 501), layout, layout);
+        product_case::<f32>((2, 300, 500), layout, layout);
+        product_case::<f32>((300, 3, 500), layout, layout + 1);
+        product_case::<f32>((1, 301, 600), layout, layout + 2);
+        product_case::<f64>((301, 1, 600), layout, layout + 3);
+    }
+    // More rows and columns than are packed at once.
+    product_case::<f32>((4100, 40, 9), 0, 5);
+    product_case::<f32>((40, 4100, 9), 2, 7);
+}
+
+#[test]
+fn empty_products() {
+    let a = Mat { data: &[] as &[f32], row_stride: 0, col_stride: 1 };
+    let ep = Epilogue::default();
+    gemm(0, 4, 0, a, a, &mut [], 4, &ep).unwrap();
+    let b = [1.0f32; 8];
+    gemm(0, 4, 2, a, Mat::row_major(&b, 4), &mut [], 4, &ep).unwrap();
+    let mut c = [7.0; 6];
+    gemm(2, 3, 0, a, a, &mut c, 3, &ep).unwrap();
+    assert_eq!(c, [0.0; 6]);
+    let bias = [1.0, -2.0, 3.0];
+    let ep = Epilogue { bias: Some(&bias), activation: Activation::Relu, ..ep };
+    gemm(2, 3, 0, a, a, &mut c, 3, &ep).unwrap();
+    assert_eq!(c, [1.0, 0.0, 3.0, 1.0, 0.0, 3.0]);
+    gemm_batched(0, 2, 3, 0, a, 0, a, 0, &mut [], 6, 3, &ep).unwrap();
+}
+
+#[test]
+fn relu_keeps_nan() {
+    for (m, n) in [(1, 3), (3, 1), (5, 5), (20, 40)] {
+        let (a, b) = (vec![f32::NAN; m * 2], vec![1.0; 2 * n]);
+        let mut c = vec![0.0; m * n];
+        let ep = Epilogue { activation: Activation::Relu, ..Epilogue::default() };
+        gemm(m, n, 2, Mat::row_major(&a, 2), Mat::row_major(&b, n), &mut c, n, &ep).unwrap();
+        assert!(c.iter().all(|x| x.is_nan()), "{m}x{n}");
+    }
+}
+
+#[test]
+fn batches_with_and_without_broadcast() {
+    for (batch, m, n, k) in [(1, 3, 4, 5), (3, 7, 9, 11), (40, 16, 33, 8), (2, 70, 50, 60)] {
+        for layout in 0..8 {
+            let shared_a = layout & 1 != 0;
+            let shared_b = layout & 2 != 0;
+            let a = numbers::<f32>(batch * m * k, 1);
+            let b = numbers::<f32>(batch * k * n, 2);
+            let (a_step, b_step) =
+                (if shared_a { 0 } else { m * k }, if shared_b { 0 } else { k * n });
+            let c_step = m * n + if layout & 4 != 0 { 5 } else { 0 };
+            let mut c = vec![1.0; batch * c_step];
+            let ep = Epilogue::default();
+            let (am, bm) = (Mat::row_major(&a, k), Mat::row_major(&b, k).t());
+            gemm_batched(batch, m, n, k, am, a_step, bm, b_step, &mut c, c_step, n, &ep).unwrap();
+            for i in 0..batch {
+                let am = Mat::row_major(&a[i * a_step..], k);
+                let bm = Mat::row_major(&b[i * b_step..], k).t();
+                let mut want = vec![1.0; c_step];
+                naive((m, n, k), am, bm, &mut want, n, &ep);
+                assert_eq!(c[i * c_step..][..c_step], want, "{batch}x{m}x{k}x{n} item {i}");
+            }
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn random_products(
+        m in 1usize..90, n in 1usize..90, k in 0usize..130, layout in 0usize..8, flags in 0usize..16
+    ) {
+        product_case::<f32>((m, n, k), layout, flags);
+        product_case::<f64>((m, n, k), layout, flags);
+    }
+}

@@ -1,0 +1,350 @@
+//! The micro-kernels for AVX-512 and AVX2.
+
+use std::arch::x86_64::*;
+
+use super::kernel::{Kernel, Tile};
+use crate::simd::Isa;
+
+macro_rules! x86_kernel {
+    (
+        $name:ident, $module:ident, $isa:ident, $features:literal, $t:ty, $vec:ty,
+        mr $mr:literal, lanes $lanes:literal, rows [$($rows:literal),*], all [$($row:literal),*],
+        $zero:ident, $set1:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $mul:ident,
+        $max:ident, $mask:ident, $mask_load:ident, $mask_store:ident
+    ) => {
+        pub(super) static $name: Kernel<$t> =
+            Kernel { isa: Isa::$isa, mr: $mr, nr: 2 * $lanes, run: $module::run };
+
+        mod $module {
+            use super::*;
+
+            const MR: usize = $mr;
+            const NR: usize = 2 * $lanes;
+            const LANES: usize = $lanes;
+
+            pub(super) unsafe fn run(t: &Tile<$t>) {
+                let packed = t.a_row == 1 && t.a_step == MR && t.b_step == NR;
+                // Fewer rows and one vector of columns at the edges: less work for padding.
+                $(if t.rows <= $rows {
+                    // SAFETY: the caller's promise; the CPU has the features.
+                    return unsafe {
+                        match (packed, t.cols <= LANES) {
+                            (true, false) => tile::<$rows, 2, true>(t),
+                            (true, true) => tile::<$rows, 1, true>(t),
+                            (false, false) => tile::<$rows, 2, false>(t),
+                            (false, true) => tile::<$rows, 1, false>(t),
+                        }
+                    };
+                })*
+            }
+
+            /// One step along k with packed panels.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn step<const R: usize, const V: usize>(
+                a: *const $t,
+                b: *const $t,
+                sum: &mut [[$vec; V]; R],
+            ) {
+                // SAFETY: the panels hold `MR` and `NR` values from here on.
+                unsafe {
+                    let mut columns = [$zero(); V];
+                    for v in 0..V {
+                        columns[v] = $load(b.add(v * LANES));
+                    }
+                    for i in 0..R {
+                        let x = $set1(*a.add(i));
+                        for v in 0..V {
+                            sum[i][v] = $fma(x, columns[v], sum[i][v]);
+                        }
+                    }
+                }
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn tile<const R: usize, const V: usize, const PACKED: bool>(t: &Tile<$t>) {
+                let mut sum = [[$zero(); V]; R];
+                let full = t.cols == V * LANES;
+                let mask = $mask(t.cols - (V - 1) * LANES);
+                // SAFETY: see `Kernel::run`. Packed panels are padded, so whole vectors and all
+                // rows are readable; otherwise rows are clamped and columns masked.
+                unsafe {
+                    for i in 0..R {
+                        _mm_prefetch::<_MM_HINT_T0>(t.c.wrapping_add(i * t.ldc).cast());
+                    }
+                    if PACKED {
+                        let (mut a, mut b) = (t.a, t.b);
+                        for _ in 0..t.k / 4 {
+                            step(a, b, &mut sum);
+                            step(a.add(MR), b.add(NR), &mut sum);
+                            step(a.add(2 * MR), b.add(2 * NR), &mut sum);
+                            step(a.add(3 * MR), b.add(3 * NR), &mut sum);
+                            (a, b) = (a.add(4 * MR), b.add(4 * NR));
+                        }
+                        for _ in 0..t.k % 4 {
+                            step(a, b, &mut sum);
+                            (a, b) = (a.add(MR), b.add(NR));
+                        }
+                    } else {
+                        let mut rows = [t.a; R];
+                        for i in 0..R {
+                            rows[i] = t.a.add(i.min(t.rows - 1) * t.a_row);
+                        }
+                        let mut b = t.b;
+                        for p in 0..t.k {
+                            let mut columns = [$zero(); V];
+                            for v in 0..V - 1 {
+                                columns[v] = $load(b.add(v * LANES));
+                            }
+                            columns[V - 1] = $mask_load(b.add((V - 1) * LANES), mask);
+                            for i in 0..R {
+                                let x = $set1(*rows[i].add(p * t.a_step));
+                                for v in 0..V {
+                                    sum[i][v] = $fma(x, columns[v], sum[i][v]);
+                                }
+                            }
+                            b = b.wrapping_add(t.b_step);
+                        }
+                    }
+                    let alpha = $set1(t.alpha);
+                    let mut bias = [$zero(); V];
+                    if !t.col_bias.is_null() {
+                        for v in 0..V - 1 {
+                            bias[v] = $load(t.col_bias.add(v * LANES));
+                        }
+                        bias[V - 1] = $mask_load(t.col_bias.add((V - 1) * LANES), mask);
+                    }
+                    // Spelled out, because an index that is not a constant would keep the sums in
+                    // memory all the time.
+                    $(if $row < R && $row < t.rows {
+                        let c = t.c.add($row * t.ldc);
+                        let mut row = sum[$row];
+                        for v in 0..V {
+                            row[v] = $mul(row[v], alpha);
+                            if !t.row_bias.is_null() {
+                                row[v] = $add(row[v], $set1(*t.row_bias.add($row)));
+                            }
+                            row[v] = $add(row[v], bias[v]);
+                            if t.accumulate {
+                                let c = c.add(v * LANES);
+                                let whole = v + 1 < V || full;
+                                let old = if whole { $load(c) } else { $mask_load(c, mask) };
+                                row[v] = $add(row[v], old);
+                            }
+                            if t.relu {
+                                // The second operand is the result when one is NaN.
+                                row[v] = $max($zero(), row[v]);
+                            }
+                        }
+                        for v in 0..V - 1 {
+                            $store(c.add(v * LANES), row[v]);
+                        }
+                        let c = c.add((V - 1) * LANES);
+                        if full { $store(c, row[V - 1]) } else { $mask_store(c, mask, row[V - 1]) }
+                    })*
+                }
+            }
+        }
+    };
+}
+
+// 12 rows of 2 vectors leave registers for B and the broadcasts; 14 rows were no faster
+// (bench: `gemm_bench`).
+x86_kernel!(
+    F32_AVX512, f32_avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", f32, __m512,
+    mr 12, lanes 16, rows [1, 2, 4, 8, 12],
+    all [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
+    _mm512_add_ps, _mm512_mul_ps, _mm512_max_ps, mask16, mask_load_16, mask_store_16
+);
+x86_kernel!(
+    F64_AVX512, f64_avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", f64, __m512d,
+    mr 12, lanes 8, rows [1, 2, 4, 8, 12],
+    all [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    _mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd,
+    _mm512_add_pd, _mm512_mul_pd, _mm512_max_pd, mask8, mask_load_8, mask_store_8
+);
+x86_kernel!(
+    F32_AVX2, f32_avx2, Avx2, "avx2,fma", f32, __m256,
+    mr 6, lanes 8, rows [1, 2, 4, 6], all [0, 1, 2, 3, 4, 5],
+    _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
+    _mm256_add_ps, _mm256_mul_ps, _mm256_max_ps, mask_avx_ps, _mm256_maskload_ps,
+    _mm256_maskstore_ps
+);
+x86_kernel!(
+    F64_AVX2, f64_avx2, Avx2, "avx2,fma", f64, __m256d,
+    mr 6, lanes 4, rows [1, 2, 4, 6], all [0, 1, 2, 3, 4, 5],
+    _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
+    _mm256_add_pd, _mm256_mul_pd, _mm256_max_pd, mask_avx_pd, _mm256_maskload_pd,
+    _mm256_maskstore_pd
+);
+
+/// The first `n` of 16 lanes.
+#[inline(always)]
+fn mask16(n: usize) -> __mmask16 {
+    (u32::MAX >> (32 - n as u32)) as __mmask16
+}
+
+/// The first `n` of 8 lanes.
+#[inline(always)]
+fn mask8(n: usize) -> __mmask8 {
+    (u32::MAX >> (32 - n as u32)) as __mmask8
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn mask_load_16(p: *const f32, mask: __mmask16) -> __m512 {
+    // SAFETY: the caller's promise for the masked lanes.
+    unsafe { _mm512_maskz_loadu_ps(mask, p) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn mask_store_16(p: *mut f32, mask: __mmask16, x: __m512) {
+    // SAFETY: the caller's promise for the masked lanes.
+    unsafe { _mm512_mask_storeu_ps(p, mask, x) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn mask_load_8(p: *const f64, mask: __mmask8) -> __m512d {
+    // SAFETY: the caller's promise for the masked lanes.
+    unsafe { _mm512_maskz_loadu_pd(mask, p) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn mask_store_8(p: *mut f64, mask: __mmask8, x: __m512d) {
+    // SAFETY: the caller's promise for the masked lanes.
+    unsafe { _mm512_mask_storeu_pd(p, mask, x) }
+}
+
+/// The first `n` of 8 lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn mask_avx_ps(n: usize) -> __m256i {
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+}
+
+/// The first `n` of 4 lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn mask_avx_pd(n: usize) -> __m256i {
+    _mm256_cmpgt_epi64(_mm256_set1_epi64x(n as i64), _mm256_setr_epi64x(0, 1, 2, 3))
+}
+
+/// Turns 8 rows of 8 values into 8 columns.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose_ps(r: [__m256; 8]) -> [__m256; 8] {
+    let t0 = _mm256_unpacklo_ps(r[0], r[1]);
+    let t1 = _mm256_unpackhi_ps(r[0], r[1]);
+    let t2 = _mm256_unpacklo_ps(r[2], r[3]);
+    let t3 = _mm256_unpackhi_ps(r[2], r[3]);
+    let t4 = _mm256_unpacklo_ps(r[4], r[5]);
+    let t5 = _mm256_unpackhi_ps(r[4], r[5]);
+    let t6 = _mm256_unpacklo_ps(r[6], r[7]);
+    let t7 = _mm256_unpackhi_ps(r[6], r[7]);
+    let s0 = _mm256_shuffle_ps::<0x44>(t0, t2);
+    let s1 = _mm256_shuffle_ps::<0xEE>(t0, t2);
+    let s2 = _mm256_shuffle_ps::<0x44>(t1, t3);
+    let s3 = _mm256_shuffle_ps::<0xEE>(t1, t3);
+    let s4 = _mm256_shuffle_ps::<0x44>(t4, t6);
+    let s5 = _mm256_shuffle_ps::<0xEE>(t4, t6);
+    let s6 = _mm256_shuffle_ps::<0x44>(t5, t7);
+    let s7 = _mm256_shuffle_ps::<0xEE>(t5, t7);
+    [
+        _mm256_permute2f128_ps::<0x20>(s0, s4),
+        _mm256_permute2f128_ps::<0x20>(s1, s5),
+        _mm256_permute2f128_ps::<0x20>(s2, s6),
+        _mm256_permute2f128_ps::<0x20>(s3, s7),
+        _mm256_permute2f128_ps::<0x31>(s0, s4),
+        _mm256_permute2f128_ps::<0x31>(s1, s5),
+        _mm256_permute2f128_ps::<0x31>(s2, s6),
+        _mm256_permute2f128_ps::<0x31>(s3, s7),
+    ]
+}
+
+/// Turns 4 rows of 4 values into 4 columns.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose_pd(r: [__m256d; 4]) -> [__m256d; 4] {
+    let t0 = _mm256_unpacklo_pd(r[0], r[1]);
+    let t1 = _mm256_unpackhi_pd(r[0], r[1]);
+    let t2 = _mm256_unpacklo_pd(r[2], r[3]);
+    let t3 = _mm256_unpackhi_pd(r[2], r[3]);
+    [
+        _mm256_permute2f128_pd::<0x20>(t0, t2),
+        _mm256_permute2f128_pd::<0x20>(t1, t3),
+        _mm256_permute2f128_pd::<0x31>(t0, t2),
+        _mm256_permute2f128_pd::<0x31>(t1, t3),
+    ]
+}
+
+macro_rules! x86_transpose {
+    (
+        $name:ident, $t:ty, $vec:ty, lanes $lanes:literal, $zero:ident, $load:ident, $store:ident,
+        $transpose:ident, $low:ident, $store_low:ident
+    ) => {
+        /// Packs one panel from `count` rows that are contiguous along k; returns how many steps
+        /// of k it did, a multiple of the vector length.
+        ///
+        /// # Safety
+        /// `src` is readable for `count <= width` rows of `k` values, `stride` apart, and `dst`
+        /// writable for `k * width` values. The width is a multiple of half a vector. The CPU has
+        /// AVX2.
+        #[target_feature(enable = "avx2")]
+        pub(super) unsafe fn $name(
+            dst: *mut $t,
+            width: usize,
+            src: *const $t,
+            stride: usize,
+            count: usize,
+            k: usize,
+        ) -> usize {
+            const LANES: usize = $lanes;
+            let steps = k / LANES * LANES;
+            for group in (0..width).step_by(LANES) {
+                let wide = width - group >= LANES;
+                let rows = count.saturating_sub(group).min(LANES);
+                for p in (0..steps).step_by(LANES) {
+                    // SAFETY: rows below `count` are readable at p..p + LANES; the panel has
+                    // `width - group` lanes left, a whole vector or half of one.
+                    unsafe {
+                        let mut block = [$zero(); LANES];
+                        let src = src.wrapping_add(group * stride + p);
+                        if rows == LANES {
+                            for i in 0..LANES {
+                                block[i] = $load(src.add(i * stride));
+                            }
+                        } else {
+                            for i in 0..rows {
+                                block[i] = $load(src.add(i * stride));
+                            }
+                        }
+                        let block = $transpose(block);
+                        let dst = dst.add(p * width + group);
+                        if wide {
+                            for i in 0..LANES {
+                                $store(dst.add(i * width), block[i]);
+                            }
+                        } else {
+                            for i in 0..LANES {
+                                $store_low(dst.add(i * width), $low(block[i]));
+                            }
+                        }
+                    }
+                }
+            }
+            steps
+        }
+    };
+}
+x86_transpose!(
+    pack_transposed_f32, f32, __m256, lanes 8, _mm256_setzero_ps, _mm256_loadu_ps,
+    _mm256_storeu_ps, transpose_ps, _mm256_castps256_ps128, _mm_storeu_ps
+);
+x86_transpose!(
+    pack_transposed_f64, f64, __m256d, lanes 4, _mm256_setzero_pd, _mm256_loadu_pd,
+    _mm256_storeu_pd, transpose_pd, _mm256_castpd256_pd128, _mm_storeu_pd
+);
