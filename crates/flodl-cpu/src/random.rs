@@ -79,42 +79,69 @@ fn words(seed: u64, family: Family, group: u64) -> [u32; ALIGN] {
     flat
 }
 
-/// Calls `f(group, first, range)` for each group that covers a part of elements `start .. +len`:
-/// `range` of the call's elements are `first ..` of the group's `per` elements.
-#[inline(always)]
-fn groups(start: u64, len: usize, per: usize, mut f: impl FnMut(u64, usize, Range<usize>)) {
-    let mut done = 0;
-    while done < len {
-        let e = start.wrapping_add(done as u64);
-        let first = (e % per as u64) as usize;
-        let n = (per - first).min(len - done);
-        f(e / per as u64, first, done..done + n);
-        done += n;
+/// The groups of `per` elements that cover elements `start .. start + len`, each with the number
+/// of its first wanted element and the range of the call that it covers.
+struct Groups {
+    start: u64,
+    len: usize,
+    per: usize,
+    done: usize,
+}
+
+impl Groups {
+    #[inline(always)]
+    fn new(start: u64, len: usize, per: usize) -> Self {
+        Self { start, len, per, done: 0 }
+    }
+}
+
+impl Iterator for Groups {
+    type Item = (u64, usize, Range<usize>);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done == self.len {
+            return None;
+        }
+        let e = self.start.wrapping_add(self.done as u64);
+        let first = (e % self.per as u64) as usize;
+        let from = self.done;
+        self.done += (self.per - first).min(self.len - from);
+        Some((e / self.per as u64, first, from..self.done))
     }
 }
 
 /// Zero-sized stand-ins for the input of a kernel that has none.
 static NOTHING: [(); usize::MAX] = [(); usize::MAX];
 
-/// Calls `f(group, x, out)` for each group of `N` elements that covers a part of elements
-/// `start .. + out.len()`; incomplete groups go through temporaries, so that `f` always has all.
-#[inline(always)]
-fn map_groups<const N: usize, X: Copy + Default, T: Copy + Default>(
-    start: u64,
-    x: &[X],
-    out: &mut [T],
-    f: impl Fn(u64, &[X; N], &mut [T; N]),
-) {
-    groups(start, out.len(), N, |group, first, range| {
-        let (x, out) = (&x[range.clone()], &mut out[range]);
-        if let (Ok(x), Ok(out)) = (<&[X; N]>::try_from(x), <&mut [T; N]>::try_from(&mut *out)) {
-            return f(group, x, out);
+/// Runs the body for each group of `$n` elements that covers a part of the call's; incomplete
+/// groups go through temporaries, so that the body always has all. (A macro and not a function
+/// with a closure: a closure that is not inlined loses the instruction set of its caller.)
+macro_rules! map_groups {
+    ($n:literal, $start:expr, $xs:expr, $outs:expr, |$group:ident, $x:ident, $out:ident| $body:block) => {
+        let (xs, outs) = ($xs, $outs);
+        let mut temp_x = [Default::default(); $n];
+        let mut temp = [Default::default(); $n];
+        for ($group, first, range) in Groups::new($start, outs.len(), $n) {
+            let n = range.len();
+            let part = &mut outs[range.clone()];
+            let $x = if n == $n {
+                xs[range].try_into().unwrap_or(&temp_x)
+            } else {
+                temp_x[first..first + n].copy_from_slice(&xs[range]);
+                &temp_x
+            };
+            let $out: &mut [_; $n] = if n == $n {
+                (&mut *part).try_into().unwrap_or(&mut temp)
+            } else {
+                &mut temp
+            };
+            $body
+            if n != $n {
+                part.copy_from_slice(&temp[first..first + n]);
+            }
         }
-        let (mut all_x, mut all) = ([X::default(); N], [T::default(); N]);
-        all_x[first..first + x.len()].copy_from_slice(x);
-        f(group, &all_x, &mut all);
-        out.copy_from_slice(&all[first..first + out.len()]);
-    });
+    };
 }
 
 /// Runs `f(key of the range, range of out)` over ranges of `out` in parallel.
@@ -137,14 +164,14 @@ fn join(w: &[u32; ALIGN], i: usize) -> u64 {
 simd_fn! {
     fn uniform_range<A, (T: Float)>(key: Key, out: &'x mut [T]) {
         if size_of::<T>() == 4 {
-            map_groups::<64, _, _>(key.offset, &NOTHING, out, |group, _, out| {
+            map_groups!(64, key.offset, &NOTHING, out, |group, _x, out| {
                 let w = words(key.seed, Family::Word32, group);
                 for (o, w) in out.iter_mut().zip(w) {
                     *o = T::from_f64(f64::from(w >> 8) * (1.0 / 16_777_216.0));
                 }
             });
         } else {
-            map_groups::<32, _, _>(key.offset, &NOTHING, out, |group, _, out| {
+            map_groups!(32, key.offset, &NOTHING, out, |group, _x, out| {
                 let w = words(key.seed, Family::Word64, group);
                 for (i, o) in out.iter_mut().enumerate() {
                     *o = T::from_f64((join(&w, i) >> 11) as f64 * 2f64.powi(-53));
@@ -201,7 +228,7 @@ fn box_muller(a: u32, b: u32) -> (f32, f32) {
 simd_fn! {
     fn normal_range<A, (T: Float)>(key: Key, mean: T, std: T, out: &'x mut [T]) {
         if size_of::<T>() == 4 {
-            map_groups::<64, _, _>(key.offset, &NOTHING, out, |group, _, out| {
+            map_groups!(64, key.offset, &NOTHING, out, |group, _x, out| {
                 let w = words(key.seed, Family::Normal, group);
                 for half in 0..2 {
                     let base = half * 2 * LANES;
@@ -213,7 +240,7 @@ simd_fn! {
                 }
             });
         } else {
-            map_groups::<32, _, _>(key.offset, &NOTHING, out, |group, _, out| {
+            map_groups!(32, key.offset, &NOTHING, out, |group, _x, out| {
                 let w = words(key.seed, Family::Normal, group);
                 for i in 0..LANES {
                     let u = ((join(&w, i) >> 11) as f64 + 1.0) * 2f64.powi(-53);
@@ -240,7 +267,7 @@ fn threshold(p: f64) -> u32 {
 
 simd_fn! {
     fn bernoulli_range<A>(key: Key, threshold: u32, out: &'x mut [u8]) {
-        map_groups::<ALIGN, _, _>(key.offset, &NOTHING, out, |group, _, out| {
+        map_groups!(64, key.offset, &NOTHING, out, |group, _x, out| {
             let w = words(key.seed, Family::Word32, group);
             for (o, w) in out.iter_mut().zip(w) {
                 *o = u8::from(w < threshold);
@@ -297,7 +324,7 @@ impl<T: Float> Drop<T> {
 
 simd_fn! {
     fn dropout_range<A, (T: Float)>(key: Key, d: Drop<T>, t: u32, x: &'x [T], y: &'x mut [T]) {
-        map_groups::<ALIGN, _, _>(key.offset, x, y, |group, x, y| {
+        map_groups!(64, key.offset, x, y, |group, x, y| {
             let w = words(key.seed, Family::Word32, group);
             for ((y, &x), w) in y.iter_mut().zip(x).zip(w) {
                 let kept = d.keep(x);
@@ -309,7 +336,7 @@ simd_fn! {
 
 simd_fn! {
     fn keep_range<A>(key: Key, t: u32, mask: &'x mut [u8]) {
-        map_groups::<ALIGN, _, _>(key.offset, &NOTHING, mask, |group, _, mask| {
+        map_groups!(64, key.offset, &NOTHING, mask, |group, _x, mask| {
             let w = words(key.seed, Family::Word32, group);
             for (m, w) in mask.iter_mut().zip(w) {
                 *m = u8::from(w >= t);
@@ -408,14 +435,14 @@ pub fn randint(key: Key, low: i64, high: i64, out: &mut [i64]) {
     assert!(low < high || out.is_empty(), "empty range");
     let bound = high.wrapping_sub(low) as u64;
     ranges(key, out, |key, _, out| {
-        groups(key.offset, out.len(), 32, |group, first, range| {
+        for (group, first, range) in Groups::new(key.offset, out.len(), 32) {
             let w = words(key.seed, Family::Word64, group);
             for (i, o) in out[range].iter_mut().enumerate() {
                 let element = group * 32 + (first + i) as u64;
                 let n = below(key.seed, element, join(&w, first + i), bound);
                 *o = low.wrapping_add(n as i64);
             }
-        });
+        }
     });
 }
 
@@ -425,14 +452,14 @@ pub fn randperm(key: Key, out: &mut [i64]) {
         *o = i as i64;
     }
     let len = out.len();
-    groups(key.offset, len, 32, |group, first, range| {
+    for (group, first, range) in Groups::new(key.offset, len, 32) {
         let w = words(key.seed, Family::Word64, group);
         for (i, at) in range.enumerate() {
             let element = group * 32 + (first + i) as u64;
             let j = below(key.seed, element, join(&w, first + i), (len - at) as u64);
             out.swap(at, at + j as usize);
         }
-    });
+    }
 }
 
 #[cfg(test)]
