@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use flodl_cpu::elementwise::{BinaryOp, UnaryOp, binary, binary_in_place, copy, unary};
+use flodl_cpu::reduce::{ArgOp, ReduceOp, arg_reduce, reduce, var};
 use flodl_cpu::strided::View;
 
 /// Runs `f` until half a second has passed and prints the times in microseconds.
@@ -30,6 +31,7 @@ fn ramp(n: usize) -> Vec<f32> {
 
 fn main() {
     elementwise();
+    reductions();
 }
 
 fn elementwise() {
@@ -83,8 +85,33 @@ fn elementwise() {
     let wide = View { data: &x[..16], dims: &[4, 16], strides: &[0, 1] };
     let four = View { data: &x[..64], dims: &[4, 16], strides: &[16, 1] };
     time("1000 x add bias 4x16", || {
-        (0..1000).for_each(|_| {
-            binary(BinaryOp::Add, std::hint::black_box(four), wide, &mut out[..64])
-        });
+        (0..1000)
+            .for_each(|_| binary(BinaryOp::Add, std::hint::black_box(four), wide, &mut out[..64]));
+    });
+}
+
+fn reductions() {
+    let x = ramp(4096 * 512);
+    let mut out = vec![0.0f32; 4096];
+    let mut places = vec![0i64; 4096];
+    let view = View { data: &x, dims: &[4096, 512], strides: &[512, 1] };
+    let images = View { data: &x, dims: &[32, 64, 1024], strides: &[65536, 1024, 1] };
+    let mut run = |name: &str, op, view, flags: &[bool], n: usize| {
+        time(name, || reduce(op, view, flags, &mut out[..n]).expect("scratch memory"));
+    };
+    run("sum all 4096x512", ReduceOp::Sum, view, &[true, true], 1);
+    run("sum dim0 4096x512", ReduceOp::Sum, view, &[true, false], 512);
+    run("sum dim1 4096x512", ReduceOp::Sum, view, &[false, true], 4096);
+    let mut sums = vec![0.0f32; 32 * 1024];
+    time("sum middle 32x64x1024", || {
+        reduce(ReduceOp::Sum, images, &[false, true, false], &mut sums).expect("scratch memory");
+    });
+    run("sum channels 32x64x1024", ReduceOp::Sum, images, &[true, false, true], 64);
+    run("max dim1 4096x512", ReduceOp::Max, view, &[false, true], 4096);
+    time("argmax dim1 4096x512", || {
+        arg_reduce(ArgOp::Max, view, 1, &mut places).expect("scratch memory");
+    });
+    time("var dim1 4096x512", || {
+        var(view, &[false, true], 1.0, &mut out).expect("scratch memory");
     });
 }
