@@ -1,0 +1,117 @@
+//! Times of the elementwise, reduction, normalisation, loss and optimizer kernels, to compare with
+//! another library's on the same shapes. Prints the fastest and the median time of each.
+
+use std::time::Instant;
+
+use flodl_cpu::elementwise::{BinaryOp, UnaryOp, binary, binary_in_place, copy, unary};
+use flodl_cpu::reduce::{ArgOp, ReduceOp, arg_reduce, reduce, var};
+use flodl_cpu::strided::View;
+
+/// Runs `f` until half a second has passed and prints the times in microseconds.
+fn time(name: &str, mut f: impl FnMut()) {
+    let only = std::env::args().nth(1).unwrap_or_default();
+    if !name.contains(&only) {
+        return;
+    }
+    f();
+    let begin = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 5 || begin.elapsed().as_secs_f64() < 0.4 {
+        let start = Instant::now();
+        f();
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    println!("{name:32} min {:10.1} us  median {:10.1} us", times[0], times[times.len() / 2]);
+}
+
+fn ramp(n: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919) % 1000) as f32 * 0.008 - 4.0).collect()
+}
+
+fn main() {
+    elementwise();
+    reductions();
+}
+
+fn elementwise() {
+    let (rows, columns) = (4096, 512);
+    let n = rows * columns;
+    let (x, y, mut out) = (ramp(n), ramp(n), vec![0.0f32; n]);
+    let dims = [rows, columns];
+    let view = |x| View { data: x, dims: &dims, strides: &[512, 1] };
+    for (name, op) in [
+        ("exp", UnaryOp::Exp),
+        ("log", UnaryOp::Log),
+        ("tanh", UnaryOp::Tanh),
+        ("sigmoid", UnaryOp::Sigmoid),
+        ("erf", UnaryOp::Erf),
+        ("gelu", UnaryOp::Gelu),
+        ("gelu_tanh", UnaryOp::GeluTanh),
+        ("silu", UnaryOp::Silu),
+        ("mish", UnaryOp::Mish),
+        ("sin", UnaryOp::Sin),
+        ("relu", UnaryOp::Relu),
+        ("neg", UnaryOp::Neg),
+    ] {
+        time(&format!("{name} 4096x512"), || unary(op, view(&x), &mut out));
+    }
+    for (name, op) in [
+        ("add", BinaryOp::Add),
+        ("mul", BinaryOp::Mul),
+        ("gelu_grad", BinaryOp::GeluGrad),
+        ("tanh_grad", BinaryOp::TanhGrad),
+    ] {
+        time(&format!("{name} 4096x512"), || binary(op, view(&x), view(&y), &mut out));
+    }
+    let bias = View { data: &y[..512], dims: &dims, strides: &[0, 1] };
+    time("add bias 4096x512", || binary(BinaryOp::Add, view(&x), bias, &mut out));
+    let column = View { data: &y[..4096], dims: &dims, strides: &[1, 0] };
+    time("mul column 4096x512", || binary(BinaryOp::Mul, view(&x), column, &mut out));
+    time("add in place 4096x512", || binary_in_place(BinaryOp::Add, &mut out, view(&x)));
+    let t = View { data: &x, dims: &[512, 4096], strides: &[1, 512] };
+    time("transpose 4096x512", || copy(t, &mut out));
+    let heads = View { data: &x, dims: &[8, 8, 512, 64], strides: &[262144, 64, 512, 1] };
+    time("heads permute 8x512x8x64", || copy(heads, &mut out));
+    let small = View { data: &x[..16], dims: &[1, 16], strides: &[16, 1] };
+    time("1000 x relu 1x16", || {
+        (0..1000).for_each(|_| unary(UnaryOp::Relu, std::hint::black_box(small), &mut out[..16]));
+    });
+    time("1000 x add 1x16", || {
+        (0..1000).for_each(|_| {
+            binary(BinaryOp::Add, std::hint::black_box(small), small, &mut out[..16])
+        });
+    });
+    let wide = View { data: &x[..16], dims: &[4, 16], strides: &[0, 1] };
+    let four = View { data: &x[..64], dims: &[4, 16], strides: &[16, 1] };
+    time("1000 x add bias 4x16", || {
+        (0..1000)
+            .for_each(|_| binary(BinaryOp::Add, std::hint::black_box(four), wide, &mut out[..64]));
+    });
+}
+
+fn reductions() {
+    let x = ramp(4096 * 512);
+    let mut out = vec![0.0f32; 4096];
+    let mut places = vec![0i64; 4096];
+    let view = View { data: &x, dims: &[4096, 512], strides: &[512, 1] };
+    let images = View { data: &x, dims: &[32, 64, 1024], strides: &[65536, 1024, 1] };
+    let mut run = |name: &str, op, view, flags: &[bool], n: usize| {
+        time(name, || reduce(op, view, flags, &mut out[..n]).expect("scratch memory"));
+    };
+    run("sum all 4096x512", ReduceOp::Sum, view, &[true, true], 1);
+    run("sum dim0 4096x512", ReduceOp::Sum, view, &[true, false], 512);
+    run("sum dim1 4096x512", ReduceOp::Sum, view, &[false, true], 4096);
+    let mut sums = vec![0.0f32; 32 * 1024];
+    time("sum middle 32x64x1024", || {
+        reduce(ReduceOp::Sum, images, &[false, true, false], &mut sums).expect("scratch memory");
+    });
+    run("sum channels 32x64x1024", ReduceOp::Sum, images, &[true, false, true], 64);
+    run("max dim1 4096x512", ReduceOp::Max, view, &[false, true], 4096);
+    time("argmax dim1 4096x512", || {
+        arg_reduce(ArgOp::Max, view, 1, &mut places).expect("scratch memory");
+    });
+    time("var dim1 4096x512", || {
+        var(view, &[false, true], 1.0, &mut out).expect("scratch memory");
+    });
+}
