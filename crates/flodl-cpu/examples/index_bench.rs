@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use flodl_cpu::pool::{self, AvgRule, PoolGeom};
 use flodl_cpu::random::{self, Drop, Key};
 
 /// Prints the minimum and median time of `f`.
@@ -42,5 +43,55 @@ fn main() {
         }
     });
     time("rand 1M", &mut || random::uniform(key, &mut y[..1 << 20]));
+    pools(&time);
     time("randn 1M", &mut || random::normal(key, 0.0, 1.0, &mut y[..1 << 20]));
+}
+
+fn pools(time: &dyn Fn(&str, &mut dyn FnMut())) {
+    let key = Key { seed: 1, offset: 0 };
+    let n = 32 * 64 * 32 * 32;
+    let mut x = vec![0.0f32; n];
+    random::normal(key, 0.0, 1.0, &mut x);
+    let mut dx = vec![0.0f32; n];
+    let (mut y, mut i) = (vec![0.0f32; n], vec![0i32; n]);
+    for (name, g) in [
+        ("pool1d k2", PoolGeom::new(2048, &[512], &[256], &[2], &[2], &[0], &[1])),
+        (
+            "pool2d k2",
+            PoolGeom::new(2048, &[32, 32], &[16, 16], &[2, 2], &[2, 2], &[0, 0], &[1, 1]),
+        ),
+        (
+            "pool2d k3 s2 p1",
+            PoolGeom::new(2048, &[32, 32], &[16, 16], &[3, 3], &[2, 2], &[1, 1], &[1, 1]),
+        ),
+        ("pool2d k2 tiny", PoolGeom::new(4, &[8, 8], &[4, 4], &[2, 2], &[2, 2], &[0, 0], &[1, 1])),
+    ] {
+        let (large, small): (usize, usize) = (
+            g.input.iter().product::<usize>() * g.planes,
+            g.output.iter().product::<usize>() * g.planes,
+        );
+        let rule = AvgRule { count_include_pad: true, divisor_override: None };
+        let (x, dx, y, i) = (&x[..large], &mut dx[..large], &mut y[..small], &mut i[..small]);
+        time(&format!("max{name} fwd"), &mut || pool::max_pool(&g, x, y, Some(i)));
+        time(&format!("max{name} bwd"), &mut || pool::max_pool_backward(g.planes, y, i, dx));
+        time(&format!("avg{name} fwd"), &mut || pool::avg_pool(&g, rule, x, y));
+        time(&format!("avg{name} bwd"), &mut || pool::avg_pool_backward(&g, rule, y, dx));
+    }
+    for o in [1, 7] {
+        let (input, output) = ([1, 32, 32], [1, o, o]);
+        let small = 2048 * o * o;
+        let (y, i) = (&mut y[..small], &mut i[..small]);
+        time(&format!("adaptive avg {o} fwd"), &mut || {
+            pool::adaptive_avg_pool(2048, input, output, &x, y);
+        });
+        time(&format!("adaptive avg {o} bwd"), &mut || {
+            pool::adaptive_avg_pool_backward(2048, input, output, y, &mut dx);
+        });
+        time(&format!("adaptive max {o} fwd"), &mut || {
+            pool::adaptive_max_pool(2048, input, output, &x, y, Some(i));
+        });
+        time(&format!("adaptive max {o} bwd"), &mut || {
+            pool::max_pool_backward(2048, y, i, &mut dx);
+        });
+    }
 }

@@ -66,18 +66,62 @@ fn regular(g: &PoolGeom, kind: Windows) -> usize {
     }
 }
 
-/// `out[o] = scale * (sum of line[o * stride ..][..kernel])`.
+const LANES: usize = 16;
+
+/// `to += line`.
 #[inline(always)]
-fn sum_along<T: Float>(stride: usize, kernel: usize, scale: T, line: &[T], out: &mut [T]) {
-    let n = out.len();
-    assert!(n == 0 || line.len() >= (n - 1) * stride + kernel);
-    for (o, out) in out.iter_mut().enumerate() {
+fn add<T: Float>(to: &mut [T], line: &[T]) {
+    let ((tos, to), (lines, line)) = (to.as_chunks_mut::<LANES>(), line.as_chunks::<LANES>());
+    for (to, line) in tos.iter_mut().zip(lines) {
+        // Copies, since stores between the loads would keep the lanes apart.
+        let (mut t, l) = (*to, *line);
+        for j in 0..LANES {
+            t[j] += l[j];
+        }
+        *to = t;
+    }
+    for (t, &l) in to.iter_mut().zip(line) {
+        *t += l;
+    }
+}
+
+/// Sums of windows of `kernel` columns, `stride` apart, times `scale`.
+#[inline(always)]
+fn along<T: Float>(stride: usize, kernel: usize, sums: &[T], scale: &[T], y: &mut [T]) {
+    let n = y.len();
+    assert!(n > 0 && scale.len() == n && sums.len() >= (n - 1) * stride + kernel);
+    for j in 0..n {
         let mut sum = T::ZERO;
         for k in 0..kernel {
             // SAFETY: the assert bounds the largest index.
-            sum += unsafe { *line.get_unchecked(o * stride + k) };
+            sum += unsafe { *sums.get_unchecked(j * stride + k) };
         }
-        *out = sum * scale;
+        y[j] = sum * scale[j];
+    }
+}
+
+/// Sums lines `z0..z1`, `r0..r1` of a plane column by column.
+#[inline(always)]
+fn columns<T: Float>(
+    g: &PoolGeom,
+    (z0, z1): (usize, usize),
+    (r0, r1): (usize, usize),
+    x: &[T],
+    sums: &mut [T],
+) {
+    let [_, ih, iw] = g.input;
+    for z in z0..z1 {
+        let block = &x[(z * ih + r0) * iw..(z * ih + r1) * iw];
+        for (r, line) in block.chunks_exact(iw).enumerate() {
+            if z == z0 && r == 0 {
+                sums.copy_from_slice(line);
+            } else {
+                add(sums, line);
+            }
+        }
+    }
+    if z0 == z1 || r0 == r1 {
+        sums.fill(T::ZERO);
     }
 }
 
@@ -86,54 +130,66 @@ simd_fn! {
         g: &'x PoolGeom, kind: Windows, x: &'x [T], rows: Range<usize>, y: &'x mut [T],
     ) {
         let ([id, ih, iw], [od, oh, ow]) = (g.input, g.output);
-        row_buffer!(sums: [T; iw]);
-        let fast = regular(g, kind);
-        for (row, y) in rows.zip(y.chunks_exact_mut(ow)) {
-            let (plane, z, r) = (row / (od * oh), row / oh % od, row % oh);
-            let (z0, z1, zn) = window(g, kind, 0, z);
-            let (r0, r1, rn) = window(g, kind, 1, r);
-            let x = &x[plane * id * ih * iw..][..id * ih * iw];
-            if z0 == z1 || r0 == r1 {
-                y.fill(T::ZERO);
-                continue;
+        let (s, k, p) = (g.stride[2], g.kernel[2], g.padding[2]);
+        // The sums of the columns of several rows, each with room for its padding: window `o` of
+        // row `n` starts at column `(n * pitch + o) * stride`, so that one long loop does all.
+        let pitch = ((ow - 1) * s + k).max(p + iw).div_ceil(s);
+        let batch = (512usize.saturating_sub(k) / (pitch * s)).clamp(1, rows.len());
+        row_buffer!(sums: [T; batch * pitch * s + k]);
+        row_buffer!(means: [T; batch * pitch]);
+        row_buffer!(scales: [T; batch * pitch]);
+        // What each window's part of the divisor along the row contributes to its scale.
+        row_buffer!(part: [T; ow]);
+        let fixed = matches!(kind, Windows::Fixed(AvgRule { divisor_override: Some(_), .. }));
+        for (o, part) in part.iter_mut().enumerate() {
+            let (w0, w1, wn) = window(g, kind, 2, o);
+            let n = if fixed { 1 } else { wn };
+            *part = if w0 == w1 { T::ZERO } else { T::from_f64(1.0 / n as f64) };
+        }
+        let mut done = 0;
+        while done < rows.len() {
+            let m = batch.min(rows.len() - done);
+            for n in 0..m {
+                let row = rows.start + done + n;
+                let (plane, z, r) = (row / (od * oh), row / oh % od, row % oh);
+                let (z0, z1, zn) = window(g, kind, 0, z);
+                let (r0, r1, rn) = window(g, kind, 1, r);
+                let x = &x[plane * id * ih * iw..][..id * ih * iw];
+                columns(g, (z0, z1), (r0, r1), x, &mut sums[n * pitch * s + p..][..iw]);
+                let rest: T = scale(kind, zn * rn);
+                for (s, &p) in scales[n * pitch..][..ow].iter_mut().zip(&*part) {
+                    *s = p * rest;
+                }
             }
-            for z in z0..z1 {
-                let block = &x[(z * ih + r0) * iw..(z * ih + r1) * iw];
-                let mut lines = block.chunks_exact(iw);
-                if z == z0 {
-                    // Two lines at once save a pass over the sums.
-                    let first = lines.next().unwrap_or(&[]);
-                    match lines.next() {
-                        Some(second) => {
-                            for ((s, &a), &b) in sums.iter_mut().zip(first).zip(second) {
-                                *s = a + b;
-                            }
+            let y = &mut y[done * ow..(done + m) * ow];
+            if matches!(kind, Windows::Adaptive) {
+                let rows = sums.chunks_exact(pitch).zip(scales.chunks_exact(pitch));
+                for (y, (sums, scales)) in y.chunks_exact_mut(ow).zip(rows) {
+                    for (o, y) in y.iter_mut().enumerate() {
+                        let (w0, w1, _) = window(g, kind, 2, o);
+                        let mut sum = T::ZERO;
+                        for &v in &sums[w0..w1] {
+                            sum += v;
                         }
-                        None => sums.copy_from_slice(first),
+                        *y = sum * scales[o];
                     }
                 }
-                for line in lines {
-                    for (s, &v) in sums.iter_mut().zip(line) {
-                        *s += v;
-                    }
+            } else {
+                let (means, scales) = (&mut means[..m * pitch], &scales[..m * pitch]);
+                // Constants let the compiler vectorise and unroll.
+                match (s, k) {
+                    (2, 2) => along(2, 2, sums, scales, means),
+                    (2, 3) => along(2, 3, sums, scales, means),
+                    (1, 3) => along(1, 3, sums, scales, means),
+                    (1, k) => along(1, k, sums, scales, means),
+                    (2, k) => along(2, k, sums, scales, means),
+                    (s, k) => along(s, k, sums, scales, means),
+                }
+                for (y, m) in y.chunks_exact_mut(ow).zip(means.chunks_exact(pitch)) {
+                    y.copy_from_slice(&m[..ow]);
                 }
             }
-            let full = scale(kind, zn * rn * g.kernel[2]);
-            let (head, tail) = y.split_at_mut(fast);
-            match (g.stride[2], g.kernel[2]) {
-                (2, 2) => sum_along(2, 2, full, sums, head),
-                (1, k) => sum_along(1, k, full, sums, head),
-                (2, 3) => sum_along(2, 3, full, sums, head),
-                (s, k) => sum_along(s, k, full, sums, head),
-            }
-            for (o, y) in tail.iter_mut().enumerate() {
-                let (w0, w1, wn) = window(g, kind, 2, fast + o);
-                let mut sum = T::ZERO;
-                for &v in &sums[w0..w1] {
-                    sum += v;
-                }
-                *y = sum * scale(kind, zn * rn * wn);
-            }
+            done += m;
         }
     }
 }
@@ -199,9 +255,7 @@ simd_fn! {
                         if once {
                             dx.copy_from_slice(line);
                         } else {
-                            for (d, &l) in dx.iter_mut().zip(&*line) {
-                                *d += l;
-                            }
+                            add(dx, line);
                         }
                     }
                 }
@@ -226,7 +280,13 @@ simd_fn! {
                         *l += v;
                     }
                 }
-                for l in lanes {
+                for half in [32, 16, 8] {
+                    let (low, high) = lanes.split_at_mut(half);
+                    for (l, &h) in low.iter_mut().zip(&*high) {
+                        *l += h;
+                    }
+                }
+                for &l in &lanes[..8] {
                     total += l.to_f64();
                 }
             }
@@ -267,13 +327,13 @@ fn backward<T: Float>(g: &PoolGeom, kind: Windows, dy: &[T], dx: &mut [T]) {
 
 /// Average pooling of `x [planes, input]` into `y [planes, output]`; `g.dilation` is not used.
 pub fn avg_pool<T: Float>(g: &PoolGeom, rule: AvgRule, x: &[T], y: &mut [T]) {
-    assert!(g.stride.iter().all(|&s| s > 0));
+    assert!(g.stride.iter().chain(&g.kernel).all(|&s| s > 0));
     forward(g, Windows::Fixed(rule), x, y);
 }
 
 /// Gradient of [`avg_pool`]: `dy [planes, output]` gives `dx [planes, input]`.
 pub fn avg_pool_backward<T: Float>(g: &PoolGeom, rule: AvgRule, dy: &[T], dx: &mut [T]) {
-    assert!(g.stride.iter().all(|&s| s > 0));
+    assert!(g.stride.iter().chain(&g.kernel).all(|&s| s > 0));
     backward(g, Windows::Fixed(rule), dy, dx);
 }
 

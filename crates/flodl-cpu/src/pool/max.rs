@@ -7,40 +7,67 @@ use crate::element::{Element, Float};
 use crate::simd_fn;
 use crate::threads::{GRAIN, SharedMut, parallel_rows};
 
-/// Outputs that are worked on together, with their maxima and indices in registers and L1.
-const TILE: usize = 64;
+const LANES: usize = 16;
 
-/// Outputs whose window element `k` lies inside the input, along one dim.
+/// What stands beside the input: smaller than all, and after all in order.
+const OUTSIDE: i32 = i32::MAX;
+
+/// Takes `line[j]`, element `first + j` of its plane, into the `j`-th maximum. Of equals the
+/// earlier call wins, of NaNs the later.
 #[inline(always)]
-fn valid(
-    k: usize,
-    input: usize,
-    output: usize,
-    stride: usize,
-    pad: usize,
-    dil: usize,
-) -> (usize, usize) {
-    let at = k * dil;
-    let lo = pad.saturating_sub(at).div_ceil(stride);
-    let hi = (input + pad).saturating_sub(at).div_ceil(stride);
-    let hi = hi.min(output);
-    (lo.min(hi), hi)
+fn tap<T: Float>(line: &[T], first: i32, best: &mut [T], at: &mut [i32]) {
+    let (lines, rest) = line.as_chunks::<LANES>();
+    let (bests, best) = best.as_chunks_mut::<LANES>();
+    let (ats, at) = at.as_chunks_mut::<LANES>();
+    let done = (lines.len() * LANES) as i32;
+    for (c, ((line, best), at)) in lines.iter().zip(bests).zip(ats).enumerate() {
+        let first = first + (c * LANES) as i32;
+        // Copies, since stores between the loads would keep the lanes apart.
+        let (line, mut b, mut a) = (*line, *best, *at);
+        for j in 0..LANES {
+            let take = (line[j] > b[j]) | line[j].is_nan();
+            b[j] = if take { line[j] } else { b[j] };
+            a[j] = if take { first + j as i32 } else { a[j] };
+        }
+        (*best, *at) = (b, a);
+    }
+    for (j, ((&v, b), a)) in rest.iter().zip(best).zip(at).enumerate() {
+        if v > *b || v.is_nan() {
+            (*b, *a) = (v, first + done + j as i32);
+        }
+    }
 }
 
-/// Takes `line[j * stride]` into the `j`-th maximum.
+/// Starts the maxima of the columns with a line.
 #[inline(always)]
-fn tap<T: Float>(stride: usize, line: &[T], first: i32, best: &mut [T], at: &mut [i32]) {
-    let n = best.len();
-    assert!(n > 0 && at.len() == n && line.len() > (n - 1) * stride);
+fn start<T: Float>(line: &[T], first: i32, best: &mut [T], at: &mut [i32]) {
+    best.copy_from_slice(line);
+    for (j, a) in at.iter_mut().enumerate() {
+        *a = first + j as i32;
+    }
+}
+
+/// Takes column `j * stride + k` into the `j`-th window, for columns that hold maxima of their own.
+/// Of equals the first in row-major order wins, of NaNs the last.
+#[inline(always)]
+fn along<T: Float>(
+    stride: usize,
+    k: usize,
+    (best, at): (&[T], &[i32]),
+    (y, i): (&mut [T], &mut [i32]),
+) {
+    let n = y.len();
+    assert!(n > 0 && i.len() == n && best.len() > (n - 1) * stride + k && at.len() == best.len());
     for j in 0..n {
-        // SAFETY: `j < n`, and the assert bounds all three slices.
+        // SAFETY: the assert bounds the largest index of each.
         unsafe {
-            let v = *line.get_unchecked(j * stride);
-            let b = best.get_unchecked_mut(j);
-            let take = (v > *b) | v.is_nan();
-            *b = if take { v } else { *b };
-            let a = at.get_unchecked_mut(j);
-            *a = if take { first + (j * stride) as i32 } else { *a };
+            let (b, a) = (*best.get_unchecked(j * stride + k), *at.get_unchecked(j * stride + k));
+            let (y, i) = (y.get_unchecked_mut(j), i.get_unchecked_mut(j));
+            let (v, at) = (*y, *i);
+            let nan = b.is_nan() & (!v.is_nan() | (a > at));
+            let take = (b > v) | ((b == v) & (a < at)) | nan;
+            *y = if take { b } else { v };
+            *i = if take { a } else { at };
         }
     }
 }
@@ -52,18 +79,28 @@ simd_fn! {
         let ([id, ih, iw], [od, oh, ow]) = (g.input, g.output);
         let (s, p, d) = (g.stride, g.padding, g.dilation);
         let mut idx = idx;
-        let mut spans = [(0, 0); 32];
-        for (k, span) in spans.iter_mut().enumerate().take(g.kernel[2]) {
-            *span = valid(k, iw, ow, s[2], p[2], d[2]);
-        }
-        let mut plane = rows.start / (od * oh);
-        let (mut z, mut r) = (rows.start / oh % od, rows.start % oh);
-        for row in 0..rows.len() {
-            let x = &x[plane * id * ih * iw..][..id * ih * iw];
-            let mut t0 = 0;
-            while t0 < ow {
-                let t1 = (t0 + TILE).min(ow);
-                let (mut best, mut at) = ([T::NEG_INFINITY; TILE], [-1i32; TILE]);
+        // The maxima of the columns of several rows, each with room for its padding: window `o`
+        // of row `n` starts at column `(n * pitch + o) * stride`, so that one long loop does all.
+        let reach = (g.kernel[2] - 1) * d[2];
+        let pitch = ((ow - 1) * s[2] + reach + 1).max(p[2] + iw).div_ceil(s[2]);
+        let batch = (512usize.saturating_sub(reach) / (pitch * s[2])).clamp(1, rows.len());
+        row_buffer!(best: [T; batch * pitch * s[2] + reach]);
+        row_buffer!(at: [i32; best.len()]);
+        row_buffer!(maxima: [T; batch * pitch]);
+        row_buffer!(places: [i32; batch * pitch]);
+        best.fill(T::NEG_INFINITY);
+        at.fill(OUTSIDE);
+        let end = id * ih * iw;
+        let mut done = 0;
+        while done < rows.len() {
+            let m = batch.min(rows.len() - done);
+            for n in 0..m {
+                let row = rows.start + done + n;
+                let (plane, z, r) = (row / (od * oh), row / oh % od, row % oh);
+                let x = &x[plane * end..][..end];
+                let column = n * pitch * s[2] + p[2];
+                let (best, at) = (&mut best[column..][..iw], &mut at[column..][..iw]);
+                let mut none = true;
                 for kd in 0..g.kernel[0] {
                     let Some(zi) = (z * s[0] + kd * d[0]).checked_sub(p[0]) else { continue };
                     for kh in 0..g.kernel[1] {
@@ -72,72 +109,47 @@ simd_fn! {
                             continue;
                         }
                         let first = (zi * ih + ri) * iw;
-                        for kw in 0..g.kernel[2] {
-                            let (lo, hi) = if kw < spans.len() {
-                                spans[kw]
-                            } else {
-                                valid(kw, iw, ow, s[2], p[2], d[2])
-                            };
-                            let (lo, hi) = (lo.max(t0), hi.min(t1));
-                            if lo >= hi {
-                                continue;
-                            }
-                            let from = lo * s[2] + kw * d[2] - p[2];
-                            let (line, first) = (&x[first + from..], (first + from) as i32);
-                            let (best, at) = (&mut best[lo - t0..hi - t0], &mut at[lo - t0..hi - t0]);
-                            // Constant strides let the compiler vectorise.
-                            match s[2] {
-                                1 => tap(1, line, first, best, at),
-                                2 => tap(2, line, first, best, at),
-                                s => tap(s, line, first, best, at),
-                            }
+                        let line = &x[first..][..iw];
+                        if none {
+                            start(line, first as i32, best, at);
+                            none = false;
+                        } else {
+                            tap(line, first as i32, best, at);
                         }
                     }
                 }
-                y[row * ow + t0..row * ow + t1].copy_from_slice(&best[..t1 - t0]);
-                if let Some(idx) = &mut idx {
-                    let idx = &mut idx[row * ow + t0..row * ow + t1];
-                    for (i, &a) in idx.iter_mut().zip(&at) {
-                        *i = I::from_i64(i64::from(a));
-                    }
-                    if at[..t1 - t0].iter().fold(0, |m: i32, &a| m.min(a)) < 0 {
-                        for (j, i) in idx.iter_mut().enumerate() {
-                            if at[j] < 0 {
-                                *i = I::from_i64(first_of(g, [z, r, t0 + j]) as i64);
-                            }
-                        }
+                if none {
+                    best.fill(T::NEG_INFINITY);
+                    at.fill(OUTSIDE);
+                }
+            }
+            let (maxima, places) = (&mut maxima[..m * pitch], &mut places[..m * pitch]);
+            maxima.fill(T::NEG_INFINITY);
+            places.fill(OUTSIDE);
+            for k in 0..g.kernel[2] {
+                let (columns, k) = ((&*best, &*at), k * d[2]);
+                // A constant stride lets the compiler vectorise.
+                match s[2] {
+                    1 => along(1, k, columns, (&mut *maxima, &mut *places)),
+                    2 => along(2, k, columns, (&mut *maxima, &mut *places)),
+                    s => along(s, k, columns, (&mut *maxima, &mut *places)),
+                }
+            }
+            let part = done * ow..(done + m) * ow;
+            for (y, m) in y[part.clone()].chunks_exact_mut(ow).zip(maxima.chunks_exact(pitch)) {
+                y.copy_from_slice(&m[..ow]);
+            }
+            if let Some(idx) = &mut idx {
+                for (idx, p) in idx[part].chunks_exact_mut(ow).zip(places.chunks_exact(pitch)) {
+                    for (i, &p) in idx.iter_mut().zip(p) {
+                        // A window may lie in the padding alone.
+                        *i = I::from_i64(i64::from(p.min(end as i32 - 1)));
                     }
                 }
-                t0 = t1;
             }
-            r += 1;
-            if r == oh {
-                r = 0;
-                z += 1;
-            }
-            if z == od {
-                z = 0;
-                plane += 1;
-            }
+            done += m;
         }
     }
-}
-
-/// The first element of a window, for windows of nothing but negative infinity.
-#[cold]
-fn first_of(g: &PoolGeom, o: [usize; 3]) -> usize {
-    let mut flat = 0;
-    for k in 0..3 {
-        let start = o[k] * g.stride[k];
-        let pad = g.padding[k];
-        let i = if start >= pad {
-            start - pad
-        } else {
-            (start + g.dilation[k] - pad % g.dilation[k]) % g.dilation[k]
-        };
-        flat = flat * g.input[k] + i.min(g.input[k] - 1);
-    }
-    flat
 }
 
 /// Max pooling of `x [planes, input]` into `y [planes, output]`; `idx`, if wanted, gets where in
@@ -146,7 +158,11 @@ pub fn max_pool<T: Float, I: Element>(g: &PoolGeom, x: &[T], y: &mut [T], idx: O
     let (rows, width) = (g.planes * g.output[0] * g.output[1], g.output[2]);
     assert!(x.len() == g.planes * g.in_plane() && y.len() == rows * width);
     assert!(g.in_plane() < i32::MAX as usize && g.stride.iter().all(|&s| s > 0));
+    assert!(g.kernel.iter().all(|&k| k > 0) && (g.in_plane() > 0 || y.is_empty()));
     assert!(idx.as_ref().is_none_or(|i| i.len() == y.len()));
+    if y.is_empty() {
+        return;
+    }
     let cost = width * g.kernel.iter().product::<usize>();
     let (y, idx) = (SharedMut::new(y), idx.map(SharedMut::new));
     parallel_rows(rows, cost, |r| {
@@ -221,12 +237,9 @@ simd_fn! {
                         let first = (z * ih + r) * iw;
                         let line = &x[first..][..iw];
                         if (z, r) == (z0, r0) {
-                            best.copy_from_slice(line);
-                            for (j, a) in at.iter_mut().enumerate() {
-                                *a = (first + j) as i32;
-                            }
+                            start(line, first as i32, best, at);
                         } else {
-                            tap(1, line, first as i32, best, at);
+                            tap(line, first as i32, best, at);
                         }
                     }
                 }
