@@ -2,8 +2,12 @@
 
 use std::time::Instant;
 
+use flodl_cpu::index::{self, Around, Bag, BagInput};
+use flodl_cpu::pad::{self, PadGeom, PadMode};
 use flodl_cpu::pool::{self, AvgRule, PoolGeom};
 use flodl_cpu::random::{self, Drop, Key};
+use flodl_cpu::resample::{self, Interpolation, ResampleGeom};
+use flodl_cpu::{scan, sort};
 
 /// Prints the minimum and median time of `f`.
 fn time(name: &str, mut f: impl FnMut()) {
@@ -44,6 +48,9 @@ fn main() {
     });
     time("rand 1M", &mut || random::uniform(key, &mut y[..1 << 20]));
     pools(&time);
+    tables(&time);
+    orders(&time);
+    resizes(&time);
     time("randn 1M", &mut || random::normal(key, 0.0, 1.0, &mut y[..1 << 20]));
 }
 
@@ -92,6 +99,85 @@ fn pools(time: &dyn Fn(&str, &mut dyn FnMut())) {
         });
         time(&format!("adaptive max {o} bwd"), &mut || {
             pool::max_pool_backward(2048, y, i, &mut dx);
+        });
+    }
+}
+
+fn tables(time: &dyn Fn(&str, &mut dyn FnMut())) {
+    let key = Key { seed: 1, offset: 0 };
+    let (v, d, n) = (10_000, 64, 8192);
+    let mut table = vec![0.0f32; v * d];
+    random::normal(key, 0.0, 1.0, &mut table);
+    let mut idx = vec![0; n];
+    random::randint(key, 0, v as i64, &mut idx);
+    let (mut out, mut dw) = (vec![0.0f32; n * d], vec![0.0f32; v * d]);
+    time("embedding fwd", &mut || index::embedding(&table, d, &idx, &mut out));
+    time("embedding bwd", &mut || {
+        index::embedding_backward(d, &idx, None, false, &out, &mut dw);
+    });
+    let offsets: Vec<i64> = (0..256).map(|i| 32 * i).collect();
+    let bags = BagInput { idx: &idx, offsets: &offsets, weights: None, padding_idx: None };
+    let out = &mut out[..256 * d];
+    let mut arg = vec![0; 256 * d];
+    for mode in [Bag::Sum, Bag::Mean, Bag::Max] {
+        time(&format!("embedding_bag {mode:?} fwd"), &mut || {
+            let arg = (mode == Bag::Max).then_some(&mut arg[..]);
+            index::embedding_bag(mode, &table, d, bags, out, arg);
+        });
+        time(&format!("embedding_bag {mode:?} bwd"), &mut || {
+            index::embedding_bag_backward(mode, d, bags, out, &arg, &mut dw);
+        });
+    }
+}
+
+fn orders(time: &dyn Fn(&str, &mut dyn FnMut())) {
+    let n = 1 << 20;
+    let mut x = vec![0.0f32; n];
+    random::normal(Key { seed: 1, offset: 0 }, 0.0, 1.0, &mut x);
+    let (mut y, mut i) = (vec![0.0f32; n], vec![0; n]);
+    let rows = Around { outer: 1024, len: 1024, inner: 1 };
+    let cols = Around { outer: 1, len: 1024, inner: 1024 };
+    time("sort 1024x1024 dim1", &mut || sort::sort(rows, false, &x, &mut y, &mut i));
+    time("sort 1024x1024 dim0", &mut || sort::sort(cols, false, &x, &mut y, &mut i));
+    time("topk 1024x1024 k10", &mut || {
+        sort::topk(rows, 10, true, &x, &mut y[..10_240], &mut i[..10_240]);
+    });
+    time("median 1024x1024", &mut || sort::median(rows, &x, &mut y[..1024], &mut i[..1024]));
+    let ints: Vec<i64> = x.iter().map(|v| (v * 100.0) as i64).collect();
+    time("unique 1M", &mut || {
+        std::hint::black_box(sort::unique(&ints));
+    });
+    time("cumsum dim1", &mut || scan::cumsum(rows, false, &x, &mut y));
+    time("cumsum dim0", &mut || scan::cumsum(cols, false, &x, &mut y));
+}
+
+fn resizes(time: &dyn Fn(&str, &mut dyn FnMut())) {
+    let n = 2048 * 32 * 32;
+    let mut x = vec![0.0f32; n];
+    random::normal(Key { seed: 1, offset: 0 }, 0.0, 1.0, &mut x);
+    let mut y = vec![0.0f32; 4 * n];
+    let g = PadGeom { planes: 2048, input: [1, 32, 32], before: [0, 1, 1], after: [0, 1, 1] };
+    let m = 2048 * 34 * 34;
+    for (name, mode) in [("reflection", PadMode::Reflect), ("zero", PadMode::Constant(0.0))] {
+        time(&format!("{name} pad fwd"), &mut || pad::pad(&g, mode, &x, &mut y[..m]));
+        time(&format!("{name} pad bwd"), &mut || pad::pad_backward(&g, mode, &y[..m], &mut x));
+    }
+    for mode in [Interpolation::Nearest, Interpolation::Linear, Interpolation::Cubic] {
+        let g = ResampleGeom {
+            planes: 2048,
+            input: [1, 32, 32],
+            output: [1, 64, 64],
+            scale: [None; 3],
+            align_corners: false,
+            mode,
+        };
+        time(&format!("upsample {mode:?} x2 fwd"), &mut || resample::resample(&g, &x, &mut y));
+        time(&format!("upsample {mode:?} x2 bwd"), &mut || {
+            resample::resample_backward(&g, &y, &mut x);
+        });
+        let tiny = ResampleGeom { planes: 4, input: [1, 8, 8], output: [1, 16, 16], ..g };
+        time(&format!("upsample {mode:?} tiny"), &mut || {
+            resample::resample(&tiny, &x[..256], &mut y[..1024]);
         });
     }
 }

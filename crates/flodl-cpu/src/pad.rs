@@ -1,0 +1,174 @@
+//! Padding of one to three spatial dims, with a constant or with the input itself.
+
+use crate::element::{Element, Float};
+use crate::threads::{SharedMut, parallel_rows};
+
+/// What stands in the padding.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum PadMode<T> {
+    /// A value.
+    Constant(T),
+    /// The input mirrored at its edge elements; the padding is smaller than the input.
+    Reflect,
+    /// The nearest edge element.
+    Replicate,
+    /// The input from its other end; the padding is no larger than the input.
+    Circular,
+}
+
+/// Geometry of a padding of `[planes, depth, height, width]`; missing dims have size 1, padding 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PadGeom {
+    /// Batch times channels.
+    pub planes: usize,
+    /// Input size.
+    pub input: [usize; 3],
+    /// Elements before the input along each dim.
+    pub before: [usize; 3],
+    /// Elements after it.
+    pub after: [usize; 3],
+}
+
+impl PadGeom {
+    /// Output size.
+    pub fn output(&self) -> [usize; 3] {
+        std::array::from_fn(|k| self.before[k] + self.input[k] + self.after[k])
+    }
+
+    /// The input element that stands at `i` of dim `k`; `None` for a constant.
+    #[inline(always)]
+    fn source<T>(&self, mode: PadMode<T>, k: usize, i: usize) -> Option<usize> {
+        let (n, before) = (self.input[k], self.before[k]);
+        if i >= before && i < before + n {
+            return Some(i - before);
+        }
+        let j = i as isize - before as isize;
+        let last = n as isize - 1;
+        match mode {
+            PadMode::Constant(_) => None,
+            PadMode::Reflect if j < 0 => Some(-j as usize),
+            PadMode::Reflect => Some((2 * last - j) as usize),
+            PadMode::Replicate => Some(j.clamp(0, last) as usize),
+            PadMode::Circular => Some(j.rem_euclid(n as isize) as usize),
+        }
+    }
+
+    /// The input row that stands at output row `row` of a plane.
+    #[inline(always)]
+    fn source_row<T: Copy>(&self, mode: PadMode<T>, row: usize) -> Option<usize> {
+        let height = self.output()[1];
+        let z = self.source(mode, 0, row / height)?;
+        let r = self.source(mode, 1, row % height)?;
+        Some(z * self.input[1] + r)
+    }
+
+    fn check(&self, input: usize, output: usize) {
+        assert_eq!(input, self.planes * self.input.iter().product::<usize>());
+        assert_eq!(output, self.planes * self.output().iter().product::<usize>());
+    }
+}
+
+/// Pads `x [planes, input]` into `y [planes, output]`.
+pub fn pad<T: Element>(g: &PadGeom, mode: PadMode<T>, x: &[T], y: &mut [T]) {
+    g.check(x.len(), y.len());
+    let [id, ih, iw] = g.input;
+    let [od, oh, ow] = g.output();
+    let (rows, left) = (od * oh, g.before[2]);
+    let y = SharedMut::new(y);
+    parallel_rows(g.planes * rows, ow + 8, |r| {
+        for row in r {
+            // SAFETY: each row belongs to one task.
+            let y = unsafe { y.range(row * ow..(row + 1) * ow) };
+            let Some(from) = g.source_row(mode, row % rows) else {
+                if let PadMode::Constant(value) = mode {
+                    y.fill(value);
+                }
+                continue;
+            };
+            let x = &x[(row / rows * id * ih + from) * iw..][..iw];
+            y[left..left + iw].copy_from_slice(x);
+            for i in (0..left).chain(left + iw..ow) {
+                y[i] = match (g.source(mode, 2, i), mode) {
+                    (Some(at), _) => x[at],
+                    (None, PadMode::Constant(value)) => value,
+                    (None, _) => T::ZERO,
+                };
+            }
+        }
+    });
+}
+
+/// Gradient of [`pad`]: each element of `dx [planes, input]`, which is cleared first, gets the sum
+/// of `dy` over the places where it stands.
+pub fn pad_backward<T: Float>(g: &PadGeom, mode: PadMode<T>, dy: &[T], dx: &mut [T]) {
+    g.check(dx.len(), dy.len());
+    let [id, ih, iw] = g.input;
+    let [od, oh, ow] = g.output();
+    let (plane, left) = (id * ih * iw, g.before[2]);
+    let dx = SharedMut::new(dx);
+    parallel_rows(g.planes, od * oh * ow, |r| {
+        for p in r {
+            // SAFETY: each plane belongs to one task.
+            let dx = unsafe { dx.range(p * plane..(p + 1) * plane) };
+            dx.fill(T::ZERO);
+            for row in 0..od * oh {
+                let Some(to) = g.source_row(mode, row) else { continue };
+                let dy = &dy[(p * od * oh + row) * ow..][..ow];
+                let dx = &mut dx[to * iw..][..iw];
+                for (d, &v) in dx.iter_mut().zip(&dy[left..]) {
+                    *d += v;
+                }
+                for i in (0..left).chain(left + iw..ow) {
+                    if let Some(at) = g.source(mode, 2, i) {
+                        dx[at] += dy[i];
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_dim_by_hand() {
+        let g = PadGeom { planes: 1, input: [1, 1, 4], before: [0, 0, 2], after: [0, 0, 3] };
+        for (mode, want) in [
+            (PadMode::Constant(7.0), [7.0, 7.0, 1.0, 2.0, 3.0, 4.0, 7.0, 7.0, 7.0]),
+            (PadMode::Reflect, [3.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0]),
+            (PadMode::Replicate, [1.0, 1.0, 1.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0]),
+            (PadMode::Circular, [3.0, 4.0, 1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 3.0]),
+        ] {
+            let mut y = [0.0; 9];
+            pad(&g, mode, &[1.0, 2.0, 3.0, 4.0], &mut y);
+            assert_eq!(y, want);
+        }
+    }
+
+    #[test]
+    fn the_gradient_is_the_transpose() {
+        let g = PadGeom { planes: 2, input: [3, 4, 5], before: [1, 2, 0], after: [2, 1, 3] };
+        let (n, m) = (120, 2 * g.output().iter().product::<usize>());
+        for mode in
+            [PadMode::Constant(0.0), PadMode::Reflect, PadMode::Replicate, PadMode::Circular]
+        {
+            let dy: Vec<f64> = (0..m).map(|i| (i * i % 17) as f64).collect();
+            let mut dx = vec![9.0; n];
+            pad_backward(&g, mode, &dy, &mut dx);
+            for (i, &d) in dx.iter().enumerate() {
+                let mut x = vec![0.0; n];
+                x[i] = 1.0;
+                let mut y = vec![9.0; m];
+                pad(&g, mode, &x, &mut y);
+                assert_eq!(d, y.iter().zip(&dy).map(|(a, b)| a * b).sum::<f64>(), "{mode:?} {i}");
+            }
+        }
+        // A corner of a reflected 3-d input is its mirror image along every dim.
+        let x: Vec<f64> = (0..120).map(f64::from).collect();
+        let mut y = vec![0.0; m];
+        pad(&g, PadMode::Reflect, &x, &mut y);
+        assert_eq!(y[0], x[20 + 2 * 5]);
+    }
+}
