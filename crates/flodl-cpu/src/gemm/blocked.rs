@@ -9,8 +9,8 @@ use crate::alloc::{OutOfMemory, Scratch};
 use crate::threads;
 
 /// Longest part of k that is summed in registers before C is touched. A panel of B then takes
-/// 48 KiB of the second-level cache, and C is read and written rarely (bench: `gemm_bench`).
-const KC: usize = 384;
+/// 64 KiB of the second-level cache, and C is read and written rarely (bench: `gemm_bench`).
+const KC: usize = 512;
 /// Panels in a task's block of A or B: with `KC`, what stays in the second-level cache
 /// (bench: `gemm_bench`).
 const BLOCK_PANELS: usize = 8;
@@ -19,7 +19,7 @@ const SHARED: usize = 2 << 20;
 /// Multiplications below which waking the team costs more than it saves (bench: `gemm_bench`).
 const PARALLEL: usize = 1 << 18;
 /// Values that one packing task copies.
-const PACK_GRAIN: usize = 16 * 1024;
+const PACK_GRAIN: usize = 8 * 1024;
 
 /// A product as raw parts, validated: every element that the strides lead to is there.
 #[derive(Clone, Copy)]
@@ -153,20 +153,15 @@ pub(super) unsafe fn blocked<T: Gemm>(
             let blocks = k_blocks(p.k).skip_while(move |&(k0, _)| k0 < first);
             blocks.take_while(move |&(k0, _)| k0 == first || k0 < first + chunk)
         };
-        if count > 0 {
-            for (k0, k) in blocks() {
-                let lines = Lines { width, count, k };
-                let dst = shared.get().wrapping_add(packed_len(width, count, k0 - first));
-                // SAFETY: the operand has all its elements; the chunk's panels fit the scratch.
-                unsafe {
-                    if a_lines.is_some() {
-                        let src = p.a.wrapping_add(k0 * p.a_col);
-                        lines.pack_all(kernel, dst, src, p.a_row, p.a_col);
-                    } else {
-                        let src = p.b.wrapping_add(k0 * p.b_row);
-                        lines.pack_all(kernel, dst, src, p.b_col, p.b_row);
-                    }
-                }
+        let lines = Lines { width, count, k: chunk.min(p.k - first), k_block: kc };
+        // SAFETY: the operand has all its elements; the chunk's panels fit the scratch.
+        unsafe {
+            if a_lines.is_some() {
+                let src = p.a.wrapping_add(first * p.a_col);
+                lines.pack(kernel, shared.get(), src, p.a_row, p.a_col);
+            } else {
+                let src = p.b.wrapping_add(first * p.b_row);
+                lines.pack(kernel, shared.get(), src, p.b_col, p.b_row);
             }
         }
         region(parallel, row_blocks * col_blocks, |task| {
@@ -289,49 +284,21 @@ impl Block {
     }
 }
 
-/// Lines of an operand to pack: `count` of `k` values.
+/// Lines of an operand to pack whole: `count` of `k` values, in one k-block after the other.
 #[derive(Clone, Copy)]
 pub(super) struct Lines {
     pub width: usize,
     pub count: usize,
     pub k: usize,
+    pub k_block: usize,
 }
 
 impl Lines {
-    fn panels_per_task(self) -> usize {
-        (PACK_GRAIN / (self.width * self.k).max(1)).max(1)
-    }
-
-    fn tasks(self) -> usize {
-        self.count.div_ceil(self.width).div_ceil(self.panels_per_task())
-    }
-
-    /// # Safety
-    /// As for `pack_raw` with all the lines, except that only this task's panels are written.
-    unsafe fn pack<T: Gemm>(
-        self,
-        kernel: &Kernel<T>,
-        task: usize,
-        dst: *mut T,
-        src: *const T,
-        line_stride: usize,
-        k_stride: usize,
-    ) {
-        let step = self.panels_per_task() * self.width;
-        let first = task * step;
-        let count = step.min(self.count - first);
-        let (dst, src) = (dst.wrapping_add(first * self.k), src.wrapping_add(first * line_stride));
-        // SAFETY: the caller's promise, for lines `first..first + count`.
-        unsafe {
-            pack_raw(kernel.isa, self.width, dst, src, line_stride, k_stride, count, self.k);
-        }
-    }
-
-    /// Packs all the lines, on the team if there are many.
+    /// Packs them, on the team if there are many.
     ///
     /// # Safety
     /// As for `pack_raw`.
-    pub(super) unsafe fn pack_all<T: Gemm>(
+    pub(super) unsafe fn pack<T: Gemm>(
         self,
         kernel: &Kernel<T>,
         dst: *mut T,
@@ -339,10 +306,20 @@ impl Lines {
         line_stride: usize,
         k_stride: usize,
     ) {
+        let Self { width, count, k, k_block } = self;
+        if count == 0 || k == 0 {
+            return;
+        }
         let (dst, src) = (Shared(dst), Shared(src.cast_mut()));
-        region(self.count * self.k >= 4 * PACK_GRAIN, self.tasks(), |task| {
-            // SAFETY: each task writes its own panels.
-            unsafe { self.pack(kernel, task, dst.get(), src.get(), line_stride, k_stride) };
+        let step = (PACK_GRAIN / (width * k_block)).max(1) * width;
+        let parts = count.div_ceil(step);
+        region(count * k >= 2 * PACK_GRAIN, parts * k.div_ceil(k_block), |task| {
+            let (k0, first) = (task / parts * k_block, task % parts * step);
+            let (k, lines) = (k_block.min(k - k0), step.min(count - first));
+            let dst = dst.get().wrapping_add(packed_len(width, count, k0) + first * k);
+            let src = src.get().wrapping_add(first * line_stride + k0 * k_stride);
+            // SAFETY: the caller's promise; each task writes its own panels.
+            unsafe { pack_raw(kernel.isa, width, dst, src, line_stride, k_stride, lines, k) }
         });
     }
 }
@@ -354,17 +331,20 @@ fn grid(
     a_access: Access,
     b_access: Access,
 ) -> (usize, usize) {
-    let wanted = if parallel { 4 * threads::available() } else { 1 };
-    let cut = |panels: usize, wanted: usize| panels.div_ceil(BLOCK_PANELS).max(wanted).min(panels);
-    // A block's own operand is packed once for each block on the other side: prefer one there.
+    let threads = if parallel { threads::available() } else { 1 };
+    let wanted = if parallel { 4 * threads } else { 1 };
+    let own = a_access == Access::Own || b_access == Access::Own;
+    // Blocks beside each other in the second direction pack their own operand once more.
+    let least = if own { 2 * threads } else { wanted };
+    let cut = |panels: usize, other: usize| {
+        let first = panels.div_ceil(BLOCK_PANELS).max(wanted).min(panels);
+        (first, if parallel && first < least { least.div_ceil(first).min(other) } else { 1 })
+    };
     if a_access == Access::Own || (b_access != Access::Own && rows > cols) {
-        let row_blocks = cut(rows, wanted);
-        let enough = row_blocks * 2 > wanted;
-        (row_blocks, if enough { 1 } else { (wanted / row_blocks).min(cols) })
+        cut(rows, cols)
     } else {
-        let col_blocks = cut(cols, wanted);
-        let enough = col_blocks * 2 > wanted;
-        (if enough { 1 } else { (wanted / col_blocks).min(rows) }, col_blocks)
+        let (col_blocks, row_blocks) = cut(cols, rows);
+        (row_blocks, col_blocks)
     }
 }
 
