@@ -16,6 +16,11 @@ const KC: usize = 512;
 const BLOCK_PANELS: usize = 8;
 /// Most values of the shared operand that are packed at once, if more than one k-block fits.
 const SHARED: usize = 2 << 20;
+/// B is read in place while both operands together have no more bytes than this, that is stay in
+/// the second-level cache (bench: `gemm_bench`).
+const B_NEAR: usize = 3 << 19;
+/// A is read in place while both have no more bytes than this: its rows are long runs.
+const A_NEAR: usize = 16 << 20;
 /// Multiplications below which waking the team costs more than it saves (bench: `gemm_bench`).
 const PARALLEL: usize = 1 << 18;
 /// Values that one packing task copies.
@@ -125,11 +130,16 @@ pub(super) unsafe fn blocked<T: Gemm>(
     packed_b: Option<&[T]>,
 ) -> Result<(), OutOfMemory> {
     let (mr, nr) = (kernel.mr, kernel.nr);
-    let once = packed_b.is_none() && p.b_col == 1 && p.m <= mr;
-    let (a_access, b_access) = match (p.n <= nr || once, once, p.m > p.n) {
-        (_, true, _) => (Access::Direct, Access::Direct),
-        (true, _, true) => (Access::Direct, Access::Shared),
-        (true, _, false) => (Access::Direct, Access::Own),
+    // Rows of A that are multiples of a page apart fall into the same few lines of the cache.
+    let aligned = p.a_row != 1 && (p.a_row * size_of::<T>()).is_multiple_of(4096);
+    let bytes = (p.m + p.n).saturating_mul(p.k).saturating_mul(size_of::<T>());
+    let a_direct = p.n <= nr || (bytes <= A_NEAR && !aligned);
+    let b_near = p.m <= mr || (bytes <= B_NEAR && !aligned);
+    let b_direct = packed_b.is_none() && p.b_col == 1 && b_near;
+    let (a_access, b_access) = match (a_direct || b_direct, b_direct, p.m > p.n) {
+        (true, true, _) => (Access::Direct, Access::Direct),
+        (true, false, true) => (Access::Direct, Access::Shared),
+        (true, false, false) => (Access::Direct, Access::Own),
         (false, _, true) => (Access::Own, Access::Shared),
         (false, _, false) => (Access::Shared, Access::Own),
     };
