@@ -1,24 +1,30 @@
 //! The loops around the micro-kernel: blocks for the caches, tasks for the threads.
 
+use std::ops::Range;
+use std::sync::Mutex;
+
 use super::kernel::{Gemm, Kernel};
 use super::pack::{pack_raw, packed_len};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::threads;
 
 /// Longest part of k that is summed in registers before C is touched. A panel of B then takes
-/// 48 KiB of the second-level cache, and C is read and written rarely (bench: `gemm_bench`).
-const KC: usize = 384;
-/// Most rows of A and columns of B that are packed at once: bounds the scratch memory.
-const MC: usize = 4096;
-const NC: usize = 4096;
-/// Rows of a task's block: with `KC`, a part of A that stays in the second-level cache.
-const BLOCK_ROWS: usize = 144;
-/// Columns of a task's block.
-const BLOCK_COLS: usize = 1024;
+/// 64 KiB of the second-level cache, and C is read and written rarely (bench: `gemm_bench`).
+const KC: usize = 512;
+/// Panels in a task's block of A or B: with `KC`, what stays in the second-level cache
+/// (bench: `gemm_bench`).
+const BLOCK_PANELS: usize = 8;
+/// Most values of the shared operand that are packed at once, if more than one k-block fits.
+const SHARED: usize = 2 << 20;
+/// B is read in place while both operands together have no more bytes than this, that is stay in
+/// the second-level cache (bench: `gemm_bench`).
+const B_NEAR: usize = 3 << 19;
+/// A is read in place while both have no more bytes than this: its rows are long runs.
+const A_NEAR: usize = 16 << 20;
 /// Multiplications below which waking the team costs more than it saves (bench: `gemm_bench`).
 const PARALLEL: usize = 1 << 18;
 /// Values that one packing task copies.
-const PACK_GRAIN: usize = 16 * 1024;
+const PACK_GRAIN: usize = 8 * 1024;
 
 /// A product as raw parts, validated: every element that the strides lead to is there.
 #[derive(Clone, Copy)]
@@ -99,9 +105,22 @@ pub(super) unsafe fn direct<T: Gemm>(kernel: &Kernel<T>, p: &Problem<T>) {
     }
 }
 
+/// How the tasks get at an operand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// As it is: it is read only once, which is not worth a copy.
+    Direct,
+    /// Packed whole, before the tasks start.
+    Shared,
+    /// Each task packs its own block, which then is in its cache.
+    Own,
+}
+
 /// Computes the product in packed blocks, on the team if it is large enough.
 ///
-/// `packed_b` holds all of B as [`super::PackedB`] lays it out; `p.b` is then not used.
+/// The longer of the two sides of C is cut in blocks, one for each task, which packs the operand
+/// on that side; the other operand is packed once for all. `packed_b` holds all of B as
+/// [`super::PackedB`] lays it out; `p.b` is then not used.
 ///
 /// # Safety
 /// The problem is valid and nobody else uses C.
@@ -111,133 +130,185 @@ pub(super) unsafe fn blocked<T: Gemm>(
     packed_b: Option<&[T]>,
 ) -> Result<(), OutOfMemory> {
     let (mr, nr) = (kernel.mr, kernel.nr);
-    // An operand that is read only once is not worth a copy.
-    let pack_a = p.n > nr;
-    let pack_b = packed_b.is_none() && !(p.b_col == 1 && p.m <= mr);
+    // Rows of A that are multiples of a page apart fall into the same few lines of the cache.
+    let aligned = p.a_row != 1 && (p.a_row * size_of::<T>()).is_multiple_of(4096);
+    let bytes = (p.m + p.n).saturating_mul(p.k).saturating_mul(size_of::<T>());
+    let a_direct = p.n <= nr || (bytes <= A_NEAR && !aligned);
+    let b_near = p.m <= mr || (bytes <= B_NEAR && !aligned);
+    let b_direct = packed_b.is_none() && p.b_col == 1 && b_near;
+    let (a_access, b_access) = match (a_direct || b_direct, b_direct, p.m > p.n) {
+        (true, true, _) => (Access::Direct, Access::Direct),
+        (true, false, true) => (Access::Direct, Access::Shared),
+        (true, false, false) => (Access::Direct, Access::Own),
+        (false, _, true) => (Access::Own, Access::Shared),
+        (false, _, false) => (Access::Shared, Access::Own),
+    };
+    let b_access = if packed_b.is_some() { Access::Shared } else { b_access };
     let parallel = p.m.saturating_mul(p.n).saturating_mul(p.k) >= PARALLEL;
+    let (rows, cols) = (p.m.div_ceil(mr), p.n.div_ceil(nr));
+    let (row_blocks, col_blocks) = grid(parallel, (rows, cols), a_access, b_access);
+
+    let a_lines = (a_access == Access::Shared).then_some((mr, p.m));
+    let b_lines = (b_access == Access::Shared && packed_b.is_none()).then_some((nr, p.n));
+    // One operand at most is packed for all tasks.
+    let (width, count) = a_lines.or(b_lines).unwrap_or((1, 0));
     let kc = k_block(p.k);
-    let (mc, nc) = (p.m.min(MC), if pack_b { p.n.min(NC) } else { p.n });
-    let mut a_space = Scratch::<T>::new(if pack_a { packed_len(mr, mc, kc) } else { 0 })?;
-    let mut b_space = Scratch::<T>::new(if pack_b { packed_len(nr, nc, kc) } else { 0 })?;
-    let (a_packed, b_packed) = (Shared(a_space.as_mut_ptr()), Shared(b_space.as_mut_ptr()));
-    let packed_b = packed_b.map(|b| Shared(b.as_ptr().cast_mut()));
+    let chunk = (SHARED / (packed_len(width, count, kc)).max(1)).max(1).saturating_mul(kc).min(p.k);
+    let mut space = Scratch::<T>::new(packed_len(width, count, chunk))?;
+    let shared = Shared(space.as_mut_ptr());
+    let failed = Mutex::new(None);
 
-    for j0 in (0..p.n).step_by(nc) {
-        let n = nc.min(p.n - j0);
-        for (k0, k) in k_blocks(p.k) {
-            for i0 in (0..p.m).step_by(mc) {
-                let m = mc.min(p.m - i0);
-                let a_part = Lines { width: mr, count: if pack_a { m } else { 0 }, k };
-                let b_part = Lines { width: nr, count: if pack_b && i0 == 0 { n } else { 0 }, k };
-                let a = p.a.wrapping_add(i0 * p.a_row + k0 * p.a_col);
-                let b = p.b.wrapping_add(k0 * p.b_row + j0 * p.b_col);
-                let (a, b) = (Shared(a.cast_mut()), Shared(b.cast_mut()));
-                let a_tasks = a_part.tasks();
-                region(parallel, a_tasks + b_part.tasks(), |task| {
-                    // SAFETY: each task packs its own panels of an operand that is all there.
-                    unsafe {
-                        if task < a_tasks {
-                            let from = a.get();
-                            a_part.pack(kernel, task, a_packed.get(), from, p.a_row, p.a_col);
-                        } else {
-                            let task = task - a_tasks;
-                            b_part.pack(kernel, task, b_packed.get(), b.get(), p.b_col, p.b_row);
-                        }
+    for first in (0..p.k.max(1)).step_by(chunk.max(1)) {
+        let blocks = || {
+            let blocks = k_blocks(p.k).skip_while(move |&(k0, _)| k0 < first);
+            blocks.take_while(move |&(k0, _)| k0 == first || k0 < first + chunk)
+        };
+        let lines = Lines { width, count, k: chunk.min(p.k - first), k_block: kc };
+        // SAFETY: the operand has all its elements; the chunk's panels fit the scratch.
+        unsafe {
+            if a_lines.is_some() {
+                let src = p.a.wrapping_add(first * p.a_col);
+                lines.pack(kernel, shared.get(), src, p.a_row, p.a_col);
+            } else {
+                let src = p.b.wrapping_add(first * p.b_row);
+                lines.pack(kernel, shared.get(), src, p.b_col, p.b_row);
+            }
+        }
+        region(parallel, row_blocks * col_blocks, |task| {
+            let (row, col) = (task % row_blocks, task / row_blocks);
+            let block =
+                Block { rows: part(row, row_blocks, rows), cols: part(col, col_blocks, cols) };
+            let shared_b = packed_b.map_or(shared.get().cast_const(), <[T]>::as_ptr);
+            let own_width = match (a_access, b_access) {
+                (Access::Own, _) => block.rows.len() * mr,
+                (_, Access::Own) => block.cols.len() * nr,
+                _ => 0,
+            };
+            let mut own = match Scratch::<T>::new(own_width * kc) {
+                Ok(own) => own,
+                Err(error) => {
+                    *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                    return;
+                }
+            };
+            for (k0, k) in blocks() {
+                let a = match a_access {
+                    Access::Direct => p.a.wrapping_add(k0 * p.a_col),
+                    Access::Shared => shared.get().wrapping_add(packed_len(mr, p.m, k0 - first)),
+                    Access::Own => own.as_ptr(),
+                };
+                let b = match b_access {
+                    Access::Direct => p.b.wrapping_add(k0 * p.b_row),
+                    Access::Shared => {
+                        let start = if packed_b.is_some() { k0 } else { k0 - first };
+                        shared_b.wrapping_add(packed_len(nr, p.n, start))
                     }
-                });
+                    Access::Own => own.as_ptr(),
+                };
+                // SAFETY: the block lies inside the problem, and no other task has it; the shared
+                // panels were packed above.
+                unsafe {
+                    if a_access == Access::Own {
+                        let i = block.rows.start * mr;
+                        let count = (block.rows.end * mr).min(p.m) - i;
+                        let src = p.a.wrapping_add(i * p.a_row + k0 * p.a_col);
+                        let dst = own.as_mut_ptr();
+                        pack_raw(kernel.isa, mr, dst, src, p.a_row, p.a_col, count, k);
+                    } else if b_access == Access::Own {
+                        let j = block.cols.start * nr;
+                        let count = (block.cols.end * nr).min(p.n) - j;
+                        let src = p.b.wrapping_add(k0 * p.b_row + j * p.b_col);
+                        let dst = own.as_mut_ptr();
+                        pack_raw(kernel.isa, nr, dst, src, p.b_col, p.b_row, count, k);
+                    }
+                    block.compute(kernel, p, (k0, k), (a, a_access), (b, b_access));
+                }
+            }
+        });
+    }
+    match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
 
-                let (row_panels, col_panels) = (m.div_ceil(mr), n.div_ceil(nr));
-                let (row_blocks, col_blocks) = grid(parallel, kernel, row_panels, col_panels);
-                region(parallel, row_blocks * col_blocks, |task| {
-                    let (row, col) = (task % row_blocks, task / row_blocks);
-                    let mut tile = kernel.tile(k, a.get(), b.get(), p.c, p.ldc);
-                    tile.accumulate = p.accumulate || k0 > 0;
-                    tile.alpha = p.alpha;
-                    let last = k0 + k == p.k;
-                    tile.relu = p.relu && last;
-                    if !pack_a {
-                        (tile.a_row, tile.a_step) = (p.a_row, p.a_col);
-                    }
-                    if !pack_b && packed_b.is_none() {
-                        tile.b_step = p.b_row;
-                    }
-                    for jp in part(col, col_blocks, col_panels) {
-                        let j = jp * nr;
-                        tile.cols = nr.min(n - j);
-                        tile.b = if pack_b {
-                            b_packed.get().wrapping_add(j * k)
-                        } else if let Some(panels) = packed_b {
-                            panels.get().wrapping_add(packed_len(nr, p.n, k0) + j * k)
-                        } else {
-                            b.get().wrapping_add(j)
-                        };
-                        if !p.bias.is_null() && last {
-                            tile.col_bias = p.bias.wrapping_add(j0 + j);
-                        }
-                        for ip in part(row, row_blocks, row_panels) {
-                            let i = ip * mr;
-                            tile.rows = mr.min(m - i);
-                            tile.a = if pack_a {
-                                a_packed.get().wrapping_add(i * k)
-                            } else {
-                                a.get().wrapping_add(i * p.a_row)
-                            };
-                            tile.c = p.c.wrapping_add((i0 + i) * p.ldc + j0 + j);
-                            // SAFETY: the tile lies inside the problem; its panels were packed
-                            // above; no other task has this tile.
-                            unsafe { kernel.run(&tile) };
-                        }
-                    }
-                });
+/// A task's part of C, in panels.
+struct Block {
+    rows: Range<usize>,
+    cols: Range<usize>,
+}
+
+impl Block {
+    /// Adds the product of one k-block to this part of C.
+    ///
+    /// `a` and `b` point to the k-block of the whole operand, or of the block if it is its own.
+    ///
+    /// # Safety
+    /// The operands are there and nobody else uses this part of C.
+    unsafe fn compute<T: Gemm>(
+        &self,
+        kernel: &Kernel<T>,
+        p: &Problem<T>,
+        (k0, k): (usize, usize),
+        (a, a_access): (*const T, Access),
+        (b, b_access): (*const T, Access),
+    ) {
+        let (mr, nr) = (kernel.mr, kernel.nr);
+        let mut tile = kernel.tile(k, a, b, p.c, p.ldc);
+        let last = k0 + k == p.k;
+        tile.accumulate = p.accumulate || k0 > 0;
+        tile.alpha = p.alpha;
+        tile.relu = p.relu && last;
+        let (mut a_panel, mut b_panel) = (mr * k, nr * k);
+        if a_access == Access::Direct {
+            (tile.a_row, tile.a_step, a_panel) = (p.a_row, p.a_col, mr * p.a_row);
+        }
+        if b_access == Access::Direct {
+            (tile.b_step, b_panel) = (p.b_row, nr);
+        }
+        let a_first = if a_access == Access::Own { self.rows.start } else { 0 };
+        let b_first = if b_access == Access::Own { self.cols.start } else { 0 };
+        let mut at = |ip: usize, jp: usize| {
+            let (i, j) = (ip * mr, jp * nr);
+            tile.rows = mr.min(p.m - i);
+            tile.cols = nr.min(p.n - j);
+            tile.a = a.wrapping_add((ip - a_first) * a_panel);
+            tile.b = b.wrapping_add((jp - b_first) * b_panel);
+            tile.c = p.c.wrapping_add(i * p.ldc + j);
+            if last && !p.bias.is_null() {
+                tile.col_bias = p.bias.wrapping_add(j);
+            }
+            // SAFETY: the tile lies inside the block.
+            unsafe { kernel.run(&tile) };
+        };
+        // The operand that is not this task's own comes from far away: once is enough.
+        if b_access == Access::Own {
+            for ip in self.rows.clone() {
+                self.cols.clone().for_each(|jp| at(ip, jp));
+            }
+        } else {
+            for jp in self.cols.clone() {
+                self.rows.clone().for_each(|ip| at(ip, jp));
             }
         }
     }
-    Ok(())
 }
 
-/// Lines of an operand to pack: `count` of `k` values.
+/// Lines of an operand to pack whole: `count` of `k` values, in one k-block after the other.
 #[derive(Clone, Copy)]
 pub(super) struct Lines {
     pub width: usize,
     pub count: usize,
     pub k: usize,
+    pub k_block: usize,
 }
 
 impl Lines {
-    fn panels_per_task(self) -> usize {
-        (PACK_GRAIN / (self.width * self.k).max(1)).max(1)
-    }
-
-    fn tasks(self) -> usize {
-        self.count.div_ceil(self.width).div_ceil(self.panels_per_task())
-    }
-
-    /// # Safety
-    /// As for `pack_raw` with all the lines, except that only this task's panels are written.
-    unsafe fn pack<T: Gemm>(
-        self,
-        kernel: &Kernel<T>,
-        task: usize,
-        dst: *mut T,
-        src: *const T,
-        line_stride: usize,
-        k_stride: usize,
-    ) {
-        let step = self.panels_per_task() * self.width;
-        let first = task * step;
-        let count = step.min(self.count - first);
-        let (dst, src) = (dst.wrapping_add(first * self.k), src.wrapping_add(first * line_stride));
-        // SAFETY: the caller's promise, for lines `first..first + count`.
-        unsafe {
-            pack_raw(kernel.isa, self.width, dst, src, line_stride, k_stride, count, self.k);
-        }
-    }
-
-    /// Packs all the lines, on the team if there are many.
+    /// Packs them, on the team if there are many.
     ///
     /// # Safety
     /// As for `pack_raw`.
-    pub(super) unsafe fn pack_all<T: Gemm>(
+    pub(super) unsafe fn pack<T: Gemm>(
         self,
         kernel: &Kernel<T>,
         dst: *mut T,
@@ -245,38 +316,49 @@ impl Lines {
         line_stride: usize,
         k_stride: usize,
     ) {
+        let Self { width, count, k, k_block } = self;
+        if count == 0 || k == 0 {
+            return;
+        }
         let (dst, src) = (Shared(dst), Shared(src.cast_mut()));
-        region(self.count * self.k >= 4 * PACK_GRAIN, self.tasks(), |task| {
-            // SAFETY: each task writes its own panels.
-            unsafe { self.pack(kernel, task, dst.get(), src.get(), line_stride, k_stride) };
+        let step = (PACK_GRAIN / (width * k_block)).max(1) * width;
+        let parts = count.div_ceil(step);
+        region(count * k >= 2 * PACK_GRAIN, parts * k.div_ceil(k_block), |task| {
+            let (k0, first) = (task / parts * k_block, task % parts * step);
+            let (k, lines) = (k_block.min(k - k0), step.min(count - first));
+            let dst = dst.get().wrapping_add(packed_len(width, count, k0) + first * k);
+            let src = src.get().wrapping_add(first * line_stride + k0 * k_stride);
+            // SAFETY: the caller's promise; each task writes its own panels.
+            unsafe { pack_raw(kernel.isa, width, dst, src, line_stride, k_stride, lines, k) }
         });
     }
 }
 
-/// Number of row blocks and column blocks: a few blocks for each thread, near to square.
-fn grid<T: Gemm>(
+/// Number of row blocks and column blocks: a few blocks for each thread.
+fn grid(
     parallel: bool,
-    kernel: &Kernel<T>,
-    row_panels: usize,
-    col_panels: usize,
+    (rows, cols): (usize, usize),
+    a_access: Access,
+    b_access: Access,
 ) -> (usize, usize) {
-    let mut rows = (row_panels * kernel.mr).div_ceil(BLOCK_ROWS);
-    let mut cols = (col_panels * kernel.nr).div_ceil(BLOCK_COLS);
-    let wanted = if parallel { 4 * threads::available() } else { 1 };
-    while rows * cols < wanted {
-        let (tall, wide) = (row_panels.div_ceil(rows), col_panels.div_ceil(cols));
-        if wide > 1 && (wide * kernel.nr >= tall * kernel.mr || tall == 1) {
-            cols = (cols * 2).min(col_panels);
-        } else if tall > 1 {
-            rows = (rows * 2).min(row_panels);
-        } else {
-            break;
-        }
+    let threads = if parallel { threads::available() } else { 1 };
+    let wanted = if parallel { 4 * threads } else { 1 };
+    let own = a_access == Access::Own || b_access == Access::Own;
+    // Blocks beside each other in the second direction pack their own operand once more.
+    let least = if own { 2 * threads } else { wanted };
+    let cut = |panels: usize, other: usize| {
+        let first = panels.div_ceil(BLOCK_PANELS).max(wanted).min(panels);
+        (first, if parallel && first < least { least.div_ceil(first).min(other) } else { 1 })
+    };
+    if a_access == Access::Own || (b_access != Access::Own && rows > cols) {
+        cut(rows, cols)
+    } else {
+        let (col_blocks, row_blocks) = cut(cols, rows);
+        (row_blocks, col_blocks)
     }
-    (rows, cols)
 }
 
 /// Part `i` of `parts` nearly equal parts of `0..len`.
-fn part(i: usize, parts: usize, len: usize) -> std::ops::Range<usize> {
+fn part(i: usize, parts: usize, len: usize) -> Range<usize> {
     i * len / parts..(i + 1) * len / parts
 }

@@ -116,8 +116,7 @@ pub fn gemm<T: Gemm>(
         return Ok(());
     }
     if m == 1 || n == 1 {
-        gemv(m, n, k, a, b, c, ldc, ep);
-        return Ok(());
+        return gemv(m, n, k, a, b, c, ldc, ep);
     }
     let kernel = Kernel::<T>::best();
     let problem = problem(m, n, k, &a, &b, c, ldc, ep);
@@ -233,17 +232,11 @@ impl<T: Gemm> PackedB<T> {
     /// If `b` is too short.
     pub fn repack(&mut self, b: Mat<T>) {
         assert!(b.holds(self.k, self.n), "gemm: B is too short");
-        for (k0, k) in blocked::k_blocks(self.k) {
-            let lines = Lines { width: self.kernel.nr, count: self.n, k };
-            let start = pack::packed_len(self.kernel.nr, self.n, k0);
-            let (dst, src) = (&mut self.panels[start..], b.data.as_ptr());
-            let src = src.wrapping_add(k0 * b.row_stride);
-            // SAFETY: B holds all its elements; the panels of all k-blocks fit the memory.
-            unsafe {
-                let dst = dst.as_mut_ptr();
-                lines.pack_all(self.kernel, dst, src, b.col_stride, b.row_stride);
-            }
-        }
+        let k_block = blocked::k_block(self.k);
+        let lines = Lines { width: self.kernel.nr, count: self.n, k: self.k, k_block };
+        let (dst, src) = (self.panels.as_mut_ptr(), b.data.as_ptr());
+        // SAFETY: B holds all its elements; the panels of all k-blocks fit the memory.
+        unsafe { lines.pack(self.kernel, dst, src, b.col_stride, b.row_stride) };
     }
 
     /// Rows of the matrix.
@@ -328,9 +321,17 @@ fn gemv<T: Gemm>(
     c: &mut [T],
     ldc: usize,
     ep: &Epilogue<T>,
-) {
+) -> Result<(), OutOfMemory> {
     let row = m == 1;
-    let (matrix, x, lines) = if row { (b.t(), a, n) } else { (a, b.t(), m) };
+    let (matrix, mut x, lines) = if row { (b.t(), a, n) } else { (a, b.t(), m) };
+    let mut copy;
+    if matrix.col_stride == 1 && x.col_stride != 1 && k > 1 {
+        copy = Scratch::new(k)?;
+        for (p, value) in copy.iter_mut().enumerate() {
+            *value = x.data[p * x.col_stride];
+        }
+        x = Mat::row_major(&copy, k);
+    }
     let gemv = Gemv {
         lines,
         k,
@@ -347,4 +348,5 @@ fn gemv<T: Gemm>(
         relu: ep.activation == Activation::Relu,
     };
     gemv.run(c);
+    Ok(())
 }

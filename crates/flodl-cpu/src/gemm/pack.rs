@@ -90,7 +90,7 @@ unsafe fn copy_panels<T: Copy, const W: usize>(
     panels: usize,
     k: usize,
 ) {
-    let together = (128 / W).max(1);
+    let together = (256 / W).max(1);
     for first in (0..panels).step_by(together) {
         let last = (first + together).min(panels);
         for p in 0..k {

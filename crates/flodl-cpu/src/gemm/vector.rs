@@ -6,8 +6,8 @@ use crate::threads::{self, SharedMut};
 
 /// Values of the matrix below which one thread does it (bench: `gemm_bench`).
 const PARALLEL: usize = 128 * 1024;
-/// Columns that the column-wise form sums at once: 4 KiB of f32, so that reads are long runs.
-const STRIP: usize = 512;
+/// Lines that the column-wise form sums at once: 8 KiB of f32, so that reads are long runs.
+const STRIP: usize = 2048;
 
 /// `y[i] = act(alpha * sum_p m[i, p] * x[p] + bias[i] (+ y[i]))` for `lines` lines of `k` values.
 #[derive(Clone, Copy)]
@@ -34,7 +34,9 @@ impl<T: Gemm> Gemv<'_, T> {
         if self.lines * self.k < PARALLEL {
             return gemv_lines(*self, 0..self.lines, y);
         }
-        let wanted = (8 * threads::available()).min(self.lines.div_ceil(16)).max(1);
+        // Adjacent lines are read across, where short runs from each row are slow.
+        let (tasks, least) = if self.line_stride == 1 { (2, 256) } else { (8, 16) };
+        let wanted = (tasks * threads::available()).min(self.lines.div_ceil(least)).max(1);
         let step = self.lines.div_ceil(wanted).next_multiple_of(16);
         let y_len = y.len();
         let shared = SharedMut::new(y);
@@ -73,7 +75,11 @@ crate::simd_fn! {
                 dots::<A, T, 8>(&g, lines, y)
             }
         } else if g.line_stride == 1 {
-            columns::<A, T>(&g, lines, y)
+            if lines.len() <= 64 {
+                columns::<A, T, 64>(&g, lines, y)
+            } else {
+                columns::<A, T, STRIP>(&g, lines, y)
+            }
         } else {
             let origin = lines.start;
             for i in lines {
@@ -111,36 +117,35 @@ fn dots<A: Arch, T: Gemm, const L: usize>(g: &Gemv<T>, lines: std::ops::Range<us
 #[inline(always)]
 fn dot<A: Arch, T: Gemm, const L: usize, const R: usize>(rows: [&[T]; R], x: &[T]) -> [T; R] {
     let mut sums = [[T::ZERO; L]; R];
-    let whole = x.len() / L * L;
-    for p in (0..whole).step_by(L) {
-        let xs = &x[p..p + L];
-        for r in 0..R {
-            let row = &rows[r][p..p + L];
-            for l in 0..L {
-                sums[r][l] = row[l].mul_add_::<A>(xs[l], sums[r][l]);
-            }
+    let chunks = x.as_chunks::<L>();
+    let row_chunks = rows.map(|row| row.as_chunks::<L>());
+    for (p, xs) in chunks.0.iter().enumerate() {
+        for (sum, row) in sums.iter_mut().zip(&row_chunks) {
+            // An array that is made whole stays in one register.
+            *sum = std::array::from_fn(|l| row.0[p][l].mul_add_::<A>(xs[l], sum[l]));
         }
     }
     std::array::from_fn(|r| {
-        let mut half = L / 2;
         let mut lanes = sums[r];
+        let mut half = L / 2;
         while half > 0 {
             for l in 0..half {
-                lanes[l] = lanes[l] + lanes[l + half];
+                lanes[l] += lanes[l + half];
             }
             half /= 2;
         }
-        let mut sum = lanes[0];
-        for p in whole..x.len() {
-            sum = rows[r][p].mul_add_::<A>(x[p], sum);
-        }
-        sum
+        let tail = row_chunks[r].1.iter().zip(chunks.1);
+        tail.fold(lanes[0], |sum, (&m, &x)| m.mul_add_::<A>(x, sum))
     })
 }
 
-/// Lines that are adjacent to each other: a strip of them is summed along k, four steps at a time.
+/// Lines that are adjacent to each other: a strip of them is summed along k, eight steps at a time.
 #[inline(always)]
-fn columns<A: Arch, T: Gemm>(g: &Gemv<T>, lines: std::ops::Range<usize>, y: &mut [T]) {
+fn columns<A: Arch, T: Gemm, const STRIP: usize>(
+    g: &Gemv<T>,
+    lines: std::ops::Range<usize>,
+    y: &mut [T],
+) {
     let origin = lines.start;
     let mut sums = [T::ZERO; STRIP];
     for first in lines.clone().step_by(STRIP) {
@@ -150,14 +155,17 @@ fn columns<A: Arch, T: Gemm>(g: &Gemv<T>, lines: std::ops::Range<usize>, y: &mut
         let row = |p: usize| &g.matrix[first + p * g.k_stride..][..len];
         let x = |p: usize| g.x[p * g.x_stride];
         let mut p = 0;
-        while p + 4 <= g.k {
-            let (r0, r1, r2, r3) = (row(p), row(p + 1), row(p + 2), row(p + 3));
-            let (x0, x1, x2, x3) = (x(p), x(p + 1), x(p + 2), x(p + 3));
+        while p + 8 <= g.k {
+            let rows: [&[T]; 8] = std::array::from_fn(|q| row(p + q));
+            let xs: [T; 8] = std::array::from_fn(|q| x(p + q));
             for (j, sum) in sums.iter_mut().enumerate() {
-                let s = r1[j].mul_add_::<A>(x1, r0[j].mul_add_::<A>(x0, *sum));
-                *sum = r3[j].mul_add_::<A>(x3, r2[j].mul_add_::<A>(x2, s));
+                let mut s = *sum;
+                for q in 0..8 {
+                    s = rows[q][j].mul_add_::<A>(xs[q], s);
+                }
+                *sum = s;
             }
-            p += 4;
+            p += 8;
         }
         while p < g.k {
             let (r0, x0) = (row(p), x(p));
