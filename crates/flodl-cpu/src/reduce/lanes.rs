@@ -3,25 +3,27 @@
 
 use crate::element::{Element, Float};
 
-/// Lanes of a fold: two of the widest registers of `f32`, so that additions overlap.
-pub(crate) const LANES: usize = 32;
+/// Lanes of a sum: four of the widest registers of `f32`, so that additions overlap.
+pub(crate) const LANES: usize = 64;
+/// Lanes of an extreme, which takes more than one instruction a step.
+pub(crate) const FEW_LANES: usize = 32;
 
 /// Folds `x` with `step` in lanes that begin at `start` and are joined pairwise with `join`.
 #[inline(always)]
-pub(crate) fn lane_fold<T: Element>(
+pub(crate) fn lane_fold<const L: usize, T: Element>(
     x: &[T],
     start: T,
     step: impl Fn(T, T) -> T,
     join: impl Fn(T, T) -> T,
 ) -> T {
-    let mut acc = [start; LANES];
-    let mut chunks = x.chunks_exact(LANES);
+    let mut acc = [start; L];
+    let mut chunks = x.chunks_exact(L);
     for chunk in &mut chunks {
-        for j in 0..LANES {
+        for j in 0..L {
             acc[j] = step(acc[j], chunk[j]);
         }
     }
-    if x.len() < LANES {
+    if x.len() < L {
         return x.iter().fold(start, |acc, &x| step(acc, x));
     }
     for (acc, &x) in acc.iter_mut().zip(chunks.remainder()) {
@@ -31,8 +33,8 @@ pub(crate) fn lane_fold<T: Element>(
 }
 
 #[inline(always)]
-fn join_lanes<T: Copy>(mut acc: [T; LANES], join: impl Fn(T, T) -> T) -> T {
-    let mut half = LANES / 2;
+fn join_lanes<const L: usize, T: Copy>(mut acc: [T; L], join: impl Fn(T, T) -> T) -> T {
+    let mut half = L / 2;
     while half > 0 {
         for j in 0..half {
             acc[j] = join(acc[j], acc[j + half]);
@@ -45,7 +47,7 @@ fn join_lanes<T: Copy>(mut acc: [T; LANES], join: impl Fn(T, T) -> T) -> T {
 /// Σ f(x); for slices so short that plain lanes are accurate enough.
 #[inline(always)]
 pub(crate) fn sum<T: Float>(x: &[T], f: impl Fn(T) -> T) -> T {
-    lane_fold(x, T::ZERO, |acc, x| acc + f(x), |a, b| a + b)
+    lane_fold::<LANES, T>(x, T::ZERO, |acc, x| acc + f(x), |a, b| a + b)
 }
 
 /// Σ f(x, y) over two slices of one length.

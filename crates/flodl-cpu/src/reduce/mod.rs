@@ -8,7 +8,7 @@
 mod lanes;
 mod rows;
 
-pub(crate) use lanes::{lane_fold, sum, sum2};
+pub(crate) use lanes::{FEW_LANES, LANES, lane_fold, sum, sum2};
 pub use rows::{
     ArgOp, BoolReduceOp, IntReduceOp, arg_reduce, logsumexp, norm, reduce_bool, reduce_int, var,
 };
@@ -50,16 +50,18 @@ pub enum ReduceOp {
 /// blocks are joined in `f64`.
 trait Fold {
     const START: f64;
+    const EXTREME: bool;
     fn lift<T: FloatMath>(x: T) -> T;
     fn fold<T: FloatMath>(acc: T, x: T) -> T;
     fn join(a: f64, b: f64) -> f64;
 }
 
 macro_rules! fold {
-    ($name:ident, $start:expr, |$x:ident| $lift:expr, |$a:ident, $b:ident| $fold:expr) => {
+    ($name:ident, $start:expr, $extreme:expr, |$x:ident| $lift:expr, |$a:ident, $b:ident| $fold:expr) => {
         struct $name;
         impl Fold for $name {
             const START: f64 = $start;
+            const EXTREME: bool = $extreme;
             #[inline(always)]
             fn lift<T: FloatMath>($x: T) -> T {
                 $lift
@@ -75,13 +77,13 @@ macro_rules! fold {
         }
     };
 }
-fold!(SumFold, 0.0, |x| x, |a, b| a + b);
-fold!(ProdFold, 1.0, |x| x, |a, b| a * b);
-fold!(MaxFold, f64::NEG_INFINITY, |x| x, |a, b| max_nan(a, b));
-fold!(MinFold, f64::INFINITY, |x| x, |a, b| min_nan(a, b));
-fold!(SquareFold, 0.0, |x| x * x, |a, b| a + b);
-fold!(AbsFold, 0.0, |x| x.abs_(), |a, b| a + b);
-fold!(MaxAbsFold, 0.0, |x| x.abs_(), |a, b| max_nan(a, b));
+fold!(SumFold, 0.0, false, |x| x, |a, b| a + b);
+fold!(ProdFold, 1.0, false, |x| x, |a, b| a * b);
+fold!(MaxFold, f64::NEG_INFINITY, true, |x| x, |a, b| max_nan(a, b));
+fold!(MinFold, f64::INFINITY, true, |x| x, |a, b| min_nan(a, b));
+fold!(SquareFold, 0.0, false, |x| x * x, |a, b| a + b);
+fold!(AbsFold, 0.0, false, |x| x.abs_(), |a, b| a + b);
+fold!(MaxAbsFold, 0.0, true, |x| x.abs_(), |a, b| max_nan(a, b));
 
 /// Elements whose fold stays in their own type.
 const SHORT: usize = 4096;
@@ -103,7 +105,12 @@ impl<F: Fold, T: FloatMath> Kernel for RowKernel<'_, F, T> {
         let mut total = F::START;
         for block in self.0.chunks(SHORT) {
             let start = T::from_f64(F::START);
-            let part = lane_fold(block, start, |acc, x| F::fold(acc, F::lift(x)), F::fold);
+            let step = |acc, x| F::fold(acc, F::lift(x));
+            let part = if F::EXTREME {
+                lane_fold::<FEW_LANES, T>(block, start, step, F::fold)
+            } else {
+                lane_fold::<LANES, T>(block, start, step, F::fold)
+            };
             total = F::join(total, part.to_f64());
         }
         total

@@ -3,7 +3,7 @@
 
 use std::ops::Deref;
 
-use super::{ReduceOp, SHORT, count, finish, lane_fold, reduce, sum};
+use super::{FEW_LANES, ReduceOp, SHORT, count, finish, lane_fold, reduce, sum};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::element::Element;
 use crate::elementwise::{Integer, copy};
@@ -98,8 +98,8 @@ impl<T: Element> Kernel for ArgKernel<'_, T> {
     fn run<A: Arch>(self) -> i64 {
         let x = self.1;
         let best = match self.0 {
-            ArgOp::Max => lane_fold(x, x[0], max_nan, max_nan),
-            ArgOp::Min => lane_fold(x, x[0], min_nan, min_nan),
+            ArgOp::Max => lane_fold::<FEW_LANES, T>(x, x[0], max_nan, max_nan),
+            ArgOp::Min => lane_fold::<FEW_LANES, T>(x, x[0], min_nan, min_nan),
         };
         // The value first and then its place: both passes vectorise, a running index does not.
         let hit = |v: &T| *v == best || v.is_nan();
@@ -197,7 +197,7 @@ impl<T: FloatMath> Kernel for LogSumExp<'_, T> {
 /// ln Σ e^x of a row, from its maximum, so that nothing overflows.
 #[inline(always)]
 pub(crate) fn log_sum_exp<A: Arch, T: FloatMath>(x: &[T]) -> T {
-    let max = lane_fold(x, T::NEG_INFINITY, max_nan, max_nan);
+    let max = lane_fold::<FEW_LANES, T>(x, T::NEG_INFINITY, max_nan, max_nan);
     if max.abs_() == T::INFINITY {
         return max;
     }
