@@ -9,11 +9,13 @@ mod lanes;
 mod rows;
 
 pub(crate) use lanes::{FEW_LANES, LANES, lane_fold, sum, sum2};
+pub(crate) use rows::log_sum_exp;
 pub use rows::{
     ArgOp, BoolReduceOp, IntReduceOp, arg_reduce, logsumexp, norm, reduce_bool, reduce_int, var,
 };
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::element::Float;
@@ -162,22 +164,41 @@ fn row<F: Fold, T: FloatMath>(x: &[T]) -> f64 {
     dispatch(RowKernel::<F, T>(x, PhantomData))
 }
 
+/// Joins `f` of each part of `0..len`, in order; the parts depend on `len` alone and are done in
+/// parallel.
+fn split(
+    len: usize,
+    start: f64,
+    f: impl Fn(Range<usize>) -> f64 + Sync,
+    join: impl Fn(f64, f64) -> f64,
+) -> f64 {
+    if len < 2 * PART {
+        return f(0..len);
+    }
+    let part = PART.max(len.div_ceil(256).next_multiple_of(SHORT));
+    let parts = len.div_ceil(part);
+    let mut partial = [start; 256];
+    let shared = SharedMut::new(&mut partial);
+    parallel_for(parts, |p| {
+        // SAFETY: task `p` alone writes element `p`.
+        let slot = unsafe { shared.range(p..p + 1) };
+        slot[0] = f(p * part..((p + 1) * part).min(len));
+    });
+    partial[..parts].iter().fold(start, |a, &b| join(a, b))
+}
+
+/// Σ `f` of the parts of `0..len`, as in [`split`].
+pub(crate) fn split_sum(len: usize, f: impl Fn(Range<usize>) -> f64 + Sync) -> f64 {
+    split(len, 0.0, f, |a, b| a + b)
+}
+
 /// Reduces `rows` rows of `len` dense elements, `stride` apart.
 fn fold_rows<F: Fold, T: FloatMath>(x: &[T], stride: usize, len: usize, out: &mut [T]) {
     let rows = out.len();
     if rows < FEW && len >= 2 * PART {
-        let part = PART.max(len.div_ceil(256).next_multiple_of(SHORT));
         for (i, out) in out.iter_mut().enumerate() {
             let x = &x[i * stride..][..len];
-            let mut partial = [F::START; 256];
-            let parts = len.div_ceil(part);
-            let shared = SharedMut::new(&mut partial);
-            parallel_for(parts, |p| {
-                // SAFETY: task `p` alone writes element `p`.
-                let slot = unsafe { shared.range(p..p + 1) };
-                slot[0] = row::<F, T>(&x[p * part..((p + 1) * part).min(len)]);
-            });
-            *out = T::from_f64(partial[..parts].iter().fold(F::START, |a, &b| F::join(a, b)));
+            *out = T::from_f64(split(len, F::START, |r| row::<F, T>(&x[r]), F::join));
         }
         return;
     }
@@ -199,7 +220,7 @@ fn fold_columns<F: Fold, T: FloatMath>(
     out: &mut [T],
 ) -> Result<(), OutOfMemory> {
     let tiles = columns.div_ceil(TILE);
-    let tile = |o: usize, t: usize, rows: std::ops::Range<usize>, out: &mut [f64]| {
+    let tile = |o: usize, t: usize, rows: Range<usize>, out: &mut [f64]| {
         let x = &x[o * outer_stride + t * TILE + rows.start * stride..];
         dispatch(ColumnKernel::<F, T> { x, stride, rows: rows.len(), out, fold: PhantomData });
     };
