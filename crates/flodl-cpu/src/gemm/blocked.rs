@@ -72,6 +72,11 @@ pub(super) fn k_blocks(k: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..k.div_ceil(step.max(1)).max(1)).map(move |i| (i * step, step.min(k - i * step)))
 }
 
+/// Whether a product is worth waking the team; writing an element counts as 8 multiplications.
+pub(super) fn parallel(m: usize, n: usize, k: usize) -> bool {
+    m.saturating_mul(n).saturating_mul(k.max(8)) >= PARALLEL
+}
+
 /// Runs tasks on the team if the work is worth it.
 fn region(parallel: bool, tasks: usize, f: impl Fn(usize) + Sync) {
     if parallel {
@@ -144,7 +149,7 @@ pub(super) unsafe fn blocked<T: Gemm>(
         (false, _, false) => (Access::Shared, Access::Own),
     };
     let b_access = if packed_b.is_some() { Access::Shared } else { b_access };
-    let parallel = p.m.saturating_mul(p.n).saturating_mul(p.k) >= PARALLEL;
+    let parallel = parallel(p.m, p.n, p.k);
     let (rows, cols) = (p.m.div_ceil(mr), p.n.div_ceil(nr));
     let (row_blocks, col_blocks) = grid(parallel, (rows, cols), a_access, b_access);
 

@@ -24,6 +24,9 @@ use vector::Gemv;
 /// Below this many values each, operands fit the first-level cache and are not worth a copy
 /// (bench: `gemm_bench`).
 const SMALL: usize = 4096;
+/// So few rows times a matrix with adjacent columns of values are dot products: reading that
+/// matrix once for each is cheaper than a transposed copy (bench: `gemm_bench`).
+const FEW_ROWS: usize = 3;
 /// A batch of items above this many multiplications has each item shared among the threads.
 const LARGE_ITEM: usize = 1 << 24;
 
@@ -118,11 +121,19 @@ pub fn gemm<T: Gemm>(
     if m == 1 || n == 1 {
         return gemv(m, n, k, a, b, c, ldc, ep);
     }
+    if m <= FEW_ROWS && k >= 64 && a.col_stride == 1 && b.row_stride == 1 {
+        for i in 0..m {
+            let a = Mat { data: &a.data[i * a.row_stride..], ..a };
+            gemv(1, n, k, a, b, &mut c[i * ldc..], ldc, ep)?;
+        }
+        return Ok(());
+    }
     let kernel = Kernel::<T>::best();
     let problem = problem(m, n, k, &a, &b, c, ldc, ep);
     // SAFETY: checked above, and C is borrowed exclusively.
     unsafe {
-        if b.col_stride == 1 && m * k <= SMALL && n * k <= SMALL {
+        let small = m.max(n).saturating_mul(k) <= SMALL && !blocked::parallel(m, n, k);
+        if small && b.col_stride == 1 {
             blocked::direct(kernel, &problem);
             return Ok(());
         }

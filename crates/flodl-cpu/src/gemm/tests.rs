@@ -1,5 +1,6 @@
 use super::kernel::{Gemm, Kernel};
 use super::pack::{pack, packed_len};
+use super::{Activation, Epilogue, Mat, PackedB, gemm, gemm_batched, gemm_packed};
 use crate::simd::Isa;
 
 /// Small integers over 8, so that f32 sums of a few hundred products are exact in any order.
@@ -107,8 +108,6 @@ fn panels_hold_every_line_and_zeros() {
     pack_cases::<f32>();
     pack_cases::<f64>();
 }
-
-use super::{Activation, Epilogue, Mat, PackedB, gemm, gemm_batched, gemm_packed};
 
 /// `act(alpha A B + bias (+ C))` in f64, in place of C.
 fn naive<T: Gemm>(
@@ -226,6 +225,24 @@ fn relu_keeps_nan() {
         let ep = Epilogue { activation: Activation::Relu, ..Epilogue::default() };
         gemm(m, n, 2, Mat::row_major(&a, 2), Mat::row_major(&b, n), &mut c, n, &ep).unwrap();
         assert!(c.iter().all(|x| x.is_nan()), "{m}x{n}");
+    }
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    for (m, n, k) in [(150, 170, 1100), (1, 900, 700), (900, 1, 700), (3, 700, 900), (700, 20, 90)]
+    {
+        let data = |len: usize| -> Vec<f32> { (0..len).map(|i| (i as f32).sin()).collect() };
+        let (a, b) = (data(m * k), data(k * n));
+        let (a, b) = (Mat::row_major(&a, k), Mat::row_major(&b, k).t());
+        let product = || {
+            let mut c = vec![0.0; m * n];
+            gemm(m, n, k, a, b, &mut c, n, &Epilogue::default()).unwrap();
+            c
+        };
+        let team = product();
+        // Inside a region there is one thread only.
+        crate::threads::parallel_for(2, |_| assert_eq!(product(), team, "{m}x{k}x{n}"));
     }
 }
 
