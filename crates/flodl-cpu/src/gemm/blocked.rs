@@ -15,7 +15,7 @@ const KC: usize = 512;
 /// (bench: `gemm_bench`).
 const BLOCK_PANELS: usize = 8;
 /// Most values of the shared operand that are packed at once, if more than one k-block fits.
-const SHARED: usize = 2 << 20;
+const SHARED: usize = if cfg!(test) { 2 << 16 } else { 2 << 20 };
 /// B is read in place while both operands together have no more bytes than this, that is stay in
 /// the second-level cache (bench: `gemm_bench`).
 const B_NEAR: usize = 3 << 19;
@@ -44,6 +44,8 @@ pub(super) struct Problem<T> {
     pub alpha: T,
     /// One value per column, or null.
     pub bias: *const T,
+    /// One value per row, or null.
+    pub row_bias: *const T,
     pub relu: bool,
 }
 
@@ -104,6 +106,9 @@ pub(super) unsafe fn direct<T: Gemm>(kernel: &Kernel<T>, p: &Problem<T>) {
             tile.rows = kernel.mr.min(p.m - i);
             tile.a = p.a.wrapping_add(i * p.a_row);
             tile.c = p.c.wrapping_add(i * p.ldc + j);
+            if !p.row_bias.is_null() {
+                tile.row_bias = p.row_bias.wrapping_add(i);
+            }
             // SAFETY: the tile lies inside the problem.
             unsafe { kernel.run(&tile) };
         }
@@ -282,6 +287,9 @@ impl Block {
             tile.c = p.c.wrapping_add(i * p.ldc + j);
             if last && !p.bias.is_null() {
                 tile.col_bias = p.bias.wrapping_add(j);
+            }
+            if last && !p.row_bias.is_null() {
+                tile.row_bias = p.row_bias.wrapping_add(i);
             }
             // SAFETY: the tile lies inside the block.
             unsafe { kernel.run(&tile) };

@@ -75,7 +75,7 @@ pub enum Activation {
     Relu,
 }
 
-/// What is done with the product on its way to C: `act(alpha * A B + bias (+ C))`.
+/// What is done with the product on its way to C: `act(alpha * A B + biases (+ C))`.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<'a, T> {
     /// Whether to add to C; if not, C is not read.
@@ -84,13 +84,21 @@ pub struct Epilogue<'a, T> {
     pub alpha: T,
     /// One value per column of C to add.
     pub bias: Option<&'a [T]>,
+    /// One value per row of C to add.
+    pub row_bias: Option<&'a [T]>,
     /// Applied last.
     pub activation: Activation,
 }
 
 impl<T: Gemm> Default for Epilogue<'_, T> {
     fn default() -> Self {
-        Self { accumulate: false, alpha: T::ONE, bias: None, activation: Activation::None }
+        Self {
+            accumulate: false,
+            alpha: T::ONE,
+            bias: None,
+            row_bias: None,
+            activation: Activation::None,
+        }
     }
 }
 
@@ -124,7 +132,8 @@ pub fn gemm<T: Gemm>(
     if m <= FEW_ROWS && k >= 64 && a.col_stride == 1 && b.row_stride == 1 {
         for i in 0..m {
             let a = Mat { data: &a.data[i * a.row_stride..], ..a };
-            gemv(1, n, k, a, b, &mut c[i * ldc..], ldc, ep)?;
+            let ep = Epilogue { row_bias: ep.row_bias.map(|bias| &bias[i..]), ..*ep };
+            gemv(1, n, k, a, b, &mut c[i * ldc..], ldc, &ep)?;
         }
         return Ok(());
     }
@@ -167,7 +176,8 @@ pub fn gemm_batched<T: Gemm>(
         return Ok(());
     }
     let one = batch == 1;
-    if b_batch_stride == 0 && a_batch_stride == m * a.row_stride && c_batch_stride == m * ldc {
+    let tall = a_batch_stride == m * a.row_stride && c_batch_stride == m * ldc;
+    if b_batch_stride == 0 && tall && ep.row_bias.is_none() {
         // The items of A, and of C, form one tall matrix.
         return gemm(batch * m, n, k, a, b, c, ldc, ep);
     }
@@ -291,6 +301,7 @@ fn check<T: Gemm>(m: usize, n: usize, k: usize, a: &Mat<T>, c: &[T], ldc: usize,
     let c = Mat { data: c, row_stride: ldc, col_stride: 1 };
     assert!(c.holds(m, n) && (m <= 1 || ldc >= n), "gemm: C is too short");
     assert!(ep.bias.is_none_or(|b| b.len() >= n), "gemm: the bias is too short");
+    assert!(ep.row_bias.is_none_or(|b| b.len() >= m), "gemm: the row bias is too short");
 }
 
 fn problem<T: Gemm>(
@@ -318,6 +329,7 @@ fn problem<T: Gemm>(
         accumulate: ep.accumulate,
         alpha: ep.alpha,
         bias: ep.bias.map_or(std::ptr::null(), <[T]>::as_ptr),
+        row_bias: ep.row_bias.map_or(std::ptr::null(), <[T]>::as_ptr),
         relu: ep.activation == Activation::Relu,
     }
 }
@@ -352,8 +364,8 @@ fn gemv<T: Gemm>(
         x: x.data,
         x_stride: x.col_stride,
         y_stride: if row { 1 } else { ldc },
-        bias: ep.bias,
-        bias_stride: row as usize,
+        line_bias: if row { ep.bias } else { ep.row_bias },
+        bias: if row { ep.row_bias } else { ep.bias }.map_or(T::ZERO, |bias| bias[0]),
         accumulate: ep.accumulate,
         alpha: ep.alpha,
         relu: ep.activation == Activation::Relu,

@@ -126,6 +126,7 @@ fn naive<T: Gemm>(
             };
             let mut x = (0..k).map(term).sum::<f64>() * ep.alpha.to_f64();
             x += ep.bias.map_or(0.0, |bias| bias[j].to_f64());
+            x += ep.row_bias.map_or(0.0, |bias| bias[i].to_f64());
             if ep.accumulate {
                 x += c[i * ldc + j].to_f64();
             }
@@ -152,11 +153,12 @@ fn product_case<T: Gemm>((m, n, k): (usize, usize, usize), layout: usize, flags:
     let (a, b) = (numbers::<T>(a_len, 1), numbers::<T>(b_len, 2));
     let a = Mat { data: &a, row_stride: a_row, col_stride: a_col };
     let b = Mat { data: &b, row_stride: b_row, col_stride: b_col };
-    let bias = numbers::<T>(n, 3);
+    let (bias, row_bias) = (numbers::<T>(n, 3), numbers::<T>(m, 5));
     let ep = Epilogue {
         accumulate: flags & 1 != 0,
         alpha: T::from_f64(if flags & 2 != 0 { -0.5 } else { 1.0 }),
         bias: (flags & 4 != 0).then_some(&bias[..]),
+        row_bias: (flags % 7 == 3).then_some(&row_bias[..]),
         activation: if flags & 8 != 0 { Activation::Relu } else { Activation::None },
     };
     let ldc = n + flags % 3;
@@ -195,7 +197,12 @@ fn large_products_in_every_layout() {
         product_case::<f32>((1, 301, 600), layout, layout + 2);
         product_case::<f64>((301, 1, 600), layout, layout + 3);
     }
-    // More rows and columns than are packed at once.
+    // Rows a page apart are packed; of the shared operand only a part at a time.
+    for layout in 0..8 {
+        product_case::<f32>((130, 200, 1024), layout, layout + 1);
+        product_case::<f32>((200, 130, 1024), layout, layout + 3);
+        product_case::<f64>((110, 60, 1536), layout, layout + 5);
+    }
     product_case::<f32>((4100, 40, 9), 0, 5);
     product_case::<f32>((40, 4100, 9), 2, 7);
 }
@@ -258,7 +265,9 @@ fn batches_with_and_without_broadcast() {
                 (if shared_a { 0 } else { m * k }, if shared_b { 0 } else { k * n });
             let c_step = m * n + if layout & 4 != 0 { 5 } else { 0 };
             let mut c = vec![1.0; batch * c_step];
-            let ep = Epilogue::default();
+            let row_bias = numbers::<f32>(m, 3);
+            let row_bias = (layout == 2 || layout == 5).then_some(&row_bias[..]);
+            let ep = Epilogue { row_bias, ..Epilogue::default() };
             let (am, bm) = (Mat::row_major(&a, k), Mat::row_major(&b, k).t());
             gemm_batched(batch, m, n, k, am, a_step, bm, b_step, &mut c, c_step, n, &ep).unwrap();
             for i in 0..batch {
