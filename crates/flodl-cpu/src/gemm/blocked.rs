@@ -15,7 +15,7 @@ const KC: usize = 512;
 /// (bench: `gemm_bench`).
 const BLOCK_PANELS: usize = 8;
 /// Most values of the shared operand that are packed at once, if more than one k-block fits.
-const SHARED: usize = 2 << 20;
+const SHARED: usize = if cfg!(test) { 2 << 16 } else { 2 << 20 };
 /// B is read in place while both operands together have no more bytes than this, that is stay in
 /// the second-level cache (bench: `gemm_bench`).
 const B_NEAR: usize = 3 << 19;
@@ -44,6 +44,8 @@ pub(super) struct Problem<T> {
     pub alpha: T,
     /// One value per column, or null.
     pub bias: *const T,
+    /// One value per row, or null.
+    pub row_bias: *const T,
     pub relu: bool,
 }
 
@@ -70,6 +72,11 @@ pub(super) fn k_block(k: usize) -> usize {
 pub(super) fn k_blocks(k: usize) -> impl Iterator<Item = (usize, usize)> {
     let step = k_block(k);
     (0..k.div_ceil(step.max(1)).max(1)).map(move |i| (i * step, step.min(k - i * step)))
+}
+
+/// Whether a product is worth waking the team; writing an element counts as 8 multiplications.
+pub(super) fn parallel(m: usize, n: usize, k: usize) -> bool {
+    m.saturating_mul(n).saturating_mul(k.max(8)) >= PARALLEL
 }
 
 /// Runs tasks on the team if the work is worth it.
@@ -99,6 +106,9 @@ pub(super) unsafe fn direct<T: Gemm>(kernel: &Kernel<T>, p: &Problem<T>) {
             tile.rows = kernel.mr.min(p.m - i);
             tile.a = p.a.wrapping_add(i * p.a_row);
             tile.c = p.c.wrapping_add(i * p.ldc + j);
+            if !p.row_bias.is_null() {
+                tile.row_bias = p.row_bias.wrapping_add(i);
+            }
             // SAFETY: the tile lies inside the problem.
             unsafe { kernel.run(&tile) };
         }
@@ -144,7 +154,7 @@ pub(super) unsafe fn blocked<T: Gemm>(
         (false, _, false) => (Access::Shared, Access::Own),
     };
     let b_access = if packed_b.is_some() { Access::Shared } else { b_access };
-    let parallel = p.m.saturating_mul(p.n).saturating_mul(p.k) >= PARALLEL;
+    let parallel = parallel(p.m, p.n, p.k);
     let (rows, cols) = (p.m.div_ceil(mr), p.n.div_ceil(nr));
     let (row_blocks, col_blocks) = grid(parallel, (rows, cols), a_access, b_access);
 
@@ -277,6 +287,9 @@ impl Block {
             tile.c = p.c.wrapping_add(i * p.ldc + j);
             if last && !p.bias.is_null() {
                 tile.col_bias = p.bias.wrapping_add(j);
+            }
+            if last && !p.row_bias.is_null() {
+                tile.row_bias = p.row_bias.wrapping_add(i);
             }
             // SAFETY: the tile lies inside the block.
             unsafe { kernel.run(&tile) };

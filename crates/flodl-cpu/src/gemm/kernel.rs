@@ -130,25 +130,26 @@ gemm_type!(f64, F64_AVX512, F64_AVX2, F64_PORTABLE);
 
 /// The kernel for CPUs without one of their own; the compiler keeps the tile in vector registers.
 unsafe fn portable<T: Float, const MR: usize, const NR: usize>(t: &Tile<T>) {
-    let mut sum = [[T::ZERO; NR]; MR];
-    for p in 0..t.k {
-        // SAFETY: see `Kernel::run`. Rows and columns past the tile's edge are clamped to its last
-        // one; their sums are not stored.
-        unsafe {
-            let (a, b) = (t.a.add(p * t.a_step), t.b.add(p * t.b_step));
-            let b: [T; NR] = if t.cols == NR {
-                b.cast::<[T; NR]>().read()
+    let packed = t.a_row == 1 && t.a_step == MR && t.b_step == NR;
+    // SAFETY: the caller's promise. Packed panels are padded to whole tiles.
+    let sum = unsafe {
+        if packed {
+            portable_sum::<T, MR, NR>(t.k, |p| {
+                (t.a.add(p * MR).cast::<[T; MR]>().read(), t.b.add(p * NR).cast::<[T; NR]>().read())
+            })
+        } else {
+            // Rows and columns past the edge are its last ones again; they are not stored.
+            let rows: [usize; MR] = std::array::from_fn(|i| i.min(t.rows - 1) * t.a_row);
+            let cols: [usize; NR] = std::array::from_fn(|j| j.min(t.cols - 1));
+            let a = |p: usize| rows.map(|row| *t.a.add(p * t.a_step + row));
+            let b = |p: usize| t.b.add(p * t.b_step);
+            if t.cols == NR {
+                portable_sum::<T, MR, NR>(t.k, |p| (a(p), b(p).cast::<[T; NR]>().read()))
             } else {
-                std::array::from_fn(|j| *b.add(j.min(t.cols - 1)))
-            };
-            let a: [T; MR] = std::array::from_fn(|i| *a.add(i.min(t.rows - 1) * t.a_row));
-            for i in 0..MR {
-                for j in 0..NR {
-                    sum[i][j] = a[i].mul_add_::<simd::Baseline>(b[j], sum[i][j]);
-                }
+                portable_sum::<T, MR, NR>(t.k, |p| (a(p), cols.map(|col| *b(p).add(col))))
             }
         }
-    }
+    };
     for (i, row) in sum.iter().enumerate().take(t.rows) {
         for (j, &value) in row.iter().enumerate().take(t.cols) {
             // SAFETY: row and column are inside the tile.
@@ -168,4 +169,20 @@ unsafe fn portable<T: Float, const MR: usize, const NR: usize>(t: &Tile<T>) {
             }
         }
     }
+}
+
+/// The sums of a tile whose step p along k is given by `at`.
+#[inline(always)]
+fn portable_sum<T: Float, const MR: usize, const NR: usize>(
+    k: usize,
+    at: impl Fn(usize) -> ([T; MR], [T; NR]),
+) -> [[T; NR]; MR] {
+    let mut sum = [[T::ZERO; NR]; MR];
+    for p in 0..k {
+        let (a, b) = at(p);
+        for (row, a) in sum.iter_mut().zip(a) {
+            *row = std::array::from_fn(|j| a.mul_add_::<simd::Baseline>(b[j], row[j]));
+        }
+    }
+    sum
 }

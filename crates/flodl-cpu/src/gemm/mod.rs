@@ -24,6 +24,9 @@ use vector::Gemv;
 /// Below this many values each, operands fit the first-level cache and are not worth a copy
 /// (bench: `gemm_bench`).
 const SMALL: usize = 4096;
+/// So few rows times a matrix with adjacent columns of values are dot products: reading that
+/// matrix once for each is cheaper than a transposed copy (bench: `gemm_bench`).
+const FEW_ROWS: usize = 3;
 /// A batch of items above this many multiplications has each item shared among the threads.
 const LARGE_ITEM: usize = 1 << 24;
 
@@ -72,7 +75,7 @@ pub enum Activation {
     Relu,
 }
 
-/// What is done with the product on its way to C: `act(alpha * A B + bias (+ C))`.
+/// What is done with the product on its way to C: `act(alpha * A B + biases (+ C))`.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<'a, T> {
     /// Whether to add to C; if not, C is not read.
@@ -81,13 +84,21 @@ pub struct Epilogue<'a, T> {
     pub alpha: T,
     /// One value per column of C to add.
     pub bias: Option<&'a [T]>,
+    /// One value per row of C to add.
+    pub row_bias: Option<&'a [T]>,
     /// Applied last.
     pub activation: Activation,
 }
 
 impl<T: Gemm> Default for Epilogue<'_, T> {
     fn default() -> Self {
-        Self { accumulate: false, alpha: T::ONE, bias: None, activation: Activation::None }
+        Self {
+            accumulate: false,
+            alpha: T::ONE,
+            bias: None,
+            row_bias: None,
+            activation: Activation::None,
+        }
     }
 }
 
@@ -118,11 +129,20 @@ pub fn gemm<T: Gemm>(
     if m == 1 || n == 1 {
         return gemv(m, n, k, a, b, c, ldc, ep);
     }
+    if m <= FEW_ROWS && k >= 64 && a.col_stride == 1 && b.row_stride == 1 {
+        for i in 0..m {
+            let a = Mat { data: &a.data[i * a.row_stride..], ..a };
+            let ep = Epilogue { row_bias: ep.row_bias.map(|bias| &bias[i..]), ..*ep };
+            gemv(1, n, k, a, b, &mut c[i * ldc..], ldc, &ep)?;
+        }
+        return Ok(());
+    }
     let kernel = Kernel::<T>::best();
     let problem = problem(m, n, k, &a, &b, c, ldc, ep);
     // SAFETY: checked above, and C is borrowed exclusively.
     unsafe {
-        if b.col_stride == 1 && m * k <= SMALL && n * k <= SMALL {
+        let small = m.max(n).saturating_mul(k) <= SMALL && !blocked::parallel(m, n, k);
+        if small && b.col_stride == 1 {
             blocked::direct(kernel, &problem);
             return Ok(());
         }
@@ -156,7 +176,8 @@ pub fn gemm_batched<T: Gemm>(
         return Ok(());
     }
     let one = batch == 1;
-    if b_batch_stride == 0 && a_batch_stride == m * a.row_stride && c_batch_stride == m * ldc {
+    let tall = a_batch_stride == m * a.row_stride && c_batch_stride == m * ldc;
+    if b_batch_stride == 0 && tall && ep.row_bias.is_none() {
         // The items of A, and of C, form one tall matrix.
         return gemm(batch * m, n, k, a, b, c, ldc, ep);
     }
@@ -280,6 +301,7 @@ fn check<T: Gemm>(m: usize, n: usize, k: usize, a: &Mat<T>, c: &[T], ldc: usize,
     let c = Mat { data: c, row_stride: ldc, col_stride: 1 };
     assert!(c.holds(m, n) && (m <= 1 || ldc >= n), "gemm: C is too short");
     assert!(ep.bias.is_none_or(|b| b.len() >= n), "gemm: the bias is too short");
+    assert!(ep.row_bias.is_none_or(|b| b.len() >= m), "gemm: the row bias is too short");
 }
 
 fn problem<T: Gemm>(
@@ -307,6 +329,7 @@ fn problem<T: Gemm>(
         accumulate: ep.accumulate,
         alpha: ep.alpha,
         bias: ep.bias.map_or(std::ptr::null(), <[T]>::as_ptr),
+        row_bias: ep.row_bias.map_or(std::ptr::null(), <[T]>::as_ptr),
         relu: ep.activation == Activation::Relu,
     }
 }
@@ -341,8 +364,8 @@ fn gemv<T: Gemm>(
         x: x.data,
         x_stride: x.col_stride,
         y_stride: if row { 1 } else { ldc },
-        bias: ep.bias,
-        bias_stride: row as usize,
+        line_bias: if row { ep.bias } else { ep.row_bias },
+        bias: if row { ep.row_bias } else { ep.bias }.map_or(T::ZERO, |bias| bias[0]),
         accumulate: ep.accumulate,
         alpha: ep.alpha,
         relu: ep.activation == Activation::Relu,

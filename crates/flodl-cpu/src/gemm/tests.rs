@@ -1,5 +1,6 @@
 use super::kernel::{Gemm, Kernel};
 use super::pack::{pack, packed_len};
+use super::{Activation, Epilogue, Mat, PackedB, gemm, gemm_batched, gemm_packed};
 use crate::simd::Isa;
 
 /// Small integers over 8, so that f32 sums of a few hundred products are exact in any order.
@@ -108,8 +109,6 @@ fn panels_hold_every_line_and_zeros() {
     pack_cases::<f64>();
 }
 
-use super::{Activation, Epilogue, Mat, PackedB, gemm, gemm_batched, gemm_packed};
-
 /// `act(alpha A B + bias (+ C))` in f64, in place of C.
 fn naive<T: Gemm>(
     (m, n, k): (usize, usize, usize),
@@ -127,6 +126,7 @@ fn naive<T: Gemm>(
             };
             let mut x = (0..k).map(term).sum::<f64>() * ep.alpha.to_f64();
             x += ep.bias.map_or(0.0, |bias| bias[j].to_f64());
+            x += ep.row_bias.map_or(0.0, |bias| bias[i].to_f64());
             if ep.accumulate {
                 x += c[i * ldc + j].to_f64();
             }
@@ -153,11 +153,12 @@ fn product_case<T: Gemm>((m, n, k): (usize, usize, usize), layout: usize, flags:
     let (a, b) = (numbers::<T>(a_len, 1), numbers::<T>(b_len, 2));
     let a = Mat { data: &a, row_stride: a_row, col_stride: a_col };
     let b = Mat { data: &b, row_stride: b_row, col_stride: b_col };
-    let bias = numbers::<T>(n, 3);
+    let (bias, row_bias) = (numbers::<T>(n, 3), numbers::<T>(m, 5));
     let ep = Epilogue {
         accumulate: flags & 1 != 0,
         alpha: T::from_f64(if flags & 2 != 0 { -0.5 } else { 1.0 }),
         bias: (flags & 4 != 0).then_some(&bias[..]),
+        row_bias: (flags % 7 == 3).then_some(&row_bias[..]),
         activation: if flags & 8 != 0 { Activation::Relu } else { Activation::None },
     };
     let ldc = n + flags % 3;
@@ -196,7 +197,12 @@ fn large_products_in_every_layout() {
         product_case::<f32>((1, 301, 600), layout, layout + 2);
         product_case::<f64>((301, 1, 600), layout, layout + 3);
     }
-    // More rows and columns than are packed at once.
+    // Rows a page apart are packed; of the shared operand only a part at a time.
+    for layout in 0..8 {
+        product_case::<f32>((130, 200, 1024), layout, layout + 1);
+        product_case::<f32>((200, 130, 1024), layout, layout + 3);
+        product_case::<f64>((110, 60, 1536), layout, layout + 5);
+    }
     product_case::<f32>((4100, 40, 9), 0, 5);
     product_case::<f32>((40, 4100, 9), 2, 7);
 }
@@ -230,6 +236,24 @@ fn relu_keeps_nan() {
 }
 
 #[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    for (m, n, k) in [(150, 170, 1100), (1, 900, 700), (900, 1, 700), (3, 700, 900), (700, 20, 90)]
+    {
+        let data = |len: usize| -> Vec<f32> { (0..len).map(|i| (i as f32).sin()).collect() };
+        let (a, b) = (data(m * k), data(k * n));
+        let (a, b) = (Mat::row_major(&a, k), Mat::row_major(&b, k).t());
+        let product = || {
+            let mut c = vec![0.0; m * n];
+            gemm(m, n, k, a, b, &mut c, n, &Epilogue::default()).unwrap();
+            c
+        };
+        let team = product();
+        // Inside a region there is one thread only.
+        crate::threads::parallel_for(2, |_| assert_eq!(product(), team, "{m}x{k}x{n}"));
+    }
+}
+
+#[test]
 fn batches_with_and_without_broadcast() {
     for (batch, m, n, k) in [(1, 3, 4, 5), (3, 7, 9, 11), (40, 16, 33, 8), (2, 70, 50, 60)] {
         for layout in 0..8 {
@@ -241,7 +265,9 @@ fn batches_with_and_without_broadcast() {
                 (if shared_a { 0 } else { m * k }, if shared_b { 0 } else { k * n });
             let c_step = m * n + if layout & 4 != 0 { 5 } else { 0 };
             let mut c = vec![1.0; batch * c_step];
-            let ep = Epilogue::default();
+            let row_bias = numbers::<f32>(m, 3);
+            let row_bias = (layout == 2 || layout == 5).then_some(&row_bias[..]);
+            let ep = Epilogue { row_bias, ..Epilogue::default() };
             let (am, bm) = (Mat::row_major(&a, k), Mat::row_major(&b, k).t());
             gemm_batched(batch, m, n, k, am, a_step, bm, b_step, &mut c, c_step, n, &ep).unwrap();
             for i in 0..batch {

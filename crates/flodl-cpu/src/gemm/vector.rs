@@ -9,7 +9,7 @@ const PARALLEL: usize = 128 * 1024;
 /// Lines that the column-wise form sums at once: 8 KiB of f32, so that reads are long runs.
 const STRIP: usize = 2048;
 
-/// `y[i] = act(alpha * sum_p m[i, p] * x[p] + bias[i] (+ y[i]))` for `lines` lines of `k` values.
+/// `y[i] = act(alpha * sum_p m[i, p] * x[p] + line_bias[i] + bias (+ y[i]))` for `lines` lines of `k` values.
 #[derive(Clone, Copy)]
 pub(super) struct Gemv<'a, T> {
     pub lines: usize,
@@ -20,9 +20,10 @@ pub(super) struct Gemv<'a, T> {
     pub x: &'a [T],
     pub x_stride: usize,
     pub y_stride: usize,
-    pub bias: Option<&'a [T]>,
-    /// 0 if all lines have the same bias.
-    pub bias_stride: usize,
+    /// One value per line to add.
+    pub line_bias: Option<&'a [T]>,
+    /// Added to all lines.
+    pub bias: T,
     pub accumulate: bool,
     pub alpha: T,
     pub relu: bool,
@@ -53,9 +54,9 @@ impl<T: Gemm> Gemv<'_, T> {
     #[inline(always)]
     fn finish(&self, sums: &[T], first: usize, origin: usize, y: &mut [T]) {
         for (i, &sum) in sums.iter().enumerate() {
-            let mut value = sum * self.alpha;
-            if let Some(bias) = self.bias {
-                value += bias[(first + i) * self.bias_stride];
+            let mut value = sum * self.alpha + self.bias;
+            if let Some(bias) = self.line_bias {
+                value += bias[first + i];
             }
             let y = &mut y[(first + i - origin) * self.y_stride];
             if self.accumulate {
