@@ -126,6 +126,44 @@ impl<T: Float> BagInput<'_, T> {
     }
 }
 
+/// Columns of a bag that are summed together, in registers.
+const COLUMNS: usize = 32;
+
+/// The bag's (weighted) sum of [`COLUMNS`] columns of the table from `column` on.
+#[inline(always)]
+fn sum_columns<T: Float>(
+    table: &[T],
+    width: usize,
+    column: usize,
+    bags: &BagInput<'_, T>,
+    bag: Range<usize>,
+) -> [T; COLUMNS] {
+    let mut sum = [T::ZERO; COLUMNS];
+    for at in bag {
+        let i = bags.idx[at];
+        if Some(i) == bags.padding_idx {
+            continue;
+        }
+        let Some(row) = table[i as usize * width + column..].first_chunk::<COLUMNS>() else {
+            break;
+        };
+        match bags.weights {
+            None => {
+                for (s, &v) in sum.iter_mut().zip(row) {
+                    *s += v;
+                }
+            }
+            Some(weights) => {
+                let w = weights[at];
+                for (s, &v) in sum.iter_mut().zip(row) {
+                    *s += v * w;
+                }
+            }
+        }
+    }
+    sum
+}
+
 simd_fn! {
     fn bag_rows<A, (T: Float)>(
         mode: Bag, table: &'x [T], width: usize, bags: BagInput<'x, T>, rows: Range<usize>,
@@ -142,12 +180,27 @@ simd_fn! {
             let bag = bags.bag(b);
             let scale = bags.scale(mode, bag.clone());
             let mut first = true;
+            let mut summed = 0;
+            if mode != Bag::Max {
+                let (blocks, _) = out.as_chunks_mut::<COLUMNS>();
+                for block in blocks {
+                    *block = sum_columns(table, width, summed, &bags, bag.clone());
+                    for o in block {
+                        *o *= scale;
+                    }
+                    summed += COLUMNS;
+                }
+            }
+            if summed == width {
+                continue;
+            }
+            let out = &mut out[summed..];
             for at in bag {
                 let i = bags.idx[at];
                 if Some(i) == bags.padding_idx {
                     continue;
                 }
-                let row = &table[i as usize * width..][..width];
+                let row = &table[i as usize * width + summed..][..width - summed];
                 match (mode, bags.weights) {
                     (Bag::Max, _) => {
                         match &mut arg {
