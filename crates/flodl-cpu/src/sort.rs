@@ -285,8 +285,24 @@ impl<T: Element> Unique<T> {
 pub fn unique<T: Element>(x: &[T]) -> Unique<T> {
     fn run<T: Element, P: Packed>(x: &[T]) -> Unique<T> {
         let mut keys: Vec<P> = x.iter().enumerate().map(|(at, &v)| P::pack(v, false, at)).collect();
-        keys.sort_unstable();
+        P::sort(&mut keys);
         Unique::of(x, keys.into_iter().map(P::at))
+    }
+    // Integers of a small range fit into half a word whatever their type.
+    if size_of::<T>() == 8 && !is_float::<T>() && x.len() <= u32::MAX as usize {
+        let (low, high) = x.iter().fold((i64::MAX, i64::MIN), |(low, high), v| {
+            (low.min(v.to_i64()), high.max(v.to_i64()))
+        });
+        // Unsigned numbers beyond `i64` would look negative.
+        let sure = T::from_i64(-1) < T::ZERO || low >= 0;
+        let span = high.wrapping_sub(low) as u64;
+        if sure && low <= high && span <= u64::from(u32::MAX) {
+            let pack =
+                |(at, v): (usize, &T)| (v.to_i64().wrapping_sub(low) as u64) << 32 | at as u64;
+            let mut keys: Vec<u64> = x.iter().enumerate().map(pack).collect();
+            Packed::sort(&mut keys);
+            return Unique::of(x, keys.into_iter().map(Packed::at));
+        }
     }
     if size_of::<T>() <= 4 && x.len() <= u32::MAX as usize {
         run::<T, u64>(x)

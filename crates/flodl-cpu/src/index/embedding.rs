@@ -36,7 +36,8 @@ fn by_rows<T: Send>(
 }
 
 simd_fn! {
-    /// Adds `scale(j) * dy[row(j)]` to the rows of `dw` (table rows from `first` on).
+    /// Adds rows of `dy` to the rows of `dw` (table rows from `first` on), each divided by how
+    /// often its index occurs if `counts` are given.
     fn add_rows<A, (T: Float)>(
         width: usize, first: usize, idx: &'x [i64], skip: Option<i64>, dy: &'x [T],
         counts: &'x [u32], dw: &'x mut [T],
@@ -357,19 +358,15 @@ mod tests {
             let place = |e: usize| idx[e / width] as usize * width + e % width;
             assert!((0..out.len()).all(|e| out[e] == table[place(e)]));
             for (padding, by_freq) in [(None, false), (Some(3), false), (Some(4), true)] {
+                let mut counts = vec![0; v];
+                idx.iter().for_each(|&i| counts[i as usize] += 1);
                 let mut want = vec![0.0; v * width];
                 for e in 0..out.len() {
                     let i = idx[e / width];
-                    let n = idx.iter().filter(|&&j| by_freq && j == i).count().max(1);
+                    let n = if by_freq { counts[i as usize] } else { 1 };
                     if Some(i) != padding {
-                        want[place(e)] += dy[e] / n as f64;
+                        want[place(e)] += dy[e] / f64::from(n);
                     }
-                    if e > 2000 && by_freq {
-                        break;
-                    }
-                }
-                if by_freq && out.len() > 2000 {
-                    continue;
                 }
                 let mut dw = vec![9.0; v * width];
                 embedding_backward(width, &idx, padding, by_freq, &dy, &mut dw);
