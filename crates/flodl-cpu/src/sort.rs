@@ -12,6 +12,10 @@ use crate::threads::{SharedMut, parallel_rows};
 trait Packed: Copy + Ord + Send {
     fn pack<T: Element>(value: T, descending: bool, at: usize) -> Self;
     fn at(self) -> usize;
+    /// Sorts keys whose positions ascend.
+    fn sort(keys: &mut Vec<Self>) {
+        keys.sort_unstable();
+    }
 }
 
 #[inline(always)]
@@ -38,6 +42,15 @@ impl Packed for u64 {
     fn at(self) -> usize {
         self as u32 as usize
     }
+
+    fn sort(keys: &mut Vec<Self>) {
+        // Below this, passes over the counters cost more than comparing.
+        if keys.len() < 8192 {
+            keys.sort_unstable();
+        } else {
+            radix(keys);
+        }
+    }
 }
 
 impl Packed for u128 {
@@ -61,6 +74,35 @@ impl Packed for u128 {
     }
 }
 
+/// Sorts packed keys whose positions ascend, by the bits of the key that differ at all.
+fn radix(keys: &mut Vec<u64>) {
+    const BITS: u32 = 11;
+    let differ = keys.iter().fold(0, |d, &k| d | (k ^ keys[0])) >> 32;
+    let mut other = vec![0; keys.len()];
+    let mut shift = 32;
+    while shift < 64 {
+        if differ >> (shift - 32) == 0 {
+            break;
+        }
+        if differ >> (shift - 32) & ((1 << BITS) - 1) != 0 {
+            let digit = |k: u64| (k >> shift) as usize & ((1 << BITS) - 1);
+            let mut starts = [0u32; 1 << BITS];
+            keys.iter().for_each(|&k| starts[digit(k)] += 1);
+            let mut sum = 0;
+            for s in &mut starts {
+                (*s, sum) = (sum, sum + *s);
+            }
+            for &k in keys.iter() {
+                let to = &mut starts[digit(k)];
+                other[*to as usize] = k;
+                *to += 1;
+            }
+            std::mem::swap(keys, &mut other);
+        }
+        shift += BITS;
+    }
+}
+
 /// Runs `f(lane's packed keys, where the lane's output begins, distance of its elements)` for
 /// every lane along the dim; the output has `out_len` elements in a lane.
 fn lanes<T: Element, P: Packed>(
@@ -68,7 +110,7 @@ fn lanes<T: Element, P: Packed>(
     out_len: usize,
     descending: bool,
     x: &[T],
-    f: impl Fn(&mut [P], usize, &dyn Fn(usize) -> T) + Sync,
+    f: impl Fn(&mut Vec<P>, usize, &dyn Fn(usize) -> T) + Sync,
 ) {
     let cost = g.len * (16 + 4 * (usize::BITS - g.len.leading_zeros()) as usize);
     parallel_rows(g.outer * g.inner, cost, |r| {
@@ -145,11 +187,13 @@ fn first<T: Element>(
     indices: &mut [i64],
 ) {
     fn run<T: Element, P: Packed>(g: Around, k: usize, descending: bool, x: &[T], out: &Out<T>) {
-        lanes(g, k, descending, x, |keys: &mut [P], to, value| {
+        lanes(g, k, descending, x, |keys: &mut Vec<P>, to, value| {
             if k < keys.len() {
                 keys.select_nth_unstable(k - 1);
+                keys[..k].sort_unstable();
+            } else {
+                P::sort(keys);
             }
-            keys[..k].sort_unstable();
             for (j, key) in keys[..k].iter().enumerate() {
                 // SAFETY: the element belongs to this lane, and the lane to one task.
                 unsafe { out.put(to + j * g.inner, value(key.at()), key.at()) };
@@ -187,7 +231,7 @@ fn select<T: Element>(
     indices: &mut [i64],
 ) {
     fn run<T: Element, P: Packed>(g: Around, k: usize, nan_wins: bool, x: &[T], out: &Out<T>) {
-        lanes(g, 1, false, x, |keys: &mut [P], to, value| {
+        lanes(g, 1, false, x, |keys: &mut Vec<P>, to, value| {
             let nan = if nan_wins && is_float::<T>() {
                 (0..g.len).find(|&at| value(at).is_nan())
             } else {
@@ -241,8 +285,24 @@ impl<T: Element> Unique<T> {
 pub fn unique<T: Element>(x: &[T]) -> Unique<T> {
     fn run<T: Element, P: Packed>(x: &[T]) -> Unique<T> {
         let mut keys: Vec<P> = x.iter().enumerate().map(|(at, &v)| P::pack(v, false, at)).collect();
-        keys.sort_unstable();
+        P::sort(&mut keys);
         Unique::of(x, keys.into_iter().map(P::at))
+    }
+    // Integers of a small range fit into half a word whatever their type.
+    if size_of::<T>() == 8 && !is_float::<T>() && x.len() <= u32::MAX as usize {
+        let (low, high) = x.iter().fold((i64::MAX, i64::MIN), |(low, high), v| {
+            (low.min(v.to_i64()), high.max(v.to_i64()))
+        });
+        // Unsigned numbers beyond `i64` would look negative.
+        let sure = T::from_i64(-1) < T::ZERO || low >= 0;
+        let span = high.wrapping_sub(low) as u64;
+        if sure && low <= high && span <= u64::from(u32::MAX) {
+            let pack =
+                |(at, v): (usize, &T)| (v.to_i64().wrapping_sub(low) as u64) << 32 | at as u64;
+            let mut keys: Vec<u64> = x.iter().enumerate().map(pack).collect();
+            Packed::sort(&mut keys);
+            return Unique::of(x, keys.into_iter().map(Packed::at));
+        }
     }
     if size_of::<T>() <= 4 && x.len() <= u32::MAX as usize {
         run::<T, u64>(x)
@@ -312,6 +372,7 @@ mod tests {
         for g in [
             Around { outer: 3, len: 50, inner: 4 },
             Around { outer: 1, len: 3000, inner: 1 },
+            Around { outer: 1, len: 9000, inner: 1 },
             Around { outer: 200, len: 70, inner: 1 },
             Around { outer: 2, len: 1, inner: 3 },
         ] {
@@ -348,6 +409,18 @@ mod tests {
             counts: vec![2, 1, 3],
         };
         assert_eq!(got, want);
+        let mut many = vec![0; 20_000];
+        for (low, high) in [(-3, 900), (-1 << 40, 1 << 40), (i64::MIN, i64::MAX)] {
+            randint(Key { seed: 2, offset: 0 }, low, high, &mut many);
+            let got = unique(&many);
+            let mut sorted = many.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            assert_eq!(got.values, sorted);
+            assert!(many.iter().zip(&got.inverse).all(|(&v, &i)| sorted[i as usize] == v));
+            assert_eq!(got.counts.iter().sum::<i64>(), 20_000);
+        }
+        assert_eq!(unique(&[u64::MAX, 0, u64::MAX]).values, [0, u64::MAX]);
         assert_eq!(unique(&[0.0f32, -0.0, 1.0]).counts, [2, 1]);
         assert_eq!(unique(&[f32::NAN, 1.0, f32::NAN]).counts, [1, 1, 1]);
         assert_eq!(unique::<f64>(&[]).values, []);

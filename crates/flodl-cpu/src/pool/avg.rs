@@ -270,24 +270,21 @@ simd_fn! {
         for (y, x) in y.iter_mut().zip(x.chunks_exact(plane)) {
             let mut total = 0.0;
             for block in x.chunks(8192) {
-                let mut lanes = [T::ZERO; 64];
-                let chunks = block.chunks_exact(64);
-                for &v in chunks.remainder() {
-                    total += v.to_f64();
-                }
+                let mut sums = [T::ZERO; 32];
+                let (chunks, rest) = block.as_chunks::<32>();
                 for chunk in chunks {
-                    for (l, &v) in lanes.iter_mut().zip(chunk) {
-                        *l += v;
+                    for (s, &v) in sums.iter_mut().zip(chunk) {
+                        *s += v;
                     }
                 }
-                for half in [32, 16, 8] {
-                    let (low, high) = lanes.split_at_mut(half);
+                for half in [16, 8, 4] {
+                    let (low, high) = sums.split_at_mut(half);
                     for (l, &h) in low.iter_mut().zip(&*high) {
                         *l += h;
                     }
                 }
-                for &l in &lanes[..8] {
-                    total += l.to_f64();
+                for &v in sums[..4].iter().chain(rest) {
+                    total += v.to_f64();
                 }
             }
             *y = T::from_f64(total / plane as f64);
