@@ -104,9 +104,9 @@ pub fn cumsum<T: Number>(g: Around, reverse: bool, x: &[T], y: &mut [T]) {
     scan(Op::Sum, g, reverse, x, y);
 }
 
-/// Running product along the dim.
-pub fn cumprod<T: Number>(g: Around, x: &[T], y: &mut [T]) {
-    scan(Op::Product, g, false, x, y);
+/// Running product along the dim, from its end if `reverse`.
+pub fn cumprod<T: Number>(g: Around, reverse: bool, x: &[T], y: &mut [T]) {
+    scan(Op::Product, g, reverse, x, y);
 }
 
 /// Gradient of [`cumprod`]: `dx[i] = sum over j >= i of dy[j] * (product of x[..= j] without
@@ -179,8 +179,8 @@ mod tests {
             let mut int_prod = ints.clone();
             cumsum(g, false, &x, &mut sum);
             cumsum(g, true, &x, &mut back);
-            cumprod(g, &x, &mut prod);
-            cumprod(g, &ints, &mut int_prod);
+            cumprod(g, false, &x, &mut prod);
+            cumprod(g, false, &ints, &mut int_prod);
             let xf: Vec<f32> = x.iter().map(|&v| v as f32).collect();
             let mut sumf = xf.clone();
             cumsum(g, false, &xf, &mut sumf);

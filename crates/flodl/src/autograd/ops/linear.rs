@@ -1,0 +1,81 @@
+//! Matrix products.
+
+use crate::autograd::tape::{Saved, grads, record};
+
+use crate::{Result, Variable};
+
+impl Variable {
+    /// The matrix product of the last two dims; the dims before them are broadcast, and 1-d
+    /// operands count as a row on the left and a column on the right.
+    ///
+    /// # Errors
+    /// When shapes do not fit, or dtypes or devices differ.
+    pub fn matmul(&self, other: &Variable) -> Result<Variable> {
+        let (rows, cols) = (self.ndim() == 1, other.ndim() == 1);
+        if rows {
+            let out = self.unsqueeze(0)?.matmul(other)?;
+            return out.squeeze(if cols { 0 } else { -2 });
+        }
+        if cols {
+            return self.matmul(&other.unsqueeze(1)?)?.squeeze(-1);
+        }
+        let data = self.with_data(|a| other.with_data(|b| a.matmul(b)))?;
+        let (a, b) = (Saved::new(self), Saved::new(other));
+        Ok(record("matmul", data, &[self, other], move |ctx| {
+            let g = ctx.grad();
+            let da = if ctx.needs(0) {
+                Some(g.matmul(&b.get()?.transpose(-2, -1)?)?.sum_to(a.data().dims())?)
+            } else {
+                None
+            };
+            let db = if !ctx.needs(1) {
+                None
+            } else if b.data().ndim() == 2 && a.data().ndim() > 2 {
+                // One matrix served all batches: one product over all rows instead of a sum.
+                let (x, g) = (a.get()?.rows()?, g.rows()?);
+                Some(x.transpose(0, 1)?.matmul(&g)?)
+            } else {
+                Some(a.get()?.transpose(-2, -1)?.matmul(&g)?.sum_to(b.data().dims())?)
+            };
+            Ok(grads![da, db])
+        }))
+    }
+
+    /// All dims but the last joined into rows.
+    pub(crate) fn rows(&self) -> Result<Variable> {
+        if self.ndim() == 2 {
+            return Ok(self.clone());
+        }
+        let cols = *self.shape().last().unwrap_or(&1);
+        self.reshape(&[self.numel() / cols.max(1), cols])
+    }
+}
+
+/// x · Wᵀ + b in one call: x `[…, in]`, W `[out, in]`, b `[out]`, result `[…, out]`.
+///
+/// # Errors
+/// When sizes, dtypes or devices differ.
+pub fn linear(input: &Variable, weight: &Variable, bias: Option<&Variable>) -> Result<Variable> {
+    let b = bias.map(Variable::data);
+    let data = input.with_data(|x| weight.with_data(|w| x.linear(w, b.as_ref())))?;
+    let (x, w) = (Saved::new(input), Saved::new(weight));
+    let mut inputs = vec![input, weight];
+    inputs.extend(bias);
+    Ok(record("linear", data, &inputs, move |ctx| {
+        let g = ctx.grad();
+        let dx = if ctx.needs(0) { Some(g.matmul(&w.get()?)?) } else { None };
+        let rows = if g.ndim() == 1 { g.unsqueeze(0)? } else { g.rows()? };
+        let dw = if ctx.needs(1) {
+            let x = x.get()?;
+            let x = if x.ndim() == 1 { x.unsqueeze(0)? } else { x.rows()? };
+            Some(rows.transpose(0, 1)?.matmul(&x)?)
+        } else {
+            None
+        };
+        if ctx.needs.len() == 2 {
+            return Ok(grads![dx, dw]);
+        }
+        let db = if ctx.needs(2) { Some(rows.sum_dim(0, false)?) } else { None };
+        Ok(grads![dx, dw, db])
+    }))
+}

@@ -1,0 +1,75 @@
+//! The operations on variables, a file for each family.
+//!
+//! An operation checks and computes through [`crate::Tensor`], then records its gradient beside
+//! it. A gradient is written in variables, so that it can be differentiated again; where a fused
+//! kernel gives the gradient faster, it is used unless the pass records.
+
+mod activation;
+mod dropout;
+mod elementwise;
+mod index;
+mod linear;
+mod reduce;
+mod shape;
+
+pub use dropout::{alpha_dropout, dropout, feature_dropout};
+pub use linear::linear;
+
+use super::tape::{Saved, grads, record};
+use super::{BackwardOptions, Variable, grad, is_grad_enabled};
+use crate::{Result, Tensor};
+
+/// Records an operation of one input whose gradient reads that input.
+pub(crate) fn from_input(
+    name: &'static str,
+    x: &Variable,
+    data: Tensor,
+    gradient: impl Fn(Variable, &Variable) -> Result<Variable> + 'static,
+) -> Variable {
+    let saved = Saved::new(x);
+    record(name, data, &[x], move |ctx| Ok(grads![gradient(ctx.grad(), &saved.get()?)?]))
+}
+
+/// Records an operation of one input whose gradient reads the output.
+pub(crate) fn from_output(
+    name: &'static str,
+    x: &Variable,
+    data: Tensor,
+    gradient: impl Fn(Variable, &Variable) -> Result<Variable> + 'static,
+) -> Variable {
+    let saved = data.clone();
+    record(name, data, &[x], move |ctx| {
+        let y = ctx.output(&saved);
+        Ok(grads![gradient(ctx.grad(), &y)?])
+    })
+}
+
+/// Records an operation of one input whose gradient reads neither input nor output.
+pub(crate) fn from_nothing(
+    name: &'static str,
+    x: &Variable,
+    data: Tensor,
+    gradient: impl Fn(Variable) -> Result<Variable> + 'static,
+) -> Variable {
+    record(name, data, &[x], move |ctx| Ok(grads![gradient(ctx.grad())?]))
+}
+
+/// Gradients of a fused operation in a pass that records: through the same operation made of
+/// plain ones. The inputs enter as fresh variables on the tape, so that only this operation is
+/// differentiated and the results still depend on the original inputs.
+pub(crate) fn grad_by_composition(
+    inputs: &[&Variable],
+    compose: impl FnOnce(&[Variable]) -> Result<Variable>,
+    gradient: Variable,
+) -> Result<super::tape::Grads> {
+    debug_assert!(is_grad_enabled());
+    let aliases = inputs.iter().map(|x| x.alias()).collect::<Vec<_>>();
+    let y = compose(&aliases)?;
+    let wanted: Vec<&Variable> = aliases.iter().filter(|a| a.requires_grad()).collect();
+    let options = BackwardOptions::default().create_graph();
+    let mut found = grad(&[&y], &wanted, &[Some(gradient)], options)?.into_iter();
+    Ok(aliases
+        .iter()
+        .map(|a| if a.requires_grad() { found.next().flatten() } else { None })
+        .collect())
+}

@@ -1,0 +1,292 @@
+//! The tape: nodes, edges, and the switch that turns recording on and off.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use super::Variable;
+use super::variable::GradFn;
+use crate::{Result, Tensor};
+
+thread_local! {
+    static GRAD_ENABLED: Cell<bool> = const { Cell::new(true) };
+    static NEXT_SEQ: Cell<u64> = const { Cell::new(1) };
+    static DYING: RefCell<Vec<Remains>> = const { RefCell::new(Vec::new()) };
+    static DRAINING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Gradients for the inputs of an operation, in their order; `None` where there is none.
+pub type Grads = SmallVec<[Option<Variable>; 3]>;
+
+/// The gradient function of an operation.
+pub(crate) type BackwardFn = Box<dyn Fn(&Ctx<'_>) -> Result<Grads>>;
+
+/// Where the gradient of one input goes.
+#[derive(Clone)]
+pub(crate) enum Edge {
+    /// The input needs no gradient.
+    None,
+    /// Output `.1` of an earlier operation.
+    Node(Rc<Node>, u32),
+    /// A leaf, which accumulates.
+    Leaf(Variable),
+}
+
+/// One recorded operation.
+pub(crate) struct Node {
+    pub name: &'static str,
+    /// Counts up with every node of the thread: an input's node has a lower number.
+    pub seq: u64,
+    pub edges: RefCell<SmallVec<[Edge; 2]>>,
+    pub backward: RefCell<Option<BackwardFn>>,
+    /// Gradients of the outputs gathered so far in the running pass.
+    pub pending: RefCell<SmallVec<[Option<Variable>; 1]>>,
+    /// Number of the last pass that found this node.
+    pub visited: Cell<u64>,
+}
+
+/// What a gradient function sees: the gradients of the outputs, and which inputs want one.
+pub struct Ctx<'a> {
+    pub(crate) node: &'a Rc<Node>,
+    pub(crate) grads: RefCell<SmallVec<[Option<Variable>; 1]>>,
+    pub(crate) needs: SmallVec<[bool; 4]>,
+}
+
+impl Ctx<'_> {
+    /// The gradient of the only output, moved out, so that it may be worked on in place.
+    pub fn grad(&self) -> Variable {
+        self.grad_of(0).expect("the walker runs a node only when a gradient has arrived")
+    }
+
+    /// The gradient of output `i`, `None` if none has arrived.
+    pub fn grad_of(&self, i: usize) -> Option<Variable> {
+        self.grads.borrow_mut().get_mut(i).and_then(Option::take)
+    }
+
+    /// Whether input `i` wants a gradient.
+    pub fn needs(&self, i: usize) -> bool {
+        self.needs[i]
+    }
+
+    /// A saved output as the variable that it was: connected to the tape when this pass records.
+    pub fn output(&self, data: &Tensor) -> Variable {
+        self.output_of(data, 0)
+    }
+
+    /// Saved output `i` as the variable that it was.
+    pub fn output_of(&self, data: &Tensor, i: u32) -> Variable {
+        if is_grad_enabled() {
+            Variable::from_op(data.clone(), GradFn { node: self.node.clone(), output: i })
+        } else {
+            Variable::constant(data.clone())
+        }
+    }
+}
+
+/// Whether operations on variables are recorded now, on this thread.
+pub fn is_grad_enabled() -> bool {
+    GRAD_ENABLED.get()
+}
+
+/// Turns recording off until it is dropped; guards nest.
+///
+/// ```
+/// use flodl::*;
+/// let x = Variable::new(Tensor::ones(&[2], TensorOptions::default())?, true);
+/// {
+///     let _guard = NoGradGuard::new();
+///     assert!(!x.mul_scalar(2.0)?.requires_grad());
+/// }
+/// assert!(x.mul_scalar(2.0)?.requires_grad());
+/// # Ok::<(), Error>(())
+/// ```
+pub struct NoGradGuard {
+    _mode: GradMode,
+}
+
+impl NoGradGuard {
+    /// Turns recording off.
+    #[must_use = "recording is off only while the guard lives"]
+    pub fn new() -> Self {
+        NoGradGuard { _mode: GradMode::set(false) }
+    }
+}
+
+impl Default for NoGradGuard {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Runs `f` without recording: nothing it computes requires a gradient.
+///
+/// ```
+/// use flodl::*;
+/// let x = Variable::new(Tensor::ones(&[2], TensorOptions::default())?, true);
+/// let y = no_grad(|| x.exp())?;
+/// assert!(!y.requires_grad());
+/// # Ok::<(), Error>(())
+/// ```
+pub fn no_grad<F, R>(f: F) -> R
+where
+    F: FnOnce() -> R,
+{
+    let _guard = GradMode::set(false);
+    f()
+}
+
+/// Runs `f` with recording on, also inside [`no_grad`].
+pub fn enable_grad<F, R>(f: F) -> R
+where
+    F: FnOnce() -> R,
+{
+    let _guard = GradMode::set(true);
+    f()
+}
+
+/// Sets the mode and restores it when dropped, also when unwinding.
+pub(crate) struct GradMode {
+    before: bool,
+    /// The mode belongs to this thread.
+    not_send: std::marker::PhantomData<*const ()>,
+}
+
+impl GradMode {
+    pub fn set(enabled: bool) -> Self {
+        GradMode { before: GRAD_ENABLED.replace(enabled), not_send: std::marker::PhantomData }
+    }
+}
+
+impl Drop for GradMode {
+    fn drop(&mut self) {
+        GRAD_ENABLED.set(self.before);
+    }
+}
+
+/// Wraps the result of a kernel, with a node behind it if any input requires a gradient.
+pub(crate) fn record(
+    name: &'static str,
+    data: Tensor,
+    inputs: &[&Variable],
+    backward: impl Fn(&Ctx<'_>) -> Result<Grads> + 'static,
+) -> Variable {
+    if !wants_grad(inputs) {
+        return Variable::constant(data);
+    }
+    let node = new_node(name, inputs, 1, Box::new(backward));
+    Variable::from_op(data, GradFn { node, output: 0 })
+}
+
+/// Like [`record`] for an operation with several outputs.
+pub(crate) fn record_many(
+    name: &'static str,
+    data: Vec<Tensor>,
+    inputs: &[&Variable],
+    backward: impl Fn(&Ctx<'_>) -> Result<Grads> + 'static,
+) -> Vec<Variable> {
+    if !wants_grad(inputs) {
+        return data.into_iter().map(Variable::constant).collect();
+    }
+    let node = new_node(name, inputs, data.len(), Box::new(backward));
+    data.into_iter()
+        .enumerate()
+        .map(|(i, t)| {
+            if t.dtype().is_float() {
+                Variable::from_op(t, GradFn { node: node.clone(), output: i as u32 })
+            } else {
+                Variable::constant(t)
+            }
+        })
+        .collect()
+}
+
+/// Whether an operation on these inputs is to be recorded now.
+pub(crate) fn wants_grad(inputs: &[&Variable]) -> bool {
+    is_grad_enabled() && inputs.iter().any(|v| v.requires_grad())
+}
+
+fn new_node(
+    name: &'static str,
+    inputs: &[&Variable],
+    outputs: usize,
+    backward: BackwardFn,
+) -> Rc<Node> {
+    let seq = NEXT_SEQ.get();
+    NEXT_SEQ.set(seq + 1);
+    Rc::new(Node {
+        name,
+        seq,
+        edges: RefCell::new(inputs.iter().map(|v| v.edge()).collect()),
+        backward: RefCell::new(Some(backward)),
+        pending: RefCell::new(SmallVec::from_elem(None, outputs)),
+        visited: Cell::new(0),
+    })
+}
+
+/// What a dead node leaves to be dropped.
+type Remains = (SmallVec<[Edge; 2]>, Option<BackwardFn>);
+
+impl Drop for Node {
+    /// Dropping the newest node of a long chain would recurse through all of it, along the edges
+    /// and along the variables that gradient functions have saved. So the contents go to a list
+    /// that the outermost drop empties.
+    fn drop(&mut self) {
+        let remains = (std::mem::take(self.edges.get_mut()), self.backward.get_mut().take());
+        // After the thread's locals are gone, plain recursion is all there is.
+        let _ = DYING.try_with(|list| list.borrow_mut().push(remains));
+        drain();
+    }
+}
+
+fn drain() {
+    let outermost = DRAINING.try_with(|d| !d.replace(true)).unwrap_or(false);
+    if !outermost {
+        return;
+    }
+    while let Ok(Some(remains)) = DYING.try_with(|list| list.borrow_mut().pop()) {
+        drop(remains);
+    }
+    let _ = DRAINING.try_with(|d| d.set(false));
+}
+
+/// Gradients from variables and options, for the end of a gradient function.
+macro_rules! grads {
+    ($($g:expr),* $(,)?) => {
+        $crate::autograd::tape::Grads::from_iter([$(Option::<$crate::Variable>::from($g)),*])
+    };
+}
+pub(crate) use grads;
+
+/// An input that a gradient function reads: the values as they were, and the variable they were.
+pub(crate) struct Saved {
+    var: Variable,
+    data: Tensor,
+}
+
+impl Saved {
+    pub fn new(var: &Variable) -> Self {
+        Saved { var: var.clone(), data: var.data() }
+    }
+
+    /// The values at the time of the forward, even if the variable has others by now.
+    pub fn data(&self) -> &Tensor {
+        &self.data
+    }
+
+    /// The variable, to compute with. When this pass records, it must still have its values.
+    pub fn get(&self) -> Result<Variable> {
+        if self.var.with_data(|now| now.is_same_view(&self.data)) {
+            return Ok(self.var.clone());
+        }
+        if is_grad_enabled() && self.var.requires_grad() {
+            return Err(crate::Error::Autograd {
+                op: "backward",
+                what: "a variable was changed between the forward and this backward, which \
+                       create_graph cannot follow"
+                    .into(),
+            });
+        }
+        Ok(Variable::constant(self.data.clone()))
+    }
+}

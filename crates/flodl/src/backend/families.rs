@@ -1,0 +1,287 @@
+//! What an engine can do, family by family.
+//!
+//! Conventions: inputs are strided unless a method says *contiguous*; `out` is fresh, contiguous,
+//! unshared, of the stated dtype and size, and every element of it is written. Descriptors and
+//! operation codes are plain data that every engine understands.
+
+pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, UnaryOp};
+pub use flodl_cpu::optim::{Adam as AdamOptions, Sgd as SgdOptions};
+pub use flodl_cpu::random::Key;
+pub use flodl_cpu::reduce::{ArgOp, ReduceOp};
+
+use super::{Operand, Storage};
+use crate::shape::Layout;
+use crate::{DType, Result};
+
+/// Everything an engine can do.
+pub trait Backend: Memory + Elementwise + Reduce + Matmul + Random + Index + Optim + Sync {}
+
+/// Getting memory.
+pub trait Memory {
+    /// Fresh storage of at least `bytes` bytes, contents arbitrary.
+    fn alloc(&self, bytes: usize) -> Result<Storage>;
+    /// Writes bytes from main memory to the start of a storage.
+    fn upload(&self, bytes: &[u8], out: &mut Storage) -> Result<()>;
+}
+
+/// A predicate on single elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// NaN.
+    Nan,
+    /// Positive or negative infinity.
+    Inf,
+    /// Neither.
+    Finite,
+}
+
+/// A truth table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogicalOp {
+    /// Both.
+    And,
+    /// At least one.
+    Or,
+    /// Exactly one.
+    Xor,
+}
+
+/// Element by element; operands have the shape of the output, broadcast dims with stride 0.
+pub trait Elementwise {
+    /// Writes one value to every element of a layout.
+    fn fill(&self, out: &mut Storage, layout: &Layout, dtype: DType, value: f64) -> Result<()>;
+    /// To contiguous order.
+    fn copy(&self, x: Operand<'_>, out: &mut Storage) -> Result<()>;
+    /// Into the elements of a layout of x's shape; the rest of `out` stays.
+    fn copy_into(&self, x: Operand<'_>, out: &mut Storage, layout: &Layout) -> Result<()>;
+    /// To another dtype.
+    fn cast(&self, x: Operand<'_>, to: DType, out: &mut Storage) -> Result<()>;
+    /// One operand; integers take the operations that make sense for them.
+    fn unary(&self, op: UnaryOp, x: Operand<'_>, out: &mut Storage) -> Result<()>;
+    /// One operand, contiguous, overwritten.
+    fn unary_in_place(
+        &self,
+        op: UnaryOp,
+        x: &mut Storage,
+        layout: &Layout,
+        dtype: DType,
+    ) -> Result<()>;
+    /// Two operands of one dtype.
+    fn binary(&self, op: BinaryOp, a: Operand<'_>, b: Operand<'_>, out: &mut Storage)
+    -> Result<()>;
+    /// Two operands of one dtype; the first is contiguous and overwritten.
+    fn binary_in_place(
+        &self,
+        op: BinaryOp,
+        a: &mut Storage,
+        layout: &Layout,
+        b: Operand<'_>,
+    ) -> Result<()>;
+    /// Two operands of one dtype; `out` is bool.
+    fn compare(
+        &self,
+        op: CompareOp,
+        a: Operand<'_>,
+        b: Operand<'_>,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// An operand and a number; `out` is bool.
+    fn compare_scalar(
+        &self,
+        op: CompareOp,
+        a: Operand<'_>,
+        value: f64,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// A predicate on floats; `out` is bool.
+    fn test(&self, test: Test, x: Operand<'_>, out: &mut Storage) -> Result<()>;
+    /// Two bool operands; `out` is bool.
+    fn logical(
+        &self,
+        op: LogicalOp,
+        a: Operand<'_>,
+        b: Operand<'_>,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// `a` where the bool `cond` is true, else `b`.
+    fn select(
+        &self,
+        cond: Operand<'_>,
+        a: Operand<'_>,
+        b: Operand<'_>,
+        out: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// Sums and their kin.
+pub trait Reduce {
+    /// Reduces the dims marked in `reduced`; `out` holds the others in order. Floats and integers.
+    fn reduce(
+        &self,
+        op: ReduceOp,
+        x: Operand<'_>,
+        reduced: &[bool],
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// Index of an extreme along a dim of a contiguous operand; `out` is i64.
+    fn arg_reduce(&self, op: ArgOp, x: Operand<'_>, dim: usize, out: &mut Storage) -> Result<()>;
+    /// Variance with `correction` subtracted from the count.
+    fn var(
+        &self,
+        x: Operand<'_>,
+        reduced: &[bool],
+        correction: f64,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// Log of the sum of exponentials.
+    fn logsumexp(&self, x: Operand<'_>, reduced: &[bool], out: &mut Storage) -> Result<()>;
+    /// Running sum or product along a dim of a contiguous operand.
+    fn scan(
+        &self,
+        op: ScanOp,
+        x: Operand<'_>,
+        dim: usize,
+        reverse: bool,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// Softmax or its logarithm along a dim of a contiguous operand.
+    fn softmax(&self, log: bool, x: Operand<'_>, dim: usize, out: &mut Storage) -> Result<()>;
+    /// Gradient of the above from its output `y`; all contiguous.
+    fn softmax_backward(
+        &self,
+        log: bool,
+        y: Operand<'_>,
+        dy: Operand<'_>,
+        dim: usize,
+        dx: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// What a scan accumulates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanOp {
+    /// Running sum.
+    Sum,
+    /// Running product.
+    Prod,
+}
+
+/// Matrix products.
+pub trait Matmul {
+    /// `a [batch, m, k] · b [batch, k, n] (+ bias [n])`, any strides (0 for a broadcast batch).
+    fn matmul(
+        &self,
+        a: Operand<'_>,
+        b: Operand<'_>,
+        bias: Option<Operand<'_>>,
+        out: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// Random numbers; element `i` depends on the key and `i` alone.
+pub trait Random {
+    /// `n` uniform floats in `[0, 1)`.
+    fn uniform(&self, key: Key, dtype: DType, n: usize, out: &mut Storage) -> Result<()>;
+    /// `n` standard normal floats.
+    fn normal(&self, key: Key, dtype: DType, n: usize, out: &mut Storage) -> Result<()>;
+    /// `n` integers in `low..high`, as i64.
+    fn randint(&self, key: Key, low: i64, high: i64, n: usize, out: &mut Storage) -> Result<()>;
+    /// The numbers `0..n` shuffled, as i64.
+    fn randperm(&self, key: Key, n: usize, out: &mut Storage) -> Result<()>;
+    /// `alive · x + shift` where an element (or a plane of `plane` elements) survives, `dead`
+    /// elsewhere; with `x` contiguous. The same key gives the same mask again for the gradient.
+    fn dropout(
+        &self,
+        key: Key,
+        drop: DropSpec,
+        x: Operand<'_>,
+        plane: usize,
+        y: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// What dropout does to an element.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DropSpec {
+    /// Probability of being dropped.
+    pub p: f64,
+    /// Factor for survivors.
+    pub scale: f64,
+    /// Added to survivors.
+    pub shift: f64,
+    /// Value of what is dropped.
+    pub dead: f64,
+}
+
+/// Optimizer steps in place; gradients are contiguous and of the parameter's dtype.
+pub trait Optim {
+    /// One step of Adam or AdamW on a parameter and its two moments.
+    fn adam(
+        &self,
+        options: &AdamOptions,
+        param: Target<'_>,
+        grad: Operand<'_>,
+        exp_avg: Target<'_>,
+        exp_avg_sq: Target<'_>,
+    ) -> Result<()>;
+    /// One step of gradient descent, with a momentum buffer where there is momentum.
+    fn sgd(
+        &self,
+        options: &SgdOptions,
+        param: Target<'_>,
+        grad: Operand<'_>,
+        momentum: Option<Target<'_>>,
+    ) -> Result<()>;
+}
+
+/// A contiguous, unshared tensor that a kernel changes.
+pub struct Target<'a> {
+    /// Where the elements are.
+    pub storage: &'a mut Storage,
+    /// How they lie.
+    pub layout: &'a Layout,
+    /// What they are.
+    pub dtype: DType,
+}
+
+/// Picking and placing by index. Operands are contiguous, indices are i64; an index outside its
+/// dim is an error that names `op`.
+pub trait Index {
+    /// `out[o, j, i] = x[o, index[o, j, i], i]`; `index` has x's shape except along the dim.
+    fn gather(
+        &self,
+        op: &'static str,
+        x: Operand<'_>,
+        dim: usize,
+        index: Operand<'_>,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// The reverse of `gather`, into `y`: written or added.
+    fn scatter(
+        &self,
+        op: &'static str,
+        add: bool,
+        y: Target<'_>,
+        dim: usize,
+        index: Operand<'_>,
+        src: Operand<'_>,
+    ) -> Result<()>;
+    /// Whole entries of a dim, by a 1-d index.
+    fn index_select(
+        &self,
+        op: &'static str,
+        x: Operand<'_>,
+        dim: usize,
+        index: Operand<'_>,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// The reverse of `index_select`: adds the entries of `src` to those of `y`.
+    fn index_add(
+        &self,
+        op: &'static str,
+        y: Target<'_>,
+        dim: usize,
+        index: Operand<'_>,
+        src: Operand<'_>,
+    ) -> Result<()>;
+}

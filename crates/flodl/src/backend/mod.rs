@@ -1,0 +1,65 @@
+//! The one seam between tensors and engines.
+//!
+//! An engine implements [`Backend`], a trait in families, for the memory it owns. The floors above
+//! speak to it through [`of`] and never name a device. Inputs are [`Operand`]s: storage, layout,
+//! dtype. Outputs are fresh contiguous storages that the caller has allocated through
+//! [`Memory::alloc`]. Shapes, dtypes and dims are checked above; index values are checked here,
+//! where they can be read.
+
+mod cpu;
+mod families;
+
+use std::sync::Arc;
+
+use flodl_cpu::alloc::Block;
+
+pub use families::*;
+
+use crate::{DType, Device, Result, shape::Layout};
+
+/// Memory on a device, shared by all tensors that view it.
+pub enum Storage {
+    /// Main memory.
+    Cpu(Block),
+}
+
+impl Storage {
+    /// The device that holds the memory.
+    pub fn device(&self) -> Device {
+        match self {
+            Storage::Cpu(_) => Device::CPU,
+        }
+    }
+
+    /// Bytes held, what the allocator rounded up included.
+    pub fn nbytes(&self) -> usize {
+        match self {
+            Storage::Cpu(block) => block.capacity(),
+        }
+    }
+}
+
+/// An input of a kernel.
+#[derive(Clone, Copy)]
+pub struct Operand<'a> {
+    /// Where the elements are.
+    pub storage: &'a Storage,
+    /// How they lie.
+    pub layout: &'a Layout,
+    /// What they are.
+    pub dtype: DType,
+}
+
+/// The engine of a device.
+///
+/// # Errors
+/// [`crate::Error::DeviceUnavailable`] when there is none in this build or on this machine.
+pub fn of(device: Device) -> Result<&'static dyn Backend> {
+    device.check()?;
+    Ok(&cpu::Cpu)
+}
+
+/// A fresh, unshared storage.
+pub(crate) fn alloc(device: Device, bytes: usize) -> Result<Arc<Storage>> {
+    of(device)?.alloc(bytes).map(Arc::new)
+}

@@ -1,0 +1,286 @@
+//! Weights on disk, as `.safetensors`: the format that PyTorch's world reads and writes.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use crate::{Buffer, DType, Device, Error, Parameter, Result, Tensor};
+
+/// Key of the structural hash in the file's metadata.
+const HASH_KEY: &str = "flodl.structural_hash";
+
+/// What a load found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Names that were loaded.
+    pub loaded: Vec<String>,
+    /// Names that the model has and the file has not.
+    pub missing: Vec<String>,
+    /// Names that the file has and the model has not.
+    pub unexpected: Vec<String>,
+}
+
+/// Writes a file so that a reader sees the old one or the new one, whole: to a temporary name,
+/// synced, renamed.
+///
+/// # Errors
+/// When the file cannot be written; the old one is then untouched.
+pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+    let path = path.as_ref();
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| Error::format(path, "is not the name of a file"))?;
+    let temporary = dir.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        // The rename itself must survive a power cut too; not every system can sync a directory.
+        if let Ok(dir) = std::fs::File::open(dir) {
+            let _ = dir.sync_all();
+        }
+        Ok(())
+    };
+    write().map_err(|e| {
+        let _ = std::fs::remove_file(&temporary);
+        Error::io(path, e)
+    })
+}
+
+fn to_safetensors(dtype: DType) -> Dtype {
+    match dtype {
+        DType::Float16 => Dtype::F16,
+        DType::BFloat16 => Dtype::BF16,
+        DType::Float32 => Dtype::F32,
+        DType::Float64 => Dtype::F64,
+        DType::Int32 => Dtype::I32,
+        DType::Int64 => Dtype::I64,
+        DType::UInt8 => Dtype::U8,
+        DType::Bool => Dtype::BOOL,
+    }
+}
+
+fn from_safetensors(dtype: Dtype) -> Option<DType> {
+    Some(match dtype {
+        Dtype::F16 => DType::Float16,
+        Dtype::BF16 => DType::BFloat16,
+        Dtype::F32 => DType::Float32,
+        Dtype::F64 => DType::Float64,
+        Dtype::I32 => DType::Int32,
+        Dtype::I64 => DType::Int64,
+        Dtype::U8 => DType::UInt8,
+        Dtype::BOOL => DType::Bool,
+        _ => return None,
+    })
+}
+
+/// Tensors by name as the bytes of a `.safetensors` file.
+///
+/// # Errors
+/// When two tensors have one name.
+pub fn serialize_tensors(
+    tensors: &[(String, Tensor)],
+    metadata: Option<HashMap<String, String>>,
+) -> Result<Vec<u8>> {
+    let mut blobs = Vec::with_capacity(tensors.len());
+    for (name, t) in tensors {
+        let shape: Vec<usize> = t.shape().iter().map(|&n| n as usize).collect();
+        blobs.push((name.as_str(), to_safetensors(t.dtype()), shape, t.to_blob()?));
+    }
+    let views = blobs
+        .iter()
+        .map(|(name, dtype, shape, blob)| {
+            let view = TensorView::new(*dtype, shape.clone(), blob)
+                .map_err(|e| Error::format(name, e.to_string()))?;
+            Ok((*name, view))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    safetensors::serialize(views, metadata).map_err(|e| Error::format("safetensors", e.to_string()))
+}
+
+/// The tensors of a `.safetensors` file's bytes, and its metadata. `source` names them in errors.
+///
+/// # Errors
+/// When the bytes are damaged or hold a dtype that there is no tensor for.
+pub fn deserialize_tensors(
+    bytes: &[u8],
+    source: &str,
+) -> Result<(Vec<(String, Tensor)>, HashMap<String, String>)> {
+    let bad = |e: safetensors::SafeTensorError| Error::format(source, e.to_string());
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(bad)?;
+    let file = SafeTensors::deserialize(bytes).map_err(bad)?;
+    let mut names: Vec<&str> = file.names();
+    names.sort_unstable();
+    let tensors = names
+        .into_iter()
+        .map(|name| {
+            let view = file.tensor(name).map_err(bad)?;
+            let dtype = from_safetensors(view.dtype()).ok_or_else(|| {
+                Error::format(source, format!("{name} has the dtype {:?}", view.dtype()))
+            })?;
+            let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+            Ok((name.to_owned(), Tensor::from_blob(view.data(), &shape, dtype, Device::CPU)?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+}
+
+/// Writes tensors by name to a `.safetensors` file, atomically.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn save_tensors(path: impl AsRef<Path>, tensors: &[(String, Tensor)]) -> Result<()> {
+    write_atomic(path, &serialize_tensors(tensors, None)?)
+}
+
+/// Reads the tensors of a `.safetensors` file.
+///
+/// # Errors
+/// When the file cannot be read or is damaged.
+pub fn load_tensors(path: impl AsRef<Path>) -> Result<Vec<(String, Tensor)>> {
+    let path = path.as_ref();
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    Ok(deserialize_tensors(&bytes, &path.display().to_string())?.0)
+}
+
+/// Writes parameters and buffers under their names.
+///
+/// # Errors
+/// When the writer fails.
+pub fn save_checkpoint<W: Write>(
+    w: &mut W,
+    params: &[(String, Parameter)],
+    buffers: &[(String, Buffer)],
+    structural_hash: Option<&str>,
+) -> Result<()> {
+    let bytes = checkpoint_bytes(params, buffers, structural_hash)?;
+    w.write_all(&bytes).map_err(|e| Error::io("checkpoint", e))
+}
+
+/// [`save_checkpoint`] to a file, atomically.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn save_checkpoint_file(
+    path: &str,
+    params: &[(String, Parameter)],
+    buffers: &[(String, Buffer)],
+    structural_hash: Option<&str>,
+) -> Result<()> {
+    write_atomic(path, &checkpoint_bytes(params, buffers, structural_hash)?)
+}
+
+fn checkpoint_bytes(
+    params: &[(String, Parameter)],
+    buffers: &[(String, Buffer)],
+    structural_hash: Option<&str>,
+) -> Result<Vec<u8>> {
+    let params = params.iter().map(|(n, p)| (n.clone(), p.variable.data()));
+    let buffers = buffers.iter().map(|(n, b)| (n.clone(), b.get()));
+    let metadata = structural_hash.map(|h| HashMap::from([(HASH_KEY.to_owned(), h.to_owned())]));
+    serialize_tensors(&params.chain(buffers).collect::<Vec<_>>(), metadata)
+}
+
+/// Reads parameters and buffers by name. Everything is checked first: on an error nothing has
+/// changed.
+///
+/// # Errors
+/// When the data is damaged, shapes differ, the structural hashes differ, or no name matches.
+pub fn load_checkpoint<R: Read>(
+    r: &mut R,
+    params: &[(String, Parameter)],
+    buffers: &[(String, Buffer)],
+    structural_hash: Option<&str>,
+) -> Result<LoadReport> {
+    let mut bytes = Vec::new();
+    r.read_to_end(&mut bytes).map_err(|e| Error::io("checkpoint", e))?;
+    apply_checkpoint(&bytes, "checkpoint", params, buffers, structural_hash)
+}
+
+/// [`load_checkpoint`] from a file.
+///
+/// # Errors
+/// As for [`load_checkpoint`], and when the file cannot be read.
+pub fn load_checkpoint_file(
+    path: &str,
+    params: &[(String, Parameter)],
+    buffers: &[(String, Buffer)],
+    structural_hash: Option<&str>,
+) -> Result<LoadReport> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    apply_checkpoint(&bytes, path, params, buffers, structural_hash)
+}
+
+/// The names in a checkpoint file, sorted.
+///
+/// # Errors
+/// When the file cannot be read or is damaged.
+pub fn checkpoint_keys(path: &str) -> Result<Vec<String>> {
+    Ok(load_tensors(path)?.into_iter().map(|(name, _)| name).collect())
+}
+
+fn apply_checkpoint(
+    bytes: &[u8],
+    source: &str,
+    params: &[(String, Parameter)],
+    buffers: &[(String, Buffer)],
+    structural_hash: Option<&str>,
+) -> Result<LoadReport> {
+    let (tensors, metadata) = deserialize_tensors(bytes, source)?;
+    if let (Some(own), Some(theirs)) = (structural_hash, metadata.get(HASH_KEY))
+        && own != theirs
+    {
+        return Err(Error::format(
+            source,
+            format!("was written by a model of another structure ({theirs}, this one is {own})"),
+        ));
+    }
+    let mut found: HashMap<String, Tensor> = tensors.into_iter().collect();
+    let mut report = LoadReport::default();
+    let mut take = |name: &str, now: &Tensor| -> Result<Option<Tensor>> {
+        let Some(t) = found.remove(name) else {
+            report.missing.push(name.to_owned());
+            return Ok(None);
+        };
+        if t.shape() != now.shape() {
+            return Err(Error::format(
+                source,
+                format!("{name} has shape {:?}, the model wants {:?}", t.shape(), now.shape()),
+            ));
+        }
+        report.loaded.push(name.to_owned());
+        t.to_dtype(now.dtype())?.to_device(now.device()).map(Some)
+    };
+    let mut new_params = Vec::new();
+    for (name, p) in params {
+        if let Some(t) = take(name, &p.variable.data())? {
+            new_params.push((p, t));
+        }
+    }
+    let mut new_buffers = Vec::new();
+    for (name, b) in buffers {
+        if let Some(t) = take(name, &b.get())? {
+            new_buffers.push((b, t));
+        }
+    }
+    report.unexpected = found.into_keys().collect();
+    report.unexpected.sort_unstable();
+    if report.loaded.is_empty() && !(params.is_empty() && buffers.is_empty()) {
+        return Err(Error::format(
+            source,
+            format!(
+                "holds none of the model's names: it has {:?}, the model wants {:?}",
+                report.unexpected, report.missing
+            ),
+        ));
+    }
+    for (p, t) in new_params {
+        p.variable.set_data(t);
+    }
+    for (b, t) in new_buffers {
+        b.set(t);
+    }
+    Ok(report)
+}

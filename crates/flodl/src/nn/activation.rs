@@ -1,0 +1,181 @@
+//! Activations as modules. Those without settings are zero-sized.
+
+use super::{Module, Parameter};
+use crate::{Device, Result, Tensor, TensorOptions, Variable};
+
+/// Zero-sized modules that call one method.
+macro_rules! plain {
+    ($($(#[$doc:meta])* $name:ident => $method:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $name;
+
+        impl $name {
+            /// The module, for those who like `new`.
+            pub fn new() -> Self {
+                $name
+            }
+        }
+
+        impl Module for $name {
+            fn forward(&self, input: &Variable) -> Result<Variable> {
+                input.$method()
+            }
+
+            fn name(&self) -> &str {
+                stringify!($name)
+            }
+        }
+    )*};
+}
+
+plain! {
+    /// max(0, x).
+    ReLU => relu;
+    /// 1 / (1 + exp(-x)).
+    Sigmoid => sigmoid;
+    /// Hyperbolic tangent.
+    Tanh => tanh;
+    /// x · Φ(x), exact (Hendrycks and Gimpel, 2016). [`GELUTanh`] is the approximation.
+    GELU => gelu;
+    /// GELU by its tanh approximation.
+    GELUTanh => gelu_tanh;
+    /// x · sigmoid(x), also called Swish.
+    SiLU => silu;
+    /// Scaled ELU; self-normalising with [`crate::AlphaDropout`] (Klambauer et al., 2017).
+    SELU => selu;
+    /// x · tanh(softplus(x)) (Misra, 2019).
+    Mish => mish;
+    /// x · relu6(x + 3) / 6.
+    Hardswish => hardswish;
+    /// relu6(x + 3) / 6.
+    Hardsigmoid => hardsigmoid;
+    /// min(max(0, x), 6).
+    ReLU6 => relu6;
+    /// log(sigmoid(x)).
+    LogSigmoid => log_sigmoid;
+    /// x / (1 + |x|).
+    Softsign => softsign;
+    /// x - tanh(x).
+    Tanhshrink => tanhshrink;
+}
+
+/// Which form of GELU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GeluApprox {
+    /// With the error function.
+    Exact,
+    /// With tanh.
+    Tanh,
+}
+
+impl GELU {
+    /// The exact form.
+    pub const fn exact() -> Self {
+        GELU
+    }
+
+    /// The tanh form, a type of its own.
+    pub const fn tanh() -> GELUTanh {
+        GELUTanh
+    }
+}
+
+/// Modules with settings that call one method.
+macro_rules! with_settings {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $ty:ty),* } => $method:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub struct $name {
+            $($field: $ty,)*
+        }
+
+        impl $name {
+            /// With these settings.
+            pub fn new($($field: $ty),*) -> Self {
+                $name { $($field),* }
+            }
+        }
+
+        impl Module for $name {
+            fn forward(&self, input: &Variable) -> Result<Variable> {
+                input.$method($(self.$field),*)
+            }
+
+            fn name(&self) -> &str {
+                stringify!($name)
+            }
+
+            fn structural_hash(&self) -> Option<String> {
+                Some(format!("{self:?}"))
+            }
+        }
+    )*};
+}
+
+with_settings! {
+    /// x for x > 0, else slope · x.
+    LeakyReLU { negative_slope: f64 } => leaky_relu;
+    /// x for x > 0, else α · (exp(x) - 1) (Clevert et al., 2015).
+    ELU { alpha: f64 } => elu;
+    /// x for x > 0, else α · (exp(x / α) - 1).
+    CELU { alpha: f64 } => celu;
+    /// log(1 + exp(β x)) / β, and x where β x is above the threshold.
+    Softplus { beta: f64, threshold: f64 } => softplus;
+    /// Each element moved into `min..=max`.
+    Hardtanh { min: f64, max: f64 } => hardtanh;
+    /// x moved towards 0 by λ, and 0 within λ of it.
+    Softshrink { lambda: f64 } => softshrink;
+    /// x, and 0 within λ of 0.
+    Hardshrink { lambda: f64 } => hardshrink;
+    /// x above the threshold, else the value.
+    Threshold { threshold: f64, value: f64 } => threshold;
+    /// exp(x) / Σ exp(x) along a dim.
+    Softmax { dim: i32 } => softmax;
+    /// x - log Σ exp(x) along a dim.
+    LogSoftmax { dim: i32 } => log_softmax;
+}
+
+/// max(0, x) + weight · min(0, x) with a learned weight, 0.25 at first (He et al., 2015).
+#[derive(Clone, Debug)]
+pub struct PReLU {
+    weight: Parameter,
+}
+
+impl PReLU {
+    /// With one weight for all, or one for each channel (dim 1).
+    ///
+    /// # Errors
+    /// When the number is negative or the device cannot be used.
+    pub fn new(num_parameters: i64, device: Device) -> Result<Self> {
+        let opts = TensorOptions { device, ..TensorOptions::default() };
+        let weight = Tensor::full(&[num_parameters], 0.25, opts)?;
+        Ok(PReLU { weight: Parameter::new(weight, "weight") })
+    }
+
+    /// The same as [`PReLU::new`].
+    ///
+    /// # Errors
+    /// As for [`PReLU::new`].
+    pub fn on_device(num_parameters: i64, device: Device) -> Result<Self> {
+        Self::new(num_parameters, device)
+    }
+}
+
+impl Module for PReLU {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        input.prelu(&self.weight.variable)
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        vec![self.weight.clone()]
+    }
+
+    fn name(&self) -> &str {
+        "PReLU"
+    }
+
+    fn identity(&self) -> Option<usize> {
+        Some(self.weight.variable.id())
+    }
+}

@@ -1,0 +1,185 @@
+//! Matrix products and what is made of them.
+
+use super::Tensor;
+use crate::shape::{self, Dims};
+use crate::{DType, Error, Result};
+
+impl Tensor {
+    /// The matrix product of the last two dims; the dims before them are broadcast. A 1-d operand
+    /// counts as a row on the left and as a column on the right, as in PyTorch. Any strides.
+    ///
+    /// # Errors
+    /// When the inner sizes differ, batch dims cannot be broadcast, or dtypes or devices differ.
+    pub fn matmul(&self, other: &Tensor) -> Result<Tensor> {
+        if self.ndim() == 0 || other.ndim() == 0 {
+            return Err(self.matmul_mismatch(other, "both need at least 1 dim"));
+        }
+        if self.ndim() == 1 {
+            return self.unsqueeze(0)?.matmul(other)?.squeeze(if other.ndim() == 1 {
+                0
+            } else {
+                -2
+            });
+        }
+        if other.ndim() == 1 {
+            return self.matmul(&other.unsqueeze(1)?)?.squeeze(-1);
+        }
+        self.matmul_bias(other, None)
+    }
+
+    fn matmul_mismatch(&self, other: &Tensor, why: &str) -> Error {
+        Error::ShapeMismatch {
+            op: "matmul",
+            lhs: self.shape(),
+            rhs: other.shape(),
+            why: why.into(),
+        }
+    }
+
+    /// The product of operands with at least two dims, plus a bias for each column.
+    pub(crate) fn matmul_bias(&self, other: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        self.check_same("matmul", other)?;
+        if self.dtype().is_half() {
+            let wide = |t: &Tensor| t.to_dtype(DType::Float32);
+            let bias = bias.map(wide).transpose()?;
+            return wide(self)?.matmul_bias(&wide(other)?, bias.as_ref())?.to_dtype(self.dtype());
+        }
+        let (a, b) = (self.dims(), other.dims());
+        let (m, k) = (a[a.len() - 2], a[a.len() - 1]);
+        let (k2, n) = (b[b.len() - 2], b[b.len() - 1]);
+        if k != k2 {
+            return Err(self.matmul_mismatch(other, &format!("inner sizes {k} and {k2} differ")));
+        }
+        let (batch_a, batch_b) = (&a[..a.len() - 2], &b[..b.len() - 2]);
+        // A matrix on the right serves all rows on the left at once.
+        if batch_b.is_empty() && !batch_a.is_empty() {
+            let rows = batch_a.iter().product::<usize>() * m;
+            let flat = self.reshape_dims(&[rows, k])?;
+            let mut out = Dims::from_slice(&a[..a.len() - 1]);
+            out.push(n);
+            return flat.matmul_bias(other, bias)?.reshape_dims(&out);
+        }
+        let batch = shape::broadcast("matmul", batch_a, batch_b)?;
+        let count: usize = batch.iter().product();
+        let stack = |t: &Tensor, rows: usize, cols: usize| -> Result<Tensor> {
+            let mut dims = batch.clone();
+            dims.extend([rows, cols]);
+            let own = &t.dims()[..t.ndim() - 2];
+            if own.iter().product::<usize>() == 1 {
+                // One matrix for the whole batch: stride 0, no copy.
+                return Ok(t
+                    .reshape_dims(&[1, rows, cols])?
+                    .expand_dims(&[count, rows, cols])
+                    .expect("a single matrix broadcasts"));
+            }
+            let view = t.expand_dims(&dims).expect("broadcast has checked the shapes");
+            view.reshape_dims(&[count, rows, cols])
+        };
+        let (left, right) = (stack(self, m, k)?, stack(other, k, n)?);
+        let mut out = batch.clone();
+        out.extend([m, n]);
+        if !self.dtype().is_float() {
+            return left.matmul_integer(&right)?.reshape_dims(&out);
+        }
+        Tensor::build(&out, self.dtype(), self.device(), |backend, storage| {
+            backend.matmul(left.operand(), right.operand(), bias.map(Tensor::operand), storage)
+        })
+    }
+
+    /// Integer products by broadcasting: exact, and rare enough to need no kernel.
+    fn matmul_integer(&self, other: &Tensor) -> Result<Tensor> {
+        let products = self.unsqueeze(-1)?.mul(&other.unsqueeze(1)?)?;
+        products.sum_dim(2, false)?.to_dtype(self.dtype())
+    }
+
+    /// x · Wᵀ + b for x `[…, in]`, W `[out, in]`, b `[out]`.
+    ///
+    /// # Errors
+    /// When sizes, dtypes or devices differ.
+    pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        if weight.ndim() != 2 || self.ndim() == 0 || self.dims().last() != weight.dims().last() {
+            return Err(Error::ShapeMismatch {
+                op: "linear",
+                lhs: self.shape(),
+                rhs: weight.shape(),
+                why: "the last dim of the input must be in_features of the weight \
+                      [out_features, in_features]"
+                    .into(),
+            });
+        }
+        if let Some(b) = bias {
+            self.check_same("linear", b)?;
+            if b.dims() != [weight.dims()[0]] {
+                return Err(Error::Shape {
+                    op: "linear",
+                    expected: format!("a bias of [{}]", weight.dims()[0]),
+                    got: b.shape(),
+                });
+            }
+        }
+        if self.ndim() == 1 {
+            return self.unsqueeze(0)?.linear(weight, bias)?.squeeze(0);
+        }
+        self.matmul_bias(&weight.transpose(0, 1)?, bias)
+    }
+
+    /// beta · self + alpha · mat1 · mat2.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn addmm(&self, mat1: &Tensor, mat2: &Tensor, beta: f64, alpha: f64) -> Result<Tensor> {
+        let product = mat1.matmul(mat2)?;
+        let product = if alpha == 1.0 { product } else { product.mul_scalar(alpha)? };
+        if beta == 0.0 {
+            return Ok(product);
+        }
+        let base = if beta == 1.0 { self.clone() } else { self.mul_scalar(beta)? };
+        base.add(&product)
+    }
+
+    /// The matrix product of two stacks of matrices.
+    ///
+    /// # Errors
+    /// When an operand is not 3-d or shapes do not fit.
+    pub fn bmm(&self, other: &Tensor) -> Result<Tensor> {
+        if self.ndim() != 3 || other.ndim() != 3 || self.dims()[0] != other.dims()[0] {
+            return Err(self.matmul_mismatch(other, "bmm takes two [batch, …, …] tensors"));
+        }
+        self.matmul(other)
+    }
+
+    /// Euclidean distances between the rows of two matrices (or stacks of them).
+    ///
+    /// # Errors
+    /// When row lengths differ.
+    pub fn cdist(&self, other: &Tensor) -> Result<Tensor> {
+        self.cdist_p(other, 2.0)
+    }
+
+    /// p-norm distances between the rows of two matrices (or stacks of them).
+    ///
+    /// # Errors
+    /// When row lengths differ.
+    pub fn cdist_p(&self, other: &Tensor, p: f64) -> Result<Tensor> {
+        if self.ndim() < 2 || other.ndim() < 2 || self.dims().last() != other.dims().last() {
+            return Err(Error::ShapeMismatch {
+                op: "cdist",
+                lhs: self.shape(),
+                rhs: other.shape(),
+                why: "both need at least 2 dims and rows of one length".into(),
+            });
+        }
+        self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?.norm_p(p, -1, false)
+    }
+
+    /// The cosine of the angle between two tensors along a dim, with norms of at least `eps`.
+    ///
+    /// # Errors
+    /// When shapes cannot be broadcast or the dim does not exist.
+    pub fn cosine_similarity(&self, other: &Tensor, dim: i64, eps: f64) -> Result<Tensor> {
+        let dim = dim as i32;
+        let (a, b) = self.broadcast_with("cosine_similarity", other)?;
+        let unit = |t: &Tensor| t.div(&t.norm_p(2.0, dim, true)?.clamp_min(eps)?);
+        unit(&a)?.mul(&unit(&b)?)?.sum_dim(dim, false)
+    }
+}
