@@ -4,7 +4,14 @@
 use std::time::Instant;
 
 use flodl_cpu::elementwise::{BinaryOp, UnaryOp, binary, binary_in_place, copy, unary};
+use flodl_cpu::loss::{CrossEntropy, cross_entropy_backward, cross_entropy_forward};
+use flodl_cpu::norm::{
+    batch_norm_backward, batch_norm_forward, group_norm_backward, group_norm_forward,
+    layer_norm_backward, layer_norm_forward, rms_norm_backward, rms_norm_forward,
+};
+use flodl_cpu::optim::{Adam, Sgd, adam, sgd};
 use flodl_cpu::reduce::{ArgOp, ReduceOp, arg_reduce, reduce, var};
+use flodl_cpu::softmax::{log_softmax, softmax, softmax_backward};
 use flodl_cpu::strided::View;
 
 /// Runs `f` until half a second has passed and prints the times in microseconds.
@@ -32,6 +39,9 @@ fn ramp(n: usize) -> Vec<f32> {
 fn main() {
     elementwise();
     reductions();
+    rows();
+    images();
+    large();
 }
 
 fn elementwise() {
@@ -114,4 +124,80 @@ fn reductions() {
     time("var dim1 4096x512", || {
         var(view, &[false, true], 1.0, &mut out).expect("scratch memory");
     });
+}
+
+fn rows() {
+    let n = 1 << 20;
+    let (x, g, mut out) = (ramp(n), ramp(n), vec![0.0f32; n]);
+    let dims = [1024, 1024, 1];
+    time("softmax 1024x1024", || softmax(&x, dims, &mut out));
+    time("log_softmax 1024x1024", || log_softmax(&x, dims, &mut out));
+    time("softmax_grad 1024x1024", || softmax_backward(&g, &x, dims, &mut out));
+    time("softmax dim0 1024x1024", || softmax(&x, [1, 1024, 1024], &mut out));
+
+    let n = 4096 * 512;
+    let (x, g, w) = (ramp(n), ramp(n), ramp(512));
+    let (mut out, mut mean, mut rstd) = (vec![0.0f32; n], vec![0.0; 4096], vec![0.0; 4096]);
+    let (mut dw, mut db) = (vec![0.0f32; 512], vec![0.0f32; 512]);
+    time("layer_norm 4096x512", || {
+        layer_norm_forward(&x, 512, Some(&w), Some(&w), 1e-5, &mut out, &mut mean, &mut rstd);
+    });
+    time("layer_norm_grad 4096x512", || {
+        let (dx, dw, db) = (Some(&mut out[..]), Some(&mut dw[..]), Some(&mut db[..]));
+        layer_norm_backward(&g, &x, 512, Some(&w), &mean, &rstd, dx, dw, db).expect("scratch");
+    });
+    time("rms_norm 4096x512", || {
+        rms_norm_forward(&x, 512, Some(&w), 1e-5, &mut out, &mut rstd);
+    });
+    time("rms_norm_grad 4096x512", || {
+        let (dx, dw) = (Some(&mut out[..]), Some(&mut dw[..]));
+        rms_norm_backward(&g, &x, 512, Some(&w), &rstd, dx, dw).expect("scratch");
+    });
+}
+
+fn images() {
+    let n = 32 * 64 * 1024;
+    let (x, g, w) = (ramp(n), ramp(n), ramp(64));
+    let mut out = vec![0.0f32; n];
+    let mut v = vec![vec![0.0f32; 64]; 5];
+    let [mean, var, rstd, dw, db] = &mut v[..] else { return };
+    let dims = [32, 64, 1024];
+    time("batch_norm 32x64x32x32", || {
+        batch_norm_forward(&x, dims, Some(&w), Some(&w), 1e-5, &mut out, mean, var, rstd)
+            .expect("scratch");
+    });
+    time("batch_norm_grad 32x64x32x32", || {
+        let (dx, dw, db) = (Some(&mut out[..]), Some(&mut dw[..]), Some(&mut db[..]));
+        batch_norm_backward(&g, &x, dims, Some(&w), mean, rstd, dx, dw, db).expect("scratch");
+    });
+    let (mut mean, mut rstd) = (vec![0.0; 32 * 8], vec![0.0; 32 * 8]);
+    time("group_norm 32x64x32x32 8", || {
+        let (m, r) = (&mut mean, &mut rstd);
+        group_norm_forward(&x, dims, 8, Some(&w), Some(&w), 1e-5, &mut out, m, r);
+    });
+    time("group_norm_grad 32x64x32x32 8", || {
+        let (dx, dw, db) = (Some(&mut out[..]), Some(&mut dw[..]), Some(&mut db[..]));
+        group_norm_backward(&g, &x, dims, 8, Some(&w), &mean, &rstd, dx, dw, db).expect("scratch");
+    });
+}
+
+fn large() {
+    let (rows, classes) = (4096, 8192);
+    let (x, mut dx) = (ramp(rows * classes), vec![0.0f32; rows * classes]);
+    let targets: Vec<i64> = (0..rows).map(|i| (i * 7919 % classes) as i64).collect();
+    let (mut lse, mut loss) = (vec![0.0; rows], [0.0]);
+    let o = CrossEntropy::default();
+    time("cross_entropy 4096x8192", || {
+        cross_entropy_forward(&o, &x, classes, &targets, &mut lse, &mut loss).expect("scratch");
+    });
+    time("cross_entropy+grad 4096x8192", || {
+        let w = cross_entropy_forward(&o, &x, classes, &targets, &mut lse, &mut loss);
+        let w = w.expect("scratch");
+        cross_entropy_backward(&o, &[1.0], &x, classes, &targets, &lse, w, &mut dx);
+    });
+    let n = 16_800_000;
+    let (mut p, g, mut m, mut v) = (ramp(n), ramp(n), vec![0.0; n], vec![0.0; n]);
+    time("adam 16.8M", || adam(&Adam::default(), &mut p, &g, &mut m, &mut v));
+    let o = Sgd { momentum: 0.9, first: false, ..Default::default() };
+    time("sgd adam 16.8M", || sgd(&o, &mut p, &g, Some(&mut m)));
 }
