@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use flodl_cpu::alloc::Scratch;
 use flodl_cpu::elementwise::{BinaryOp, UnaryOp, binary, binary_in_place, copy, unary};
 use flodl_cpu::loss::{CrossEntropy, cross_entropy_backward, cross_entropy_forward};
 use flodl_cpu::norm::{
@@ -32,8 +33,19 @@ fn time(name: &str, mut f: impl FnMut()) {
     println!("{name:32} min {:10.1} us  median {:10.1} us", times[0], times[times.len() / 2]);
 }
 
-fn ramp(n: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7919) % 1000) as f32 * 0.008 - 4.0).collect()
+/// Memory as tensors have it: aligned to cache lines, which a `Vec` is not.
+fn buffer(n: usize) -> Scratch<f32> {
+    let mut buffer = Scratch::new(n).expect("memory");
+    buffer.fill(0.0);
+    buffer
+}
+
+fn ramp(n: usize) -> Scratch<f32> {
+    let mut buffer = buffer(n);
+    for (i, x) in buffer.iter_mut().enumerate() {
+        *x = ((i * 7919) % 1000) as f32 * 0.008 - 4.0;
+    }
+    buffer
 }
 
 fn main() {
@@ -47,7 +59,7 @@ fn main() {
 fn elementwise() {
     let (rows, columns) = (4096, 512);
     let n = rows * columns;
-    let (x, y, mut out) = (ramp(n), ramp(n), vec![0.0f32; n]);
+    let (x, y, mut out) = (ramp(n), ramp(n), buffer(n));
     let dims = [rows, columns];
     let view = |x| View { data: x, dims: &dims, strides: &[512, 1] };
     for (name, op) in [
@@ -112,7 +124,7 @@ fn reductions() {
     run("sum all 4096x512", ReduceOp::Sum, view, &[true, true], 1);
     run("sum dim0 4096x512", ReduceOp::Sum, view, &[true, false], 512);
     run("sum dim1 4096x512", ReduceOp::Sum, view, &[false, true], 4096);
-    let mut sums = vec![0.0f32; 32 * 1024];
+    let mut sums = buffer(32 * 1024);
     time("sum middle 32x64x1024", || {
         reduce(ReduceOp::Sum, images, &[false, true, false], &mut sums).expect("scratch memory");
     });
@@ -128,7 +140,7 @@ fn reductions() {
 
 fn rows() {
     let n = 1 << 20;
-    let (x, g, mut out) = (ramp(n), ramp(n), vec![0.0f32; n]);
+    let (x, g, mut out) = (ramp(n), ramp(n), buffer(n));
     let dims = [1024, 1024, 1];
     time("softmax 1024x1024", || softmax(&x, dims, &mut out));
     time("log_softmax 1024x1024", || log_softmax(&x, dims, &mut out));
@@ -137,7 +149,7 @@ fn rows() {
 
     let n = 4096 * 512;
     let (x, g, w) = (ramp(n), ramp(n), ramp(512));
-    let (mut out, mut mean, mut rstd) = (vec![0.0f32; n], vec![0.0; 4096], vec![0.0; 4096]);
+    let (mut out, mut mean, mut rstd) = (buffer(n), vec![0.0; 4096], vec![0.0; 4096]);
     let (mut dw, mut db) = (vec![0.0f32; 512], vec![0.0f32; 512]);
     time("layer_norm 4096x512", || {
         layer_norm_forward(&x, 512, Some(&w), Some(&w), 1e-5, &mut out, &mut mean, &mut rstd);
@@ -158,7 +170,7 @@ fn rows() {
 fn images() {
     let n = 32 * 64 * 1024;
     let (x, g, w) = (ramp(n), ramp(n), ramp(64));
-    let mut out = vec![0.0f32; n];
+    let mut out = buffer(n);
     let mut v = vec![vec![0.0f32; 64]; 5];
     let [mean, var, rstd, dw, db] = &mut v[..] else { return };
     let dims = [32, 64, 1024];
@@ -183,7 +195,7 @@ fn images() {
 
 fn large() {
     let (rows, classes) = (4096, 8192);
-    let (x, mut dx) = (ramp(rows * classes), vec![0.0f32; rows * classes]);
+    let (x, mut dx) = (ramp(rows * classes), buffer(rows * classes));
     let targets: Vec<i64> = (0..rows).map(|i| (i * 7919 % classes) as i64).collect();
     let (mut lse, mut loss) = (vec![0.0; rows], [0.0]);
     let o = CrossEntropy::default();
@@ -196,7 +208,7 @@ fn large() {
         cross_entropy_backward(&o, &[1.0], &x, classes, &targets, &lse, w, &mut dx);
     });
     let n = 16_800_000;
-    let (mut p, g, mut m, mut v) = (ramp(n), ramp(n), vec![0.0; n], vec![0.0; n]);
+    let (mut p, g, mut m, mut v) = (ramp(n), ramp(n), buffer(n), buffer(n));
     time("adam 16.8M", || adam(&Adam::default(), &mut p, &g, &mut m, &mut v));
     let o = Sgd { momentum: 0.9, first: false, ..Default::default() };
     time("sgd adam 16.8M", || sgd(&o, &mut p, &g, Some(&mut m)));

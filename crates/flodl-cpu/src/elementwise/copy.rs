@@ -121,6 +121,7 @@ unsafe fn tile<T: Element>(
             // SAFETY: row `r` is inside, says the caller.
             *line = unsafe { from.add(r * row_stride).cast::<[T; TILE]>().read_unaligned() };
         }
+        #[allow(clippy::needless_range_loop)]
         for c in 0..TILE {
             let line: [T; TILE] = std::array::from_fn(|r| square[r][c]);
             // SAFETY: likewise for the output row `c`.
