@@ -352,7 +352,7 @@ mod tests {
         for bytes in sizes {
             let size = class_size(size_class(bytes).unwrap());
             assert!(size >= bytes, "{bytes} in {size}");
-            assert!(size % 64 == 0 || bytes > 256, "{size}");
+            assert!(size.is_multiple_of(64) || bytes > 256, "{size}");
             assert!(size <= bytes.max(64) + bytes / 8 + 64, "{bytes} takes {size}");
         }
         assert_eq!(size_class(usize::MAX), None);
