@@ -339,7 +339,11 @@ pub(crate) unsafe fn gather<T: Copy, const N: usize>(
         let from = |i: usize| unsafe { *data.get_unchecked(offset + i * stride) };
         match stride {
             0 => head.fill(MaybeUninit::new(from(0))),
-            1 => head.iter_mut().enumerate().for_each(|(i, d)| *d = MaybeUninit::new(from(i))),
+            // SAFETY: the run is inside `data`, and the destination is exclusive.
+            1 => unsafe {
+                let from = data.as_ptr().add(offset).cast::<MaybeUninit<T>>();
+                std::ptr::copy_nonoverlapping(from, head.as_mut_ptr(), run);
+            },
             _ => head.iter_mut().enumerate().for_each(|(i, d)| *d = MaybeUninit::new(from(i))),
         }
         dst = tail;
