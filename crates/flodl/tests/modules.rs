@@ -90,15 +90,13 @@ fn walks_see_each_child_once_by_its_state_and_not_by_an_address() {
         }
         fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
             // Temporaries: their addresses are reused at once.
-            let mut all: Vec<Rc<dyn Module>> = vec![Rc::new(self.0.clone()), Rc::new(self.0.clone())];
+            let mut all: Vec<Rc<dyn Module>> =
+                vec![Rc::new(self.0.clone()), Rc::new(self.0.clone())];
             all.extend(self.1.iter().flat_map(|c| c.sub_modules()));
             all
         }
     }
-    let m = Twice(
-        Linear::new(2, 2).unwrap(),
-        (0..3).map(|_| Composite::new().unwrap()).collect(),
-    );
+    let m = Twice(Linear::new(2, 2).unwrap(), (0..3).map(|_| Composite::new().unwrap()).collect());
     let mut seen = Vec::new();
     walk_modules(&m, &mut |m| seen.push(m.name().to_owned()));
     let count = |name: &str| seen.iter().filter(|n| *n == name).count();
@@ -153,10 +151,7 @@ fn names_are_those_of_a_sequential_and_the_same_every_time() {
     };
     let names = |g: &Graph| g.named_parameters().into_iter().map(|p| p.0).collect::<Vec<_>>();
     let first = names(&build());
-    assert_eq!(
-        first,
-        ["0.weight", "0.bias", "2.0.weight", "2.0.bias", "2.2.weight", "2.2.bias"]
-    );
+    assert_eq!(first, ["0.weight", "0.bias", "2.0.weight", "2.0.bias", "2.2.weight", "2.2.bias"]);
     assert_eq!(first, names(&build()));
     assert_eq!(first.iter().collect::<HashSet<_>>().len(), first.len());
 }
@@ -243,8 +238,7 @@ fn a_failed_write_leaves_the_old_file() {
     std::fs::create_dir_all(blocked.join("x")).unwrap();
     assert!(write_atomic(&blocked, b"new").is_err());
     assert_eq!(std::fs::read(&path).unwrap(), b"old");
-    let names: Vec<_> =
-        std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let names: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(names.iter().all(|n| !n.to_string_lossy().ends_with(".tmp")), "{names:?}");
 }
 
@@ -293,7 +287,8 @@ fn loaders_give_every_sample_once_and_say_when_there_is_none() {
         loader.epoch(e).unwrap().map(|b| b.unwrap().get(0).to_i64_vec().unwrap()).collect()
     };
     let mut loader = DataLoader::new(data(10), 4).shuffle(5);
-    let (first, again, second) = (epoch(&mut loader, 0), epoch(&mut loader, 0), epoch(&mut loader, 1));
+    let (first, again, second) =
+        (epoch(&mut loader, 0), epoch(&mut loader, 0), epoch(&mut loader, 1));
     assert_eq!(first, again);
     assert_ne!(first, second);
     let mut all: Vec<i64> = first.concat();

@@ -31,8 +31,7 @@ impl Digits {
             .read_to_string(&mut text)
             .map_err(|e| bad(format!("is not whole gzipped text: {e}")))?;
         let mut rows: Vec<(Vec<f32>, i64)> = Vec::new();
-        let mut reader =
-            csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(text.as_bytes());
         for (line, record) in reader.records().enumerate() {
             let record = record.map_err(|e| bad(e.to_string()))?;
             if record.len() != PIXELS + 1 {

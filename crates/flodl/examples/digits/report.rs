@@ -44,10 +44,9 @@ impl Progress {
         let style = "{prefix} [{bar:30}] {msg}  {per_sec}  ETA {eta}";
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar());
-            let samples_per_second =
-                |s: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
-                    let _ = write!(w, "{:.0} samples/s", s.per_sec());
-                };
+            let samples_per_second = |s: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
+                let _ = write!(w, "{:.0} samples/s", s.per_sec());
+            };
             ProgressBar::new((epochs * samples) as u64)
                 .with_style(style.with_key("per_sec", samples_per_second).progress_chars("=> "))
         });

@@ -96,12 +96,7 @@ fn sizes<const D: usize>(
             });
         }
     }
-    Ok(Sizes {
-        batch: xs[0],
-        channels: xs[1],
-        spatial: xs[2..].to_vec(),
-        kernel: ws[2..].to_vec(),
-    })
+    Ok(Sizes { batch: xs[0], channels: xs[1], spatial: xs[2..].to_vec(), kernel: ws[2..].to_vec() })
 }
 
 const CONV: [&str; 3] = ["conv1d", "conv2d", "conv3d"];
