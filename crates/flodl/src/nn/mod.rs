@@ -1,20 +1,26 @@
 //! Layers, activations, losses and initialisation. A family of layers is one file.
 
 mod activation;
+mod batch_norm;
 mod conv;
 mod dropout;
 pub mod init;
 mod linear;
 mod module;
+mod norm;
 mod parameter;
+mod pool;
 mod shape;
 
 pub use activation::*;
+pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormNd};
 pub use conv::*;
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
 pub use init::*;
 pub use linear::Linear;
 pub(crate) use module::unique;
 pub use module::*;
+pub use norm::{GroupNorm, InstanceNorm, LayerNorm, RMSNorm};
 pub use parameter::{Buffer, Parameter};
+pub use pool::*;
 pub use shape::{Flatten, Identity, Reshape};
