@@ -1,0 +1,137 @@
+//! Parity with PyTorch: outputs, gradients and buffers of its own test cases, read from
+//! `goldens/` (or the folder that FLODL_GOLDENS names) and computed by this library.
+
+#[path = "parity/case.rs"]
+mod case;
+#[path = "parity/check.rs"]
+mod check;
+#[path = "parity/functional.rs"]
+mod functional;
+#[path = "parity/modules.rs"]
+mod modules;
+#[path = "parity/ops.rs"]
+mod ops;
+#[path = "parity/report.rs"]
+mod report;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use case::{Case, Entry, File, Run};
+use check::Outcome;
+use report::Report;
+use serde_json::Value;
+
+/// Folder of the reference cases.
+fn goldens() -> PathBuf {
+    std::env::var_os("FLODL_GOLDENS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens"), PathBuf::from)
+}
+
+/// The files below a folder, sorted.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(list) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = list.filter_map(|f| Some(f.ok()?.path())).collect();
+    files.sort();
+    files
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned())
+}
+
+type Table = HashMap<&'static str, fn(&Case) -> Run>;
+
+fn table(entries: impl Iterator<Item = &'static Entry>) -> Table {
+    entries.copied().collect()
+}
+
+/// Runs the cases of a folder of modules or functions.
+fn run_folder(report: &mut Report, folder: &str) {
+    let modules = table(modules::entries());
+    let functions = table(functional::entries());
+    let ops = table(ops::entries());
+    for path in files(&goldens().join(folder)) {
+        let file_name = stem(&path);
+        let file = match File::read(&path) {
+            Ok(file) => file,
+            Err(e) => {
+                report.add(folder, &file_name, &file_name, Outcome::Unsupported(e));
+                continue;
+            }
+        };
+        for meta in &file.cases {
+            let id = meta["id"].as_str().unwrap_or("a case without id");
+            let function = |name: &str| {
+                let plain = name.trim_start_matches("nn.functional.").trim_start_matches("F.");
+                match plain == name {
+                    true => ops.get(plain),
+                    false => functions.get(plain),
+                }
+            };
+            let (name, entry) = match (meta["op"].as_str(), meta["module"].as_str()) {
+                (Some(op), _) => (op, function(op)),
+                (None, Some(m)) if m.contains('.') => (m, function(m)),
+                (None, Some(m)) => (m, modules.get(m)),
+                (None, None) => (file_name.as_str(), None),
+            };
+            let outcome = match entry {
+                Some(entry) => check::run(meta, &file, *entry),
+                None => Outcome::Unsupported("not mapped".into()),
+            };
+            report.add(folder, name.trim_start_matches("nn.functional."), id, outcome);
+        }
+    }
+}
+
+/// Runs everything there is.
+fn run_all() -> Report {
+    let mut report = Report::default();
+    for folder in ["modules", "functional", "ops", "own"] {
+        run_folder(&mut report, folder);
+    }
+    report
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    let exe = std::env::current_exe().unwrap_or_default();
+    exe.ancestors().nth(3).map_or_else(|| PathBuf::from("target"), Path::to_path_buf)
+}
+
+#[test]
+fn parity_with_pytorch() {
+    let report = run_all();
+    println!("{}", report.markdown());
+    std::fs::write(target().join("parity.json"), report.json()).expect("target is writable");
+    let (pass, fail, unsupported) = report.total(None);
+    println!("parity: {pass} pass, {fail} fail, {unsupported} not supported");
+    assert!(report.failures.is_empty(), "{fail} cases fail:\n{}", report.failures.join("\n"));
+}
+
+/// Writes docs/parity.md.
+#[test]
+#[ignore = "writes a file of the repository"]
+fn parity_writes_its_table() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    std::fs::create_dir_all(&docs).expect("docs can be made");
+    std::fs::write(docs.join("parity.md"), run_all().markdown()).expect("docs is writable");
+}
+
+#[test]
+fn parity_reads_no_option_silently() {
+    let meta: Value = serde_json::json!({
+        "fwd": {"args": [1, null], "kwargs": {"a": 2, "b": null}}, "ctor": {"c": 3, "inplace": true}
+    });
+    let dir = std::env::temp_dir().join(format!("parity-{}.safetensors", std::process::id()));
+    std::fs::write(&dir, flodl::serialize_tensors(&[], None).unwrap()).unwrap();
+    let file = File::read(&dir).unwrap();
+    std::fs::remove_file(&dir).unwrap();
+    let case = Case::new(&meta, &file);
+    assert_eq!(case.unread(), ["argument 0=1", "a=2", "c=3"]);
+    assert_eq!((case.arg(0, "x").i64().unwrap(), case.arg(5, "a").f64().unwrap()), (1, 2.0));
+    assert_eq!(case.unread(), ["c=3"]);
+    assert!(case.ctor("c").only(4).is_err() && case.ctor("c").only(3).is_ok());
+    assert!(case.unread().is_empty());
+    assert!(case.arg(1, "y").is_none());
+}
