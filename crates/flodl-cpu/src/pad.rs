@@ -71,21 +71,40 @@ impl PadGeom {
 /// Pads `x [planes, input]` into `y [planes, output]`.
 pub fn pad<T: Element>(g: &PadGeom, mode: PadMode<T>, x: &[T], y: &mut [T]) {
     g.check(x.len(), y.len());
+    if y.is_empty() {
+        return;
+    }
     let [id, ih, iw] = g.input;
     let [od, oh, ow] = g.output();
     let (rows, left) = (od * oh, g.before[2]);
     let y = SharedMut::new(y);
     parallel_rows(g.planes * rows, ow + 8, |r| {
-        for row in r {
-            // SAFETY: each row belongs to one task.
-            let y = unsafe { y.range(row * ow..(row + 1) * ow) };
-            let Some(from) = g.source_row(mode, row % rows) else {
+        // SAFETY: the rows of one region are disjoint.
+        let y = unsafe { y.range(r.start * ow..r.end * ow) };
+        // Counted on, since divisions would cost as much as copying a short row.
+        let (mut plane, mut row) = (r.start / rows, r.start % rows);
+        let mut below = row % oh;
+        let mut depth = g.source(mode, 0, row / oh);
+        for y in y.chunks_exact_mut(ow) {
+            let from = match (depth, g.source(mode, 1, below)) {
+                (Some(z), Some(r)) => Some((plane * id + z) * ih + r),
+                _ => None,
+            };
+            (row, below) = (row + 1, below + 1);
+            if row == rows {
+                (plane, row) = (plane + 1, 0);
+            }
+            if below == oh {
+                below = 0;
+                depth = g.source(mode, 0, row / oh);
+            }
+            let Some(from) = from else {
                 if let PadMode::Constant(value) = mode {
                     y.fill(value);
                 }
                 continue;
             };
-            let x = &x[(row / rows * id * ih + from) * iw..][..iw];
+            let x = &x[from * iw..][..iw];
             y[left..left + iw].copy_from_slice(x);
             for i in (0..left).chain(left + iw..ow) {
                 y[i] = match (g.source(mode, 2, i), mode) {

@@ -38,6 +38,7 @@ pub use autograd::ops::*;
 pub use autograd::{
     BackwardOptions, NoGradGuard, Variable, enable_grad, grad, is_grad_enabled, no_grad,
 };
+pub use backend::Reduction;
 pub use checkpoint::*;
 pub use data::*;
 pub use device::{Device, TensorOptions, cuda_available};

@@ -15,6 +15,7 @@ const KC: usize = 512;
 /// (bench: `gemm_bench`).
 const BLOCK_PANELS: usize = 8;
 /// Most values of the shared operand that are packed at once, if more than one k-block fits.
+/// (In tests so few that they see a product in several parts.)
 const SHARED: usize = if cfg!(test) { 2 << 16 } else { 2 << 20 };
 /// B is read in place while both operands together have no more bytes than this, that is stay in
 /// the second-level cache (bench: `gemm_bench`).

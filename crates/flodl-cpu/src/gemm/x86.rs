@@ -148,8 +148,9 @@ macro_rules! x86_kernel {
     };
 }
 
-// 12 rows of 2 vectors leave registers for B and the broadcasts; 14 rows were no faster
-// (bench: `gemm_bench`).
+// 12 rows of 2 vectors are 24 sums, which leaves registers for B; and 12 divides the usual sizes
+// with less waste than 14. On Zen 4 both instruction sets reach the same peak from panels in the
+// cache (bench: `gemm_bench`, with `FLODL_ISA=avx2` for the other).
 x86_kernel!(
     F32_AVX512, f32_avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", f32, __m512,
     mr 12, lanes 16, rows [1, 2, 4, 8, 12],

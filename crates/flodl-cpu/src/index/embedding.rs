@@ -325,6 +325,9 @@ pub fn embedding_bag_weight_grad<T: Float>(
 ) {
     assert!(dweights.len() == bags.idx.len() && dy.len() == bags.offsets.len() * width);
     dweights.fill(T::ZERO);
+    if width == 0 {
+        return;
+    }
     for (b, dy) in dy.chunks_exact(width).enumerate() {
         for at in bags.bag(b) {
             let i = bags.idx[at];

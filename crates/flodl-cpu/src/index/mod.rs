@@ -56,6 +56,9 @@ pub fn check_indices(idx: &[i64], len: usize) -> Option<i64> {
 /// `out[o, j, i] = x[o, idx[o, j, i], i]`; `idx` and `out` are `[outer, n, inner]`.
 pub fn gather<T: Element>(g: Around, x: &[T], idx: &[i64], out: &mut [T]) {
     assert!(x.len() == g.numel() && idx.len() == out.len());
+    if idx.is_empty() {
+        return;
+    }
     let row = idx.len().checked_div(g.outer).unwrap_or(0);
     let out = SharedMut::new(out);
     parallel_rows(g.outer, 4 * row, |r| {
@@ -89,6 +92,9 @@ fn scatter_with<T: Element>(
     put: impl Fn(&mut T, T) + Sync,
 ) {
     assert!(y.len() == g.numel() && idx.len() == src.len());
+    if idx.is_empty() {
+        return;
+    }
     let (row, plane) = (idx.len().checked_div(g.outer).unwrap_or(0), g.len * g.inner);
     let y = SharedMut::new(y);
     parallel_rows(g.outer, 4 * row, |r| {
@@ -267,6 +273,25 @@ mod tests {
         let mut hot = [9u8; 6];
         one_hot(&[2, 0], 3, &mut hot);
         assert_eq!(hot, [0, 0, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn empty_tensors_are_fine() {
+        let g = Around { outer: 2, len: 3, inner: 0 };
+        gather::<f32>(g, &[], &[], &mut []);
+        scatter_add::<f32>(g, &mut [], &[], &[]);
+        index_select::<f32>(g, &[], &[1, 2], &mut []);
+        index_add::<f32>(g, &mut [], &[1, 2], 1.0, &[]);
+        embedding_backward::<f32>(0, &[0, 0], None, false, &[], &mut []);
+        searchsorted(&[1.0, 2.0], 1, false, &[], 0, false, &mut []);
+        flip::<f32>(&[2, 0], &[true, true], &[], &mut []);
+        triangle::<f32>(true, 0, 0, 3, &[], &mut []);
+        let bags = BagInput { idx: &[], offsets: &[0, 0], weights: None, padding_idx: None };
+        let mut out = [9.0f32; 4];
+        for mode in [Bag::Sum, Bag::Mean, Bag::Max] {
+            embedding_bag(mode, &[1.0; 6], 2, bags, &mut out, None);
+            assert_eq!(out, [0.0; 4]);
+        }
     }
 
     #[test]

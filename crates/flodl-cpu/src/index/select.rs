@@ -67,6 +67,9 @@ pub fn searchsorted<T: Element>(
     out: &mut [i64],
 ) {
     assert_eq!(values.len(), out.len());
+    if values.is_empty() {
+        return;
+    }
     let rows = values.len().checked_div(m).unwrap_or(0);
     assert!(sorted.len() == n * if shared { 1 } else { rows } && rows * m == values.len());
     let out = SharedMut::new(out);

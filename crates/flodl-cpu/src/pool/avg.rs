@@ -310,7 +310,7 @@ fn forward<T: Float>(g: &PoolGeom, kind: Windows, x: &[T], y: &mut [T]) {
 fn backward<T: Float>(g: &PoolGeom, kind: Windows, dy: &[T], dx: &mut [T]) {
     let (large, small) = (g.in_plane(), g.out_plane());
     assert!(dy.len() == g.planes * small && dx.len() == g.planes * large);
-    if dy.is_empty() {
+    if dy.is_empty() || dx.is_empty() {
         dx.fill(T::ZERO);
         return;
     }

@@ -5,7 +5,9 @@
 //! operation codes are plain data that every engine understands.
 
 pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, UnaryOp};
+pub use flodl_cpu::loss::Reduction;
 pub use flodl_cpu::optim::{Adam as AdamOptions, Sgd as SgdOptions};
+pub use flodl_cpu::pool::{AvgRule, PoolGeom};
 pub use flodl_cpu::random::Key;
 pub use flodl_cpu::reduce::{ArgOp, ReduceOp};
 
@@ -14,7 +16,10 @@ use crate::shape::Layout;
 use crate::{DType, Result};
 
 /// Everything an engine can do.
-pub trait Backend: Memory + Elementwise + Reduce + Matmul + Random + Index + Optim + Sync {}
+pub trait Backend:
+    Memory + Elementwise + Reduce + Matmul + Random + Index + Norm + Pool + Loss + Optim + Sync
+{
+}
 
 /// Getting memory.
 pub trait Memory {
@@ -283,5 +288,201 @@ pub trait Index {
         dim: usize,
         index: Operand<'_>,
         src: Operand<'_>,
+    ) -> Result<()>;
+}
+
+/// Normalisation; operands are contiguous. Outputs that a caller does not want are `None`.
+pub trait Norm {
+    /// y, mean and 1/deviation of rows of `columns` elements.
+    fn layer_norm(
+        &self,
+        x: Operand<'_>,
+        columns: usize,
+        affine: Affine<'_>,
+        eps: f64,
+        out: [&mut Storage; 3],
+    ) -> Result<()>;
+    /// Gradients of the above: dx, dweight, dbias.
+    fn layer_norm_backward(
+        &self,
+        x: Operand<'_>,
+        columns: usize,
+        weight: Option<Operand<'_>>,
+        saved: Saved<'_>,
+        dy: Operand<'_>,
+        out: [Option<&mut Storage>; 3],
+    ) -> Result<()>;
+    /// y and 1/root-mean-square of rows of `columns` elements.
+    fn rms_norm(
+        &self,
+        x: Operand<'_>,
+        columns: usize,
+        weight: Option<Operand<'_>>,
+        eps: f64,
+        out: [&mut Storage; 2],
+    ) -> Result<()>;
+    /// Gradients of the above: dx, dweight.
+    fn rms_norm_backward(
+        &self,
+        x: Operand<'_>,
+        columns: usize,
+        weight: Option<Operand<'_>>,
+        rstd: Operand<'_>,
+        dy: Operand<'_>,
+        out: [Option<&mut Storage>; 2],
+    ) -> Result<()>;
+    /// y, mean, biased variance and 1/deviation of each channel of `[N, C, S]`.
+    fn batch_norm(
+        &self,
+        x: Operand<'_>,
+        dims: [usize; 3],
+        affine: Affine<'_>,
+        eps: f64,
+        out: [&mut Storage; 4],
+    ) -> Result<()>;
+    /// `x · scale + shift` for each channel of `[N, C, S]`.
+    fn channel_affine(
+        &self,
+        x: Operand<'_>,
+        dims: [usize; 3],
+        scale: Operand<'_>,
+        shift: Operand<'_>,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// Gradients of batch norm: dx, dweight, dbias; in evaluation the statistics are constants.
+    fn batch_norm_backward(
+        &self,
+        x: Operand<'_>,
+        dims: [usize; 3],
+        training: bool,
+        weight: Option<Operand<'_>>,
+        saved: Saved<'_>,
+        dy: Operand<'_>,
+        out: [Option<&mut Storage>; 3],
+    ) -> Result<()>;
+    /// y, mean and 1/deviation of each group of channels of each image of `[N, C, S]`.
+    fn group_norm(
+        &self,
+        x: Operand<'_>,
+        dims: [usize; 3],
+        groups: usize,
+        affine: Affine<'_>,
+        eps: f64,
+        out: [&mut Storage; 3],
+    ) -> Result<()>;
+    /// Gradients of the above: dx, dweight, dbias.
+    fn group_norm_backward(
+        &self,
+        x: Operand<'_>,
+        dims: [usize; 3],
+        groups: usize,
+        weight: Option<Operand<'_>>,
+        saved: Saved<'_>,
+        dy: Operand<'_>,
+        out: [Option<&mut Storage>; 3],
+    ) -> Result<()>;
+}
+
+/// Weight and bias of a norm.
+#[derive(Clone, Copy, Default)]
+pub struct Affine<'a> {
+    /// Factor for each channel or column.
+    pub weight: Option<Operand<'a>>,
+    /// Added to each channel or column.
+    pub bias: Option<Operand<'a>>,
+}
+
+/// What the forward of a norm saved.
+#[derive(Clone, Copy)]
+pub struct Saved<'a> {
+    /// Means.
+    pub mean: Operand<'a>,
+    /// 1 / sqrt(variance + eps).
+    pub rstd: Operand<'a>,
+}
+
+/// Losses; operands are contiguous.
+pub trait Loss {
+    /// Cross-entropy of logits `[rows, classes]` with i64 targets: the loss, and log Σ exp of each
+    /// row. Returns the weight of the rows that count.
+    fn cross_entropy(
+        &self,
+        options: &CrossEntropyOptions<'_>,
+        logits: Operand<'_>,
+        targets: Operand<'_>,
+        out: [&mut Storage; 2],
+    ) -> Result<f64>;
+    /// Gradient of the above.
+    fn cross_entropy_backward(
+        &self,
+        options: &CrossEntropyOptions<'_>,
+        logits: Operand<'_>,
+        targets: Operand<'_>,
+        lse: Operand<'_>,
+        weight_total: f64,
+        dy: Operand<'_>,
+        dx: &mut Storage,
+    ) -> Result<()>;
+    /// The sum or mean of squared differences.
+    fn mse(&self, x: Operand<'_>, y: Operand<'_>, mean: bool, out: &mut Storage) -> Result<()>;
+    /// Gradient of the above with respect to x.
+    fn mse_backward(
+        &self,
+        x: Operand<'_>,
+        y: Operand<'_>,
+        mean: bool,
+        dy: Operand<'_>,
+        dx: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// What cross-entropy is asked for.
+#[derive(Clone, Copy)]
+pub struct CrossEntropyOptions<'a> {
+    /// A weight for each class.
+    pub weight: Option<Operand<'a>>,
+    /// Rows with this target do not count.
+    pub ignore_index: i64,
+    /// Share of the target that is spread over all classes.
+    pub smoothing: f64,
+    /// How rows are combined.
+    pub reduction: Reduction,
+}
+
+/// Pooling over planes; operands are contiguous.
+pub trait Pool {
+    /// Largest value of each window, and its place in the plane as i32; windows are adaptive when
+    /// `adaptive`, and then only planes and sizes of the geometry count.
+    fn max_pool(
+        &self,
+        g: &PoolGeom,
+        adaptive: bool,
+        x: Operand<'_>,
+        y: &mut Storage,
+        index: &mut Storage,
+    ) -> Result<()>;
+    /// Adds each gradient at the place that `index` names.
+    fn max_pool_backward(
+        &self,
+        g: &PoolGeom,
+        dy: Operand<'_>,
+        index: Operand<'_>,
+        dx: &mut Storage,
+    ) -> Result<()>;
+    /// Mean of each window; no rule means adaptive windows.
+    fn avg_pool(
+        &self,
+        g: &PoolGeom,
+        rule: Option<AvgRule>,
+        x: Operand<'_>,
+        y: &mut Storage,
+    ) -> Result<()>;
+    /// Gradient of the above.
+    fn avg_pool_backward(
+        &self,
+        g: &PoolGeom,
+        rule: Option<AvgRule>,
+        dy: Operand<'_>,
+        dx: &mut Storage,
     ) -> Result<()>;
 }

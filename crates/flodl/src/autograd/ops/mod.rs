@@ -9,11 +9,17 @@ mod dropout;
 mod elementwise;
 mod index;
 mod linear;
+mod loss;
+mod norm;
+mod pool;
 mod reduce;
 mod shape;
 
 pub use dropout::{alpha_dropout, dropout, feature_dropout};
 pub use linear::linear;
+pub use loss::*;
+pub use norm::*;
+pub use pool::*;
 
 use super::tape::{Saved, grads, record};
 use super::{BackwardOptions, Variable, grad, is_grad_enabled};

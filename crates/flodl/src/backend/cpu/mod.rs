@@ -2,8 +2,11 @@
 
 mod elementwise;
 mod index;
+mod loss;
 mod matmul;
+mod norm;
 mod optim;
+mod pool;
 mod random;
 mod reduce;
 

@@ -1,0 +1,534 @@
+//! Normalisation: fused forward and backward, statistics saved, and the same made of plain
+//! operations for passes that record.
+
+use super::{grad_by_composition, is_grad_enabled};
+use crate::autograd::tape::{Grads, Saved, record};
+use crate::backend::{self, Affine, Operand, Storage};
+use crate::{DType, Error, Result, Tensor, Variable};
+
+/// Fresh tensors of the given shapes in the options of `x`, filled by `run`.
+fn outputs<const N: usize>(
+    x: &Tensor,
+    shapes: [&[usize]; N],
+    run: impl FnOnce([&mut Storage; N]) -> Result<()>,
+) -> Result<[Tensor; N]> {
+    let mut out = Vec::with_capacity(N);
+    for shape in shapes {
+        out.push(Tensor::fresh(shape, x.dtype(), x.device())?);
+    }
+    let mut out: [Tensor; N] = out.try_into().expect("N shapes make N tensors");
+    run(out.each_mut().map(Tensor::fresh_storage))?;
+    Ok(out)
+}
+
+/// Like [`outputs`] for gradients, of which only the wanted ones are made.
+fn wanted<const N: usize>(
+    x: &Tensor,
+    shapes: [Option<&[usize]>; N],
+    run: impl FnOnce([Option<&mut Storage>; N]) -> Result<()>,
+) -> Result<Grads> {
+    let mut out = Vec::with_capacity(N);
+    for shape in shapes {
+        out.push(shape.map(|s| Tensor::fresh(s, x.dtype(), x.device())).transpose()?);
+    }
+    let mut out: [Option<Tensor>; N] = out.try_into().expect("N shapes make N tensors");
+    run(out.each_mut().map(|t| t.as_mut().map(Tensor::fresh_storage)))?;
+    Ok(out.into_iter().map(|t| t.map(Variable::constant)).collect())
+}
+
+/// A weight or bias as kernels take it: contiguous, of the input's dtype, with `len` elements.
+fn vector(
+    op: &'static str,
+    x: &Tensor,
+    v: Option<&Variable>,
+    len: usize,
+) -> Result<Option<Tensor>> {
+    let Some(v) = v else { return Ok(None) };
+    let t = v.data();
+    x.check_same(op, &t)?;
+    if t.len() != len {
+        return Err(Error::Shape {
+            op,
+            expected: format!("a weight and bias of {len} elements"),
+            got: t.shape(),
+        });
+    }
+    t.contiguous().map(Some)
+}
+
+fn operand(t: &Option<Tensor>) -> Option<Operand<'_>> {
+    t.as_ref().map(Tensor::operand)
+}
+
+/// The input of a norm: contiguous float32 or float64.
+fn input(op: &'static str, x: &Variable) -> Result<Tensor> {
+    let t = x.data();
+    if !matches!(t.dtype(), DType::Float32 | DType::Float64) {
+        return Err(Error::DType {
+            op,
+            expected: "a float32 or float64 input".into(),
+            got: t.dtype(),
+        });
+    }
+    t.contiguous()
+}
+
+fn present<'a>(x: &'a Variable, others: [Option<&'a Variable>; 2]) -> Vec<&'a Variable> {
+    [Some(x), others[0], others[1]].into_iter().flatten().collect()
+}
+
+/// Gradients in the order of the inputs that were present.
+fn compact(mut all: Grads, present: [bool; 2]) -> Grads {
+    if !present[1] {
+        all.remove(2);
+    }
+    if !present[0] {
+        all.remove(1);
+    }
+    all
+}
+
+/// (x - mean) / sqrt(var + eps) · weight + bias over dims, of plain operations.
+fn normalise(x: &Variable, dims: &[i32], eps: f64, centre: bool) -> Result<Variable> {
+    let x = if centre { x.sub(&x.mean_dims(dims, true)?)? } else { x.clone() };
+    let scale = x.mul(&x)?.mean_dims(dims, true)?.add_scalar(eps)?.rsqrt()?;
+    x.mul(&scale)
+}
+
+fn affine(y: Variable, v: &[Variable], has: [bool; 2], shape: &[i64]) -> Result<Variable> {
+    let mut rest = v.iter();
+    let y = if has[0] { y.mul(&rest.next().expect("given").reshape(shape)?)? } else { y };
+    if has[1] { y.add(&rest.next().expect("given").reshape(shape)?) } else { Ok(y) }
+}
+
+/// Normalises each row of the last `columns` elements to mean 0 and variance 1 (Ba et al., 2016),
+/// then applies weight and bias, which have `columns` elements.
+///
+/// # Errors
+/// When the last dims do not make up `columns`, or dtypes differ.
+pub fn layer_norm_opt(
+    x: &Variable,
+    weight: Option<&Variable>,
+    bias: Option<&Variable>,
+    columns: i64,
+    eps: f64,
+) -> Result<Variable> {
+    let t = input("layer_norm", x)?;
+    let columns = row_length("layer_norm", &t, columns)?;
+    let w = vector("layer_norm", &t, weight, columns)?;
+    let b = vector("layer_norm", &t, bias, columns)?;
+    let rows = [t.len() / columns.max(1)];
+    let [y, mean, rstd] = outputs(&t, [t.dims(), &rows, &rows], |out| {
+        let affine = Affine { weight: operand(&w), bias: operand(&b) };
+        t.backend()?.layer_norm(t.operand(), columns, affine, eps, out)
+    })?;
+    let has = [weight.is_some(), bias.is_some()];
+    let saved: Vec<Saved> = present(x, [weight, bias]).into_iter().map(Saved::new).collect();
+    Ok(record("layer_norm", y, &present(x, [weight, bias]), move |ctx| {
+        if is_grad_enabled() {
+            let inputs = saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
+            let shape = inputs[0].shape();
+            let last = last_dims(&shape, columns);
+            return grad_by_composition(
+                &inputs.iter().collect::<Vec<_>>(),
+                |v| {
+                    let y = normalise(&v[0], &last, eps, true)?;
+                    let tail = &shape[shape.len() - last.len()..];
+                    affine(y, &v[1..], has, tail)
+                },
+                ctx.grad(),
+            );
+        }
+        let dy = ctx.grad().with_data(Tensor::contiguous)?;
+        let out = wanted(&t, needed(&ctx.needs, has, &t, &[columns]), |out| {
+            let stats = backend::Saved { mean: mean.operand(), rstd: rstd.operand() };
+            t.backend()?.layer_norm_backward(
+                t.operand(),
+                columns,
+                operand(&w),
+                stats,
+                dy.operand(),
+                out,
+            )
+        })?;
+        Ok(like_inputs(compact(out, has), &saved))
+    }))
+}
+
+/// Weight gradients come as vectors; the weights may have more dims.
+fn like_inputs(grads: Grads, inputs: &[Saved]) -> Grads {
+    grads
+        .into_iter()
+        .zip(inputs)
+        .map(|(g, input)| {
+            g.map(|g| match g.reshape(&input.data().shape()) {
+                Ok(shaped) => shaped,
+                Err(_) => g,
+            })
+        })
+        .collect()
+}
+
+fn row_length(op: &'static str, t: &Tensor, columns: i64) -> Result<usize> {
+    let mut size = 1;
+    for &n in t.dims().iter().rev() {
+        size *= n as i64;
+        if size == columns {
+            return Ok(columns as usize);
+        }
+    }
+    Err(Error::Shape {
+        op,
+        expected: format!("last dims of {columns} elements together"),
+        got: t.shape(),
+    })
+}
+
+fn last_dims(shape: &[i64], columns: usize) -> Vec<i32> {
+    let (mut size, mut dims) = (1, Vec::new());
+    for (d, &n) in shape.iter().enumerate().rev() {
+        size *= n;
+        dims.push(d as i32);
+        if size == columns as i64 {
+            break;
+        }
+    }
+    dims
+}
+
+/// Layer norm with weight and bias over the last `normalized_size` elements.
+///
+/// # Errors
+/// When sizes do not fit or dtypes differ.
+pub fn layer_norm(
+    input: &Variable,
+    weight: &Variable,
+    bias: &Variable,
+    normalized_size: i64,
+    eps: f64,
+) -> Result<Variable> {
+    layer_norm_opt(input, Some(weight), Some(bias), normalized_size, eps)
+}
+
+/// Divides each row of the last `columns` elements by its root mean square (Zhang and Sennrich,
+/// 2019), then multiplies by the weight.
+///
+/// # Errors
+/// When sizes do not fit or dtypes differ.
+pub fn rms_norm(
+    x: &Variable,
+    weight: Option<&Variable>,
+    columns: i64,
+    eps: f64,
+) -> Result<Variable> {
+    let t = input("rms_norm", x)?;
+    let columns = row_length("rms_norm", &t, columns)?;
+    let w = vector("rms_norm", &t, weight, columns)?;
+    let rows = [t.len() / columns.max(1)];
+    let [y, rstd] = outputs(&t, [t.dims(), &rows], |out| {
+        t.backend()?.rms_norm(t.operand(), columns, operand(&w), eps, out)
+    })?;
+    let has = [weight.is_some(), false];
+    let saved: Vec<Saved> = present(x, [weight, None]).into_iter().map(Saved::new).collect();
+    Ok(record("rms_norm", y, &present(x, [weight, None]), move |ctx| {
+        if is_grad_enabled() {
+            let inputs = saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
+            let shape = inputs[0].shape();
+            let last = last_dims(&shape, columns);
+            return grad_by_composition(
+                &inputs.iter().collect::<Vec<_>>(),
+                |v| {
+                    let y = normalise(&v[0], &last, eps, false)?;
+                    affine(y, &v[1..], has, &shape[shape.len() - last.len()..])
+                },
+                ctx.grad(),
+            );
+        }
+        let dy = ctx.grad().with_data(Tensor::contiguous)?;
+        let vector = [columns];
+        let shapes =
+            [ctx.needs(0).then_some(t.dims()), (has[0] && ctx.needs(1)).then_some(&vector[..])];
+        let mut out = wanted(&t, shapes, |out| {
+            t.backend()?.rms_norm_backward(
+                t.operand(),
+                columns,
+                operand(&w),
+                rstd.operand(),
+                dy.operand(),
+                out,
+            )
+        })?;
+        if !has[0] {
+            out.pop();
+        }
+        Ok(like_inputs(out, &saved))
+    }))
+}
+
+/// `[N, C, …]` as batch, channels and the rest.
+fn channels(op: &'static str, t: &Tensor) -> Result<[usize; 3]> {
+    match *t.dims() {
+        [n, c, ref rest @ ..] => Ok([n, c, rest.iter().product()]),
+        _ => Err(Error::Shape {
+            op,
+            expected: "an input of at least 2 dims, [N, C, ...]".into(),
+            got: t.shape(),
+        }),
+    }
+}
+
+/// What batch norm found in a batch: mean and biased variance of each channel, and how many
+/// values each was made of.
+pub struct BatchStats {
+    /// Mean of each channel.
+    pub mean: Tensor,
+    /// Biased variance of each channel.
+    pub var: Tensor,
+    /// Values per channel.
+    pub count: usize,
+}
+
+/// Batch norm of `[N, C, …]` with the batch's own statistics (Ioffe and Szegedy, 2015).
+///
+/// # Errors
+/// When there is only one value per channel, sizes do not fit, or dtypes differ.
+pub fn batch_norm_train(
+    x: &Variable,
+    weight: Option<&Variable>,
+    bias: Option<&Variable>,
+    eps: f64,
+) -> Result<(Variable, BatchStats)> {
+    let t = input("batch_norm", x)?;
+    let dims = channels("batch_norm", &t)?;
+    let count = dims[0] * dims[2];
+    if count == 1 {
+        return Err(Error::Shape {
+            op: "batch_norm",
+            expected: "more than one value per channel in training".into(),
+            got: t.shape(),
+        });
+    }
+    let w = vector("batch_norm", &t, weight, dims[1])?;
+    let b = vector("batch_norm", &t, bias, dims[1])?;
+    let c = [dims[1]];
+    let [y, mean, var, rstd] = outputs(&t, [t.dims(), &c, &c, &c], |out| {
+        let affine = Affine { weight: operand(&w), bias: operand(&b) };
+        t.backend()?.batch_norm(t.operand(), dims, affine, eps, out)
+    })?;
+    let stats = BatchStats { mean: mean.clone(), var, count };
+    let out =
+        record_batch_norm(y, x, [weight, bias], t, w, dims, true, mean, rstd, move |v, has| {
+            let rank = v[0].ndim() as i32;
+            let over: Vec<i32> = (0..rank).filter(|&d| d != 1).collect();
+            affine(normalise(&v[0], &over, eps, true)?, &v[1..], has, &channel_shape(&v[0]))
+        });
+    Ok((out, stats))
+}
+
+/// Batch norm of `[N, C, …]` with given statistics, which are constants.
+///
+/// # Errors
+/// When sizes do not fit or dtypes differ.
+pub fn batch_norm_eval(
+    x: &Variable,
+    weight: Option<&Variable>,
+    bias: Option<&Variable>,
+    mean: &Tensor,
+    var: &Tensor,
+    eps: f64,
+) -> Result<Variable> {
+    let t = input("batch_norm", x)?;
+    let dims = channels("batch_norm", &t)?;
+    let w = vector("batch_norm", &t, weight, dims[1])?;
+    let b = vector("batch_norm", &t, bias, dims[1])?;
+    let constant = |v: &Tensor| Variable::constant(v.clone());
+    let mean = vector("batch_norm", &t, Some(&constant(mean)), dims[1])?.expect("given");
+    let var = vector("batch_norm", &t, Some(&constant(var)), dims[1])?.expect("given");
+    let rstd = var.add_scalar(eps)?.rsqrt()?;
+    let scale = match &w {
+        Some(w) => rstd.mul(w)?,
+        None => rstd.clone(),
+    };
+    let shift = mean.mul(&scale)?.neg()?;
+    let shift = match &b {
+        Some(b) => shift.add(b)?,
+        None => shift,
+    };
+    let [y] = outputs(&t, [t.dims()], |[out]| {
+        t.backend()?.channel_affine(t.operand(), dims, scale.operand(), shift.operand(), out)
+    })?;
+    let (m, r) = (mean.clone(), rstd.clone());
+    Ok(record_batch_norm(y, x, [weight, bias], t, w, dims, false, mean, rstd, move |v, has| {
+        let shape = channel_shape(&v[0]);
+        let (m, r) = (m.reshape(&shape)?, r.reshape(&shape)?);
+        let y = v[0].sub(&Variable::constant(m))?.mul(&Variable::constant(r))?;
+        affine(y, &v[1..], has, &shape)
+    }))
+}
+
+fn channel_shape(x: &Variable) -> Vec<i64> {
+    let mut shape = vec![1; x.ndim()];
+    shape[1] = x.shape()[1];
+    shape
+}
+
+fn record_batch_norm(
+    y: Tensor,
+    x: &Variable,
+    params: [Option<&Variable>; 2],
+    t: Tensor,
+    w: Option<Tensor>,
+    dims: [usize; 3],
+    training: bool,
+    mean: Tensor,
+    rstd: Tensor,
+    compose: impl Fn(&[Variable], [bool; 2]) -> Result<Variable> + 'static,
+) -> Variable {
+    let has = [params[0].is_some(), params[1].is_some()];
+    let saved: Vec<Saved> = present(x, params).into_iter().map(Saved::new).collect();
+    record("batch_norm", y, &present(x, params), move |ctx| {
+        if is_grad_enabled() {
+            let inputs = saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
+            let inputs: Vec<&Variable> = inputs.iter().collect();
+            return grad_by_composition(&inputs, |v| compose(v, has), ctx.grad());
+        }
+        let dy = ctx.grad().with_data(Tensor::contiguous)?;
+        let out = wanted(&t, needed(&ctx.needs, has, &t, &[dims[1]]), |out| {
+            let stats = backend::Saved { mean: mean.operand(), rstd: rstd.operand() };
+            t.backend()?.batch_norm_backward(
+                t.operand(),
+                dims,
+                training,
+                operand(&w),
+                stats,
+                dy.operand(),
+                out,
+            )
+        })?;
+        Ok(like_inputs(compact(out, has), &saved))
+    })
+}
+
+/// Shapes of the gradients that are wanted: of the input, the weight and the bias.
+fn needed<'a>(
+    needs: &[bool],
+    has: [bool; 2],
+    t: &'a Tensor,
+    vector: &'a [usize],
+) -> [Option<&'a [usize]>; 3] {
+    let mut needs = needs.iter().copied();
+    let mut next = |present: bool| present && needs.next().unwrap_or(false);
+    let (x, w, b) = (next(true), next(has[0]), next(has[1]));
+    [x.then_some(t.dims()), w.then_some(vector), b.then_some(vector)]
+}
+
+/// Normalises each of `num_groups` groups of channels of each image of `[N, C, …]` (Wu and He,
+/// 2018), then applies weight and bias, one element a channel.
+///
+/// # Errors
+/// When the groups do not divide the channels, sizes do not fit, or dtypes differ.
+pub fn group_norm_opt(
+    x: &Variable,
+    num_groups: i64,
+    weight: Option<&Variable>,
+    bias: Option<&Variable>,
+    eps: f64,
+) -> Result<Variable> {
+    let t = input("group_norm", x)?;
+    let dims = channels("group_norm", &t)?;
+    if num_groups < 1 || dims[1] as i64 % num_groups != 0 {
+        return Err(Error::Shape {
+            op: "group_norm",
+            expected: format!("a number of channels that {num_groups} groups divide"),
+            got: t.shape(),
+        });
+    }
+    let groups = num_groups as usize;
+    let w = vector("group_norm", &t, weight, dims[1])?;
+    let b = vector("group_norm", &t, bias, dims[1])?;
+    let stats = [dims[0] * groups];
+    let [y, mean, rstd] = outputs(&t, [t.dims(), &stats, &stats], |out| {
+        let affine = Affine { weight: operand(&w), bias: operand(&b) };
+        t.backend()?.group_norm(t.operand(), dims, groups, affine, eps, out)
+    })?;
+    let has = [weight.is_some(), bias.is_some()];
+    let saved: Vec<Saved> = present(x, [weight, bias]).into_iter().map(Saved::new).collect();
+    Ok(record("group_norm", y, &present(x, [weight, bias]), move |ctx| {
+        if is_grad_enabled() {
+            let inputs = saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
+            return grad_by_composition(
+                &inputs.iter().collect::<Vec<_>>(),
+                |v| {
+                    let shape = v[0].shape();
+                    let grouped = v[0].reshape(&[shape[0], num_groups, -1])?;
+                    let y = normalise(&grouped, &[2], eps, true)?.reshape(&shape)?;
+                    affine(y, &v[1..], has, &channel_shape(&v[0]))
+                },
+                ctx.grad(),
+            );
+        }
+        let dy = ctx.grad().with_data(Tensor::contiguous)?;
+        let out = wanted(&t, needed(&ctx.needs, has, &t, &[dims[1]]), |out| {
+            let stats = backend::Saved { mean: mean.operand(), rstd: rstd.operand() };
+            t.backend()?.group_norm_backward(
+                t.operand(),
+                dims,
+                groups,
+                operand(&w),
+                stats,
+                dy.operand(),
+                out,
+            )
+        })?;
+        Ok(like_inputs(compact(out, has), &saved))
+    }))
+}
+
+/// Group norm with weight and bias.
+///
+/// # Errors
+/// As for [`group_norm_opt`].
+pub fn group_norm(
+    input: &Variable,
+    num_groups: i64,
+    weight: &Variable,
+    bias: &Variable,
+    eps: f64,
+) -> Result<Variable> {
+    group_norm_opt(input, num_groups, Some(weight), Some(bias), eps)
+}
+
+/// Normalises each channel of each image of `[N, C, …]` (Ulyanov et al., 2016). With running
+/// statistics and `use_input_stats` off those are used instead.
+///
+/// # Errors
+/// When there is one value per channel, sizes do not fit, statistics are missing, or dtypes differ.
+pub fn instance_norm(
+    input: &Variable,
+    weight: Option<&Variable>,
+    bias: Option<&Variable>,
+    running_mean: Option<&Tensor>,
+    running_var: Option<&Tensor>,
+    use_input_stats: bool,
+    _momentum: f64,
+    eps: f64,
+) -> Result<Variable> {
+    let shape = input.shape();
+    if !use_input_stats {
+        let (Some(mean), Some(var)) = (running_mean, running_var) else {
+            return Err(Error::invalid(
+                "instance_norm",
+                "without input statistics it needs running_mean and running_var",
+            ));
+        };
+        return batch_norm_eval(input, weight, bias, mean, var, eps);
+    }
+    if shape.len() < 3 || shape[2..].iter().product::<i64>() == 1 {
+        return Err(Error::Shape {
+            op: "instance_norm",
+            expected: "[N, C, ...] with more than one value per channel".into(),
+            got: shape,
+        });
+    }
+    group_norm_opt(input, shape[1].max(1), weight, bias, eps)
+}
