@@ -62,24 +62,19 @@ fn run_folder(report: &mut Report, folder: &str) {
         };
         for meta in &file.cases {
             let id = meta["id"].as_str().unwrap_or("a case without id");
-            let function = |name: &str| {
-                let plain = name.trim_start_matches("nn.functional.").trim_start_matches("F.");
-                match plain == name {
-                    true => ops.get(plain),
-                    false => functions.get(plain),
-                }
-            };
-            let (name, entry) = match (meta["op"].as_str(), meta["module"].as_str()) {
-                (Some(op), _) => (op, function(op)),
-                (None, Some(m)) if m.contains('.') => (m, function(m)),
-                (None, Some(m)) => (m, modules.get(m)),
-                (None, None) => (file_name.as_str(), None),
+            let name = meta["op"].as_str().or(meta["module"].as_str()).unwrap_or(&file_name);
+            let short = name.trim_start_matches("nn.functional.").trim_start_matches("F.");
+            let functional = folder == "functional" || short != name;
+            let entry = match meta["op"].is_string() || functional {
+                true if functional => functions.get(short),
+                true => ops.get(short),
+                false => modules.get(short),
             };
             let outcome = match entry {
                 Some(entry) => check::run(meta, &file, *entry),
                 None => Outcome::Unsupported("not mapped".into()),
             };
-            report.add(folder, name.trim_start_matches("nn.functional."), id, outcome);
+            report.add(folder, short, id, outcome);
         }
     }
 }
