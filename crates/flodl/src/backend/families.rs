@@ -4,6 +4,7 @@
 //! unshared, of the stated dtype and size, and every element of it is written. Descriptors and
 //! operation codes are plain data that every engine understands.
 
+pub use flodl_cpu::conv::ConvGeom;
 pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, UnaryOp};
 pub use flodl_cpu::loss::Reduction;
 pub use flodl_cpu::optim::{Adam as AdamOptions, Sgd as SgdOptions};
@@ -17,7 +18,7 @@ use crate::{DType, Result};
 
 /// Everything an engine can do.
 pub trait Backend:
-    Memory + Elementwise + Reduce + Matmul + Random + Index + Norm + Pool + Loss + Optim + Sync
+    Memory + Elementwise + Reduce + Matmul + Conv + Random + Index + Norm + Pool + Loss + Optim + Sync
 {
 }
 
@@ -484,5 +485,35 @@ pub trait Pool {
         rule: Option<AvgRule>,
         dy: Operand<'_>,
         dx: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// Convolutions; all operands contiguous.
+pub trait Conv {
+    /// y from x `[N, C_in, …]` and w `[C_out, C_in / groups, …]`.
+    fn conv_forward(
+        &self,
+        g: &ConvGeom,
+        x: Operand<'_>,
+        w: Operand<'_>,
+        bias: Option<Operand<'_>>,
+        y: &mut Storage,
+    ) -> Result<()>;
+    /// dx from dy and w; with a bias per input channel it is the transposed convolution.
+    fn conv_backward_data(
+        &self,
+        g: &ConvGeom,
+        dy: Operand<'_>,
+        w: Operand<'_>,
+        bias: Option<Operand<'_>>,
+        dx: &mut Storage,
+    ) -> Result<()>;
+    /// dw from x and dy.
+    fn conv_backward_weight(
+        &self,
+        g: &ConvGeom,
+        x: Operand<'_>,
+        dy: Operand<'_>,
+        dw: &mut Storage,
     ) -> Result<()>;
 }

@@ -1,6 +1,7 @@
 //! Layers, activations, losses and initialisation. A family of layers is one file.
 
 mod activation;
+mod conv;
 mod dropout;
 pub mod init;
 mod linear;
@@ -9,6 +10,7 @@ mod parameter;
 mod shape;
 
 pub use activation::*;
+pub use conv::*;
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
 pub use init::*;
 pub use linear::Linear;

@@ -5,6 +5,7 @@
 //! kernel gives the gradient faster, it is used unless the pass records.
 
 mod activation;
+mod conv;
 mod dropout;
 mod elementwise;
 mod index;
@@ -15,6 +16,7 @@ mod pool;
 mod reduce;
 mod shape;
 
+pub use conv::*;
 pub use dropout::{alpha_dropout, dropout, feature_dropout};
 pub use linear::linear;
 pub use loss::*;
