@@ -7,12 +7,20 @@ mod case;
 mod check;
 #[path = "parity/functional.rs"]
 mod functional;
+#[path = "parity/loss.rs"]
+mod loss;
+#[path = "parity/models.rs"]
+mod models;
 #[path = "parity/modules.rs"]
 mod modules;
 #[path = "parity/ops.rs"]
 mod ops;
+#[path = "parity/optim.rs"]
+mod optim;
 #[path = "parity/report.rs"]
 mod report;
+#[path = "parity/spatial.rs"]
+mod spatial;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -48,8 +56,10 @@ fn table(entries: impl Iterator<Item = &'static Entry>) -> Table {
 
 /// Runs the cases of a folder of modules or functions.
 fn run_folder(report: &mut Report, folder: &str) {
-    let modules = table(modules::entries());
-    let functions = table(functional::entries());
+    let losses = || loss::LOSSES.iter();
+    let modules = table(modules::entries().chain(spatial::LAYERS).chain(losses()));
+    let functions = functional::entries().chain(spatial::FUNCTIONS).chain(loss::NORMS);
+    let functions = table(functions.chain(losses()));
     let ops = table(ops::entries());
     for path in files(&goldens().join(folder)) {
         let file_name = stem(&path);
@@ -79,12 +89,29 @@ fn run_folder(report: &mut Report, folder: &str) {
     }
 }
 
+/// Runs the cases of a folder that has no table of its own by `run`, which names and judges a case.
+fn run_with(report: &mut Report, folder: &str, run: fn(&Value, &File) -> (String, Outcome)) {
+    for path in files(&goldens().join(folder)) {
+        match File::read(&path) {
+            Ok(file) => {
+                for meta in &file.cases {
+                    let id = meta["id"].as_str().or(meta["name"].as_str()).unwrap_or("no id");
+                    let (name, outcome) = run(meta, &file);
+                    report.add(folder, &name, id, outcome);
+                }
+            }
+            Err(e) => report.add(folder, &stem(&path), "file", Outcome::Unsupported(e)),
+        }
+    }
+}
+
 /// Runs everything there is.
 fn run_all() -> Report {
     let mut report = Report::default();
     for folder in ["modules", "functional", "ops", "own"] {
         run_folder(&mut report, folder);
     }
+    run_with(&mut report, "optim", optim::run);
     report
 }
 

@@ -148,8 +148,12 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Argument `name` of the call, or the one at `index`.
+    /// Argument `name` of the call or else of the constructor, or the one at `index`: an entry that
+    /// reads so serves a function and the module of the same meaning.
     pub fn arg(&'a self, index: usize, name: &str) -> Arg<'a> {
+        if self.meta["ctor"].get(name).is_some() {
+            return self.ctor(name);
+        }
         let fwd = &self.meta["fwd"];
         let kwargs = [&fwd["kwargs"], &self.meta["ctor"]["kwargs"]];
         let by_name = kwargs.into_iter().find_map(|k| k.get(name));
@@ -407,6 +411,16 @@ impl<'a> Arg<'a> {
                 .collect(),
             None => Ok(vec![self.i64()?]),
         }
+    }
+
+    /// An integer or a list of them, each of which may be null.
+    pub fn maybe_ints(&self) -> Try<Vec<Option<i64>>> {
+        let list = match self.value {
+            Some(Value::Array(list)) => list.iter().collect(),
+            Some(v) => vec![v],
+            None => return self.bad("sizes"),
+        };
+        Ok(list.into_iter().map(Value::as_i64).collect())
     }
 
     pub fn dims(&self) -> Try<Vec<i32>> {
