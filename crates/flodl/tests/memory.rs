@@ -17,6 +17,8 @@ struct Run {
 impl Run {
     fn new(features: i64, batch: i64) -> Self {
         manual_seed(3);
+        // With a team, how many scratch blocks are in use at once depends on who wakes up when.
+        set_num_threads(1);
         let model = FlowBuilder::from(Linear::new(features, features).unwrap())
             .through(GELU)
             .also(Linear::new(features, features).unwrap())
@@ -81,8 +83,9 @@ fn backward_frees_what_forward_saved() {
     for _ in 0..20 {
         y = y.sin().unwrap();
     }
-    let y = y.sum().unwrap();
-    assert!(memory_stats().current - before >= 20 << 18);
+    y = y.sum().unwrap();
+    // Each sine keeps its input: x itself and 19 results.
+    assert!(memory_stats().current - before >= 19 << 18);
     y.backward().unwrap();
     x.zero_grad();
     // The scalar itself is alive, and nothing else.
