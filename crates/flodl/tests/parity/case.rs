@@ -441,6 +441,16 @@ impl<'a> Arg<'a> {
         if self.is_none() { Ok(default) } else { self.array() }
     }
 
+    /// A dtype, if one is given.
+    pub fn dtype(&self) -> Try<Option<DType>> {
+        match self.value.map(|v| v["$dtype"].as_str()) {
+            None => Ok(None),
+            Some(Some("float32")) => Ok(Some(DType::Float32)),
+            Some(Some("float64")) => Ok(Some(DType::Float64)),
+            Some(_) => self.bad("a dtype that we have"),
+        }
+    }
+
     /// Numbers of a list.
     pub fn numbers(&self) -> Try<Vec<f64>> {
         match self.value.and_then(Value::as_array) {

@@ -2,7 +2,7 @@
 
 use flodl::*;
 
-use super::case::{Entry, one};
+use super::case::{Case, Entry, Try, one};
 
 macro_rules! unary {
     ($($torch:literal => $name:ident),* $(,)?) => {
@@ -45,9 +45,9 @@ pub const OTHER: &[Entry] = &[
         one(c.arg(0, "input").var()?.threshold(t, v))
     }),
     ("prelu", |c| one(c.arg(0, "input").var()?.prelu(&c.arg(1, "weight").var()?))),
-    ("softmax", |c| one(c.arg(0, "input").var()?.softmax(c.arg(1, "dim").i32()?))),
-    ("softmin", |c| one(c.arg(0, "input").var()?.neg()?.softmax(c.arg(1, "dim").i32()?))),
-    ("log_softmax", |c| one(c.arg(0, "input").var()?.log_softmax(c.arg(1, "dim").i32()?))),
+    ("softmax", |c| one(cast(c)?.softmax(c.arg(1, "dim").i32()?))),
+    ("softmin", |c| one(cast(c)?.neg()?.softmax(c.arg(1, "dim").i32()?))),
+    ("log_softmax", |c| one(cast(c)?.log_softmax(c.arg(1, "dim").i32()?))),
     ("normalize", |c| {
         let (p, dim) = (c.arg(1, "p").f64_or(2.0)?, c.arg(2, "dim").i32_or(1)?);
         one(c.arg(0, "input").var()?.normalize(p, dim))
@@ -61,6 +61,15 @@ pub const OTHER: &[Entry] = &[
         one(linear(&c.arg(0, "input").var()?, &c.arg(1, "weight").var()?, bias.as_ref()))
     }),
 ];
+
+/// The input in the dtype that the call asks for.
+fn cast(c: &Case) -> Try<Variable> {
+    let x = c.arg(0, "input").var()?;
+    match c.arg(9, "dtype").dtype()? {
+        Some(dtype) => Ok(x.to_dtype(dtype)?),
+        None => Ok(x),
+    }
+}
 
 /// Every function that we have.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {

@@ -218,12 +218,33 @@ pub const SHAPE: &[Entry] = &[
             x.split(size.i64()?, dim)
         })
     }),
-    ("unbind", |c| many(c.arg(0, "input").tensor()?.unbind(c.arg(1, "dim").i32_or(0)?))),
+    ("unbind", |c| {
+        let (x, dim) = (c.arg(0, "input").var()?, c.arg(1, "dim").i32_or(0)?);
+        many((0..x.data().size(dim)?).map(|i| x.select(dim, i)).collect())
+    }),
     ("repeat", |c| one(c.arg(0, "input").var()?.repeat(&c.arg(1, "repeats").ints()?))),
-    ("tile", |c| one(c.arg(0, "input").tensor()?.tile(&c.arg(1, "dims").ints()?))),
+    ("tile", |c| {
+        // As repeat, but fewer numbers than dims count from the last one.
+        let (x, mut reps) = (c.arg(0, "input").var()?, c.arg(1, "dims").ints()?);
+        while reps.len() < x.ndim() {
+            reps.insert(0, 1);
+        }
+        one(x.repeat(&reps))
+    }),
     ("movedim", |c| match (&*c.arg(1, "source").ints()?, &*c.arg(2, "destination").ints()?) {
         ([a], [b]) => one(c.arg(0, "input").tensor()?.movedim(*a, *b)),
-        _ => unsupported("several dims"),
+        (from, to) => {
+            let x = c.arg(0, "input").var()?;
+            let rank = x.ndim() as i64;
+            if from.len() as i64 != rank {
+                return unsupported("several dims");
+            }
+            let mut order = vec![0; from.len()];
+            for (f, t) in from.iter().zip(to) {
+                order[t.rem_euclid(rank) as usize] = *f;
+            }
+            one(x.permute(&order))
+        }
     }),
     ("diagonal", |c| {
         let (a, b) = (c.arg(2, "dim1").i32_or(0)?, c.arg(3, "dim2").i32_or(1)?);
@@ -242,8 +263,11 @@ pub const OTHER: &[Entry] = &[
     }),
     ("clamp", |c| {
         let (low, high) = (c.arg(1, "min"), c.arg(2, "max"));
-        if low.is_tensor() || high.is_tensor() {
-            return unsupported("bounds as tensors");
+        if low.is_tensor() && high.is_tensor() {
+            // Bounds as tensors are two choices between tensors.
+            let x = c.arg(0, "input").var()?;
+            let like = |v: Variable| v.to_dtype(x.dtype());
+            return one(x.maximum(&like(low.var()?)?)?.minimum(&like(high.var()?)?));
         }
         one(c.arg(0, "input").var()?.clamp(low.f64()?, high.f64()?))
     }),

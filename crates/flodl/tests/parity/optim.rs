@@ -77,7 +77,8 @@ fn tensor(meta: &Value, file: &File, key: &str) -> Try<Tensor> {
 fn steps(meta: &Value, file: &File, build: Build) -> Try<()> {
     let settings = json!({"ctor": meta["defaults"]});
     let case = Case::new(&settings, file);
-    case.ctor("maximize").only(false)?;
+    // Maximising is minimising the negative.
+    let sign = if case.ctor("maximize").bool_or(false)? { -1.0 } else { 1.0 };
     let lr = case.ctor("lr").f64()?;
     let (traj_w, traj_b) = (tensor(meta, file, "traj_W")?, tensor(meta, file, "traj_b")?);
     let w = Parameter::new(traj_w.select(0, 0)?.copy()?, "W");
@@ -100,8 +101,8 @@ fn steps(meta: &Value, file: &File, build: Build) -> Try<()> {
     for step in 0..meta["steps"].as_i64().unwrap_or(20) {
         optimizer.zero_grad();
         if given {
-            w.variable.set_grad(tensor(meta, file, "grads_W")?.select(0, step)?);
-            b.variable.set_grad(tensor(meta, file, "grads_b")?.select(0, step)?);
+            w.variable.set_grad(tensor(meta, file, "grads_W")?.select(0, step)?.mul_scalar(sign)?);
+            b.variable.set_grad(tensor(meta, file, "grads_b")?.select(0, step)?.mul_scalar(sign)?);
         } else {
             let x = Variable::new(tensor(meta, file, "X")?, false);
             let y = Variable::new(tensor(meta, file, "Y")?, false);
@@ -109,7 +110,7 @@ fn steps(meta: &Value, file: &File, build: Build) -> Try<()> {
             let loss = residual.square()?.mean()?.mul_scalar(0.5)?;
             let theirs = tensor(meta, file, "losses")?.select(0, step)?;
             compare(&format!("loss {step}"), &loss.data(), &theirs, 0.0)?;
-            loss.backward()?;
+            loss.mul_scalar(sign)?.backward()?;
         }
         optimizer.step()?;
         for (p, trajectory) in [(&w, &traj_w), (&b, &traj_b)] {
