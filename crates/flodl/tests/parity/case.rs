@@ -70,7 +70,6 @@ pub struct File {
     tensors: BTreeMap<String, TensorInfo>,
     data_start: usize,
     pub cases: Vec<Value>,
-    pub metadata: HashMap<String, String>,
 }
 
 impl File {
@@ -83,7 +82,7 @@ impl File {
             Some(text) => serde_json::from_str(text).map_err(|e| e.to_string())?,
             None => Vec::new(),
         };
-        Ok(File { bytes, tensors, data_start: size + 8, cases, metadata })
+        Ok(File { bytes, tensors, data_start: size + 8, cases })
     }
 
     pub fn tensor(&self, name: &str) -> Try<Tensor> {

@@ -76,6 +76,87 @@ fn extreme(n: &Node, f: fn(&Tensor, &[i32], bool) -> Result<Tensor>) -> Try<Vec<
     Ok(vec![Variable::new(f(&x.data(), &n.axes(1, x.ndim())?, keep)?, false)])
 }
 
+/// Windows of a convolution or pooling with the same padding at both ends of a dim.
+fn windows<const D: usize>(n: &Node, kernel: [i64; D]) -> Try<Windows<D>> {
+    let auto = n.attr("auto_pad").str_or("NOTSET")?;
+    if !matches!(auto, "NOTSET" | "VALID") {
+        return unsupported(format!("auto_pad={auto}"));
+    }
+    let pads = n.attr("pads");
+    let pads = if pads.is_none() { vec![0; 2 * D] } else { pads.ints()? };
+    if pads[..D] != pads[D..] {
+        return unsupported("another padding at each end");
+    }
+    Ok(Windows {
+        kernel,
+        stride: n.attr("strides").array_or([1; D])?,
+        padding: std::array::from_fn(|d| pads[d]),
+        dilation: n.attr("dilations").array_or([1; D])?,
+        ceil_mode: n.attr("ceil_mode").bool_or(false)?,
+    })
+}
+
+/// Calls `f` for the number of spatial dims that the input has.
+macro_rules! by_rank {
+    ($n:ident, $f:ident) => {
+        match $n.input(0)?.ndim() {
+            3 => $f::<1>($n),
+            4 => $f::<2>($n),
+            5 => $f::<3>($n),
+            rank => unsupported(format!("rank {rank}")),
+        }
+    };
+}
+
+fn convolution<const D: usize>(n: &Node) -> Try<(Windows<D>, ConvOptions<D>)> {
+    let w = n.input(1)?.shape();
+    let kernel = std::array::from_fn(|d| w[2 + d]);
+    n.attr("kernel_shape");
+    let windows = windows(n, kernel)?;
+    let groups = n.attr("group").i64_or(1)?;
+    let Windows { stride, padding, dilation, .. } = windows;
+    Ok((windows, ConvOptions { stride, padding, dilation, groups }))
+}
+
+fn conv_node<const D: usize>(n: &Node) -> Try<Vec<Variable>> {
+    one(conv(n.input(0)?, n.input(1)?, n.input(2).ok(), &convolution::<D>(n)?.1))
+}
+
+fn conv_transpose_node<const D: usize>(n: &Node) -> Try<Vec<Variable>> {
+    n.attr("output_shape").absent()?;
+    let more = n.attr("output_padding").array_or([0; D])?;
+    one(conv_transpose(n.input(0)?, n.input(1)?, n.input(2).ok(), &convolution::<D>(n)?.1, more))
+}
+
+/// Windows of a pooling; more padding than half a window is refused here, as in PyTorch.
+fn pooling<const D: usize>(n: &Node) -> Try<Windows<D>> {
+    let windows = windows::<D>(n, n.attr("kernel_shape").array()?)?;
+    if (0..D).any(|d| 2 * windows.padding[d] > windows.kernel[d]) {
+        return unsupported("padding above half of the kernel");
+    }
+    Ok(windows)
+}
+
+fn avg_pool_node<const D: usize>(n: &Node) -> Try<Vec<Variable>> {
+    let windows = pooling::<D>(n)?;
+    if windows.dilation != [1; D] {
+        return unsupported("dilations");
+    }
+    one(avg_pool(n.input(0)?, &windows, n.attr("count_include_pad").bool_or(false)?, None))
+}
+
+fn max_pool_node<const D: usize>(n: &Node) -> Try<Vec<Variable>> {
+    n.attr("storage_order").only(0)?;
+    if !n.input(0)?.dtype().is_float() {
+        return unsupported("integers");
+    }
+    let windows = pooling::<D>(n)?;
+    if n.case.meta["node_outputs"].as_array().is_some_and(|o| o.len() > 1) {
+        return unsupported("indices over all planes");
+    }
+    one(max_pool(n.input(0)?, &windows))
+}
+
 /// A fold of all inputs.
 fn fold(n: &Node, f: fn(&Variable, &Variable) -> Result<Variable>) -> Try<Vec<Variable>> {
     let mut out = n.input(0)?.clone();
@@ -199,6 +280,41 @@ const TABLE: &[(&str, Call)] = &[
         let ignore_index = n.attr("ignore_index").i64_or(-100)?;
         let options = CrossEntropy { weight, ignore_index, label_smoothing: 0.0, reduction };
         one(cross_entropy_with(n.input(0)?, n.input(1)?, &options))
+    }),
+    ("Conv", |n| by_rank!(n, conv_node)),
+    ("ConvTranspose", |n| by_rank!(n, conv_transpose_node)),
+    ("AveragePool", |n| by_rank!(n, avg_pool_node)),
+    ("MaxPool", |n| by_rank!(n, max_pool_node)),
+    ("Split", |n| {
+        let (x, axis) = (n.input(0)?, n.attr("axis").i32_or(0)?);
+        let parts = n.case.meta["node_outputs"].as_array().map_or(1, Vec::len) as i64;
+        n.attr("num_outputs");
+        Ok(match n.ints(1) {
+            Ok(sizes) => x.split_sizes(&sizes, axis)?,
+            Err(_) => x.split((x.data().size(axis)? + parts - 1) / parts, axis)?,
+        })
+    }),
+    ("CumSum", |n| {
+        n.attr("exclusive").only(0)?;
+        n.attr("reverse").only(0)?;
+        let x = n.input(0)?;
+        if !x.dtype().is_float() {
+            return unsupported("integers");
+        }
+        one(x.cumsum(n.ints(1)?[0] as i32))
+    }),
+    ("LayerNormalization", |n| {
+        let (x, w, b) = (n.input(0)?, n.input(1)?, n.input(2)?);
+        let (columns, eps) = (w.numel(), n.attr("epsilon").f64_or(1e-5)?);
+        let axis = n.attr("axis").i64_or(-1)?.rem_euclid(x.ndim() as i64) as usize;
+        // The other outputs are the mean and the inverse deviation of each row.
+        let rows = x.reshape(&[-1, columns])?;
+        let mean = rows.mean_dim(1, true)?;
+        let rstd = rows.var_dims(&[1], 0.0, true)?.add_scalar(eps)?.rsqrt()?;
+        let mut shape = x.shape();
+        shape[axis..].fill(1);
+        let y = layer_norm(x, &w.reshape(&[-1])?, &b.reshape(&[-1])?, columns, eps)?;
+        Ok(vec![y, mean.reshape(&shape)?, rstd.reshape(&shape)?])
     }),
     ("GlobalMaxPool", |n| match n.input(0)?.ndim() {
         4 => one(adaptive_max_pool2d(n.input(0)?, [1, 1])),
