@@ -54,7 +54,9 @@ fn mlp() -> Result<Step> {
 
 fn convnet() -> Result<Step> {
     let mut flow = FlowBuilder::new();
-    for (n, (i, o)) in [(3, 64), (64, 128), (128, 256), (256, 512), (512, 512)].into_iter().enumerate() {
+    for (n, (i, o)) in
+        [(3, 64), (64, 128), (128, 256), (256, 512), (512, 512)].into_iter().enumerate()
+    {
         flow = flow
             .through(Conv2d::configure(i, o, 3).with_padding(1).done()?)
             .through(BatchNorm2d::new(o)?)
@@ -94,7 +96,10 @@ fn conv_autoenc() -> Result<Step> {
 
 /// LayerNorm(GELU(Linear(x))), which residual models add to x.
 fn block(width: i64) -> Result<Graph> {
-    FlowBuilder::from(Linear::new(width, width)?).through(GELU).through(LayerNorm::new(width)?).build()
+    FlowBuilder::from(Linear::new(width, width)?)
+        .through(GELU)
+        .through(LayerNorm::new(width)?)
+        .build()
 }
 
 fn residual_tower() -> Result<Step> {
@@ -109,9 +114,8 @@ fn residual_tower() -> Result<Step> {
 /// One block applied several times: the loop written out, with shared weights.
 fn repeated(width: i64, batch: i64, times: usize) -> Result<Step> {
     let shared = Rc::new(block(width)?);
-    let mut flow = FlowBuilder::from(Linear::new(width, width)?)
-        .through(GELU)
-        .through(LayerNorm::new(width)?);
+    let mut flow =
+        FlowBuilder::from(Linear::new(width, width)?).through(GELU).through(LayerNorm::new(width)?);
     for _ in 0..times {
         flow = flow.also(shared.clone());
     }

@@ -44,7 +44,10 @@ pub fn steps(steps: usize, mut step: impl FnMut() -> crate::Result<()>) -> crate
 }
 
 /// Times a call that may be short: it runs in batches of at least 20 µs for about `budget`.
-pub fn calls(budget: Duration, mut call: impl FnMut() -> crate::Result<()>) -> crate::Result<Times> {
+pub fn calls(
+    budget: Duration,
+    mut call: impl FnMut() -> crate::Result<()>,
+) -> crate::Result<Times> {
     let start = Instant::now();
     call()?;
     let once = start.elapsed().as_secs_f64().max(1e-9);
@@ -65,8 +68,7 @@ pub fn calls(budget: Duration, mut call: impl FnMut() -> crate::Result<()>) -> c
 pub fn peak_rss_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();
-    let kib: f64 =
-        line.split_whitespace().nth(1).and_then(|v| v.parse().ok()).unwrap_or_default();
+    let kib: f64 = line.split_whitespace().nth(1).and_then(|v| v.parse().ok()).unwrap_or_default();
     kib / 1024.0
 }
 
