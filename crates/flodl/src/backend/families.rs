@@ -19,7 +19,19 @@ use crate::{DType, Result};
 
 /// Everything an engine can do.
 pub trait Backend:
-    Memory + Elementwise + Reduce + Matmul + Conv + Random + Index + Arrange + Norm + Pool + Loss + Optim + Sync
+    Memory
+    + Elementwise
+    + Reduce
+    + Matmul
+    + Conv
+    + Random
+    + Index
+    + Arrange
+    + Norm
+    + Pool
+    + Loss
+    + Optim
+    + Sync
 {
 }
 
@@ -574,25 +586,15 @@ pub trait Arrange {
     /// Rows of zeros with a 1 where the index says, as i64.
     fn one_hot(&self, index: Operand<'_>, classes: usize, out: &mut Storage) -> Result<()>;
     /// The upper or lower triangle of each matrix; zeros elsewhere.
-    fn triangle(
-        &self,
-        x: Operand<'_>,
-        upper: bool,
-        diagonal: i64,
-        out: &mut Storage,
-    ) -> Result<()>;
+    fn triangle(&self, x: Operand<'_>, upper: bool, diagonal: i64, out: &mut Storage)
+    -> Result<()>;
     /// Reverses the marked dims.
     fn flip(&self, x: Operand<'_>, reverse: &[bool], out: &mut Storage) -> Result<()>;
     /// Moves elements on along a dim, those that fall off the end to its start.
     fn roll(&self, x: Operand<'_>, dim: usize, shift: i64, out: &mut Storage) -> Result<()>;
     /// Pads the last dims.
-    fn pad(
-        &self,
-        g: &PadGeom,
-        mode: PadWith<f64>,
-        x: Operand<'_>,
-        out: &mut Storage,
-    ) -> Result<()>;
+    fn pad(&self, g: &PadGeom, mode: PadWith<f64>, x: Operand<'_>, out: &mut Storage)
+    -> Result<()>;
     /// Gradient of `pad`; floats only.
     fn pad_backward(
         &self,

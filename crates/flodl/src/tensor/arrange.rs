@@ -85,9 +85,7 @@ impl Tensor {
     /// When the dim does not exist.
     pub fn roll(&self, shift: i64, dim: i32) -> Result<Tensor> {
         let (d, x) = (self.dim("roll", dim)?, self.contiguous()?);
-        Tensor::build(x.dims(), x.dtype(), x.device(), |b, out| {
-            b.roll(x.operand(), d, shift, out)
-        })
+        Tensor::build(x.dims(), x.dtype(), x.device(), |b, out| b.roll(x.operand(), d, shift, out))
     }
 
     /// Index vectors of length `num_classes` with a 1 at the index and zeros elsewhere (`Int64`);
@@ -104,7 +102,9 @@ impl Tensor {
         if classes < 1 && index.len() == 0 || classes < 0 {
             return Err(Error::invalid(
                 "one_hot",
-                format!("num_classes {num_classes} must be positive, or -1 where there are indices"),
+                format!(
+                    "num_classes {num_classes} must be positive, or -1 where there are indices"
+                ),
             ));
         }
         let mut shape = self.shape();
@@ -141,12 +141,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the padding does not suit the shape or the mode.
-    pub fn pad_mode(
-        &self,
-        padding: &[i64],
-        mode: impl Into<i32>,
-        value: f64,
-    ) -> Result<Tensor> {
+    pub fn pad_mode(&self, padding: &[i64], mode: impl Into<i32>, value: f64) -> Result<Tensor> {
         let mode = match mode.into() {
             0 => PadWith::Constant(value),
             1 => PadWith::Reflect,
@@ -187,7 +182,8 @@ impl Tensor {
         for (i, pair) in add.chunks_mut(2).enumerate() {
             let d = self.ndim() - 1 - i;
             let (before, after) = (pair[0].min(0), pair[1].min(0));
-            let left = (self.dims()[d] as i64).checked_add(before).and_then(|n| n.checked_add(after));
+            let left =
+                (self.dims()[d] as i64).checked_add(before).and_then(|n| n.checked_add(after));
             let size = match left {
                 Some(left) if left >= 0 => left,
                 _ => return Err(self.pad_error(padding, "no more removed than there is")),

@@ -146,17 +146,7 @@ impl Tensor {
         same_length("adam_step_batched", n, &[grads.len(), ms.len(), vs.len(), lrs.len()])?;
         for i in 0..n {
             let (m, v) = (&mut ms[i], &mut vs[i]);
-            params[i].adam_step(
-                &grads[i],
-                m,
-                v,
-                lrs[i],
-                beta1,
-                beta2,
-                eps,
-                weight_decay,
-                step,
-            )?;
+            params[i].adam_step(&grads[i], m, v, lrs[i], beta1, beta2, eps, weight_decay, step)?;
         }
         Ok(())
     }

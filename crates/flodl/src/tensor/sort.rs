@@ -38,13 +38,7 @@ impl Tensor {
     ///
     /// # Errors
     /// When the dim does not exist or has fewer than `k` entries.
-    pub fn topk(
-        &self,
-        k: i64,
-        dim: i32,
-        largest: bool,
-        sorted: bool,
-    ) -> Result<(Tensor, Tensor)> {
+    pub fn topk(&self, k: i64, dim: i32, largest: bool, sorted: bool) -> Result<(Tensor, Tensor)> {
         let _ = sorted;
         let d = self.dim("topk", dim)?;
         let size = self.dims().get(d).copied().unwrap_or(1);
