@@ -11,8 +11,11 @@ use crate::{Common, timing, twin};
 /// A step that can be repeated.
 type Step = Box<dyn FnMut() -> Result<()>>;
 
+/// Makes a model and its batch.
+type Build = fn() -> Result<Step>;
+
 /// The models, by name; `None` for those whose layers do not exist yet.
-const MODELS: [(&str, Option<fn() -> Result<Step>>); 13] = [
+const MODELS: [(&str, Option<Build>); 13] = [
     ("mlp", Some(mlp)),
     ("convnet", Some(convnet)),
     ("gru_seq", None),
