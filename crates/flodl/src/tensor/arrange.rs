@@ -150,7 +150,7 @@ impl Tensor {
 
     fn pad_with(&self, padding: &[i64], mode: PadMode<f64>) -> Result<Tensor> {
         let pairs = padding.len() / 2;
-        if padding.len() % 2 != 0 || pairs > self.ndim() {
+        if !padding.len().is_multiple_of(2) || pairs > self.ndim() {
             return Err(self.pad_error(padding, "a pair for each dim, the last dim's first"));
         }
         let constant = matches!(mode, PadMode::Constant(_));
@@ -209,12 +209,12 @@ impl Tensor {
             after: [0; 3],
         };
         let mut to = x.shape();
-        for d in lead..self.ndim() {
+        for (d, size) in to.iter_mut().enumerate().skip(lead) {
             let (k, i) = (d + 3 - self.ndim(), 2 * (self.ndim() - 1 - d));
             g.input[k] = x.dims()[d];
             if let Some(&[before, after]) = add.get(i..i + 2).and_then(|p| p.first_chunk::<2>()) {
                 (g.before[k], g.after[k]) = (before as usize, after as usize);
-                to[d] = to[d].saturating_add(before).saturating_add(after);
+                *size = size.saturating_add(before).saturating_add(after);
             }
         }
         if to == x.shape() { Ok(x) } else { x.pad_kernel(&g, mode, &to) }
