@@ -412,7 +412,9 @@ fn derivatives_are_those_of_finite_differences() {
 
 #[test]
 fn a_wrong_gradient_is_found() {
-    assert!(check(&("half", M, |v| v[0].mul(&v[0].detach()))).contains("half: gradient of input 0"));
+    assert!(
+        check(&("half", M, |v| v[0].mul(&v[0].detach()))).contains("half: gradient of input 0")
+    );
     assert!(check(&("none", M, |v| v[0].detach().add(&v[0]))).contains("none: gradient"));
 }
 

@@ -193,16 +193,13 @@ impl Tensor {
             *pair.last_mut().expect("a pair") = pair[1].max(0);
             let n = size as usize;
             let edge = pair[0].max(pair[1]) as usize;
-            let fits = match mode {
-                PadWith::Constant(_) => true,
-                _ if edge == 0 => true,
-                PadWith::Reflect => edge < n,
-                PadWith::Circular => edge <= n,
-                PadWith::Replicate => n > 0,
+            let why = match mode {
+                PadWith::Reflect if edge >= n && edge > 0 => "reflecting needs a smaller border",
+                PadWith::Circular if edge > n => "wrapping needs a border no larger than the input",
+                PadWith::Replicate if n == 0 && edge > 0 => "there is no edge to repeat",
+                _ => continue,
             };
-            if !fits {
-                return Err(self.pad_error(padding, "the border may not be larger than the input"));
-            }
+            return Err(self.pad_error(padding, why));
         }
         // The kernel pads three dims; more of them go one by one from the front.
         for d in 0..self.ndim().saturating_sub(3) {
