@@ -1,7 +1,9 @@
 //! Properties that hold for any shape, stride and value: against naive references and round trips.
 
 use flodl::*;
-use proptest::prelude::*;
+use proptest::prelude::{
+    ProptestConfig, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
 
 fn tensor(values: &[f64], shape: &[i64]) -> Tensor {
     Tensor::from_f64(values, shape, Device::CPU).unwrap()
@@ -210,7 +212,8 @@ proptest! {
         let t = tensor(&values, &[values.len() as i64]);
         let nan = values.iter().any(|v| v.is_nan());
         let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        prop_assert!(same(t.max().unwrap().item().unwrap(), if nan { f64::NAN } else { max }));
+        let largest = if nan { f64::NAN } else { max };
+        prop_assert!(same(t.max().unwrap().item().unwrap(), largest));
         prop_assert_eq!(t.all_finite().unwrap(), values.iter().all(|v| v.is_finite()));
         let first = values.iter().position(|v| v.is_nan())
             .or_else(|| values.iter().position(|&v| v == max)).unwrap();
@@ -224,7 +227,8 @@ proptest! {
         let order = order.to_i64_vec().unwrap();
         prop_assert!(order.iter().zip(&sorted).all(|(&i, &v)| same(values[i as usize], v)));
         for (got, v) in vec(&t.clamp(-1.0, 1.0).unwrap()).iter().zip(&values) {
-            prop_assert!(same(*got, if v.is_nan() { *v } else { v.clamp(-1.0, 1.0) }));
+            let want = if v.is_nan() { *v } else { v.clamp(-1.0, 1.0) };
+            prop_assert!(same(*got, want));
         }
     }
 
