@@ -173,16 +173,13 @@ impl Tensor {
             *pair.last_mut().expect("a pair") = pair[1].max(0);
             let n = size as usize;
             let edge = pair[0].max(pair[1]) as usize;
-            let fits = match mode {
-                PadMode::Constant(_) => true,
-                _ if edge == 0 => true,
-                PadMode::Reflect => edge < n,
-                PadMode::Circular => edge <= n,
-                PadMode::Replicate => n > 0,
+            let why = match mode {
+                PadMode::Reflect if edge >= n && edge > 0 => "reflecting needs a smaller border",
+                PadMode::Circular if edge > n => "wrapping needs a border no larger than the input",
+                PadMode::Replicate if n == 0 && edge > 0 => "there is no edge to repeat",
+                _ => continue,
             };
-            if !fits {
-                return Err(self.pad_error(padding, "the border may not be larger than the input"));
-            }
+            return Err(self.pad_error(padding, why));
         }
         // The kernel pads three dims; more of them go one by one from the front.
         for d in 0..self.ndim().saturating_sub(3) {
