@@ -97,6 +97,7 @@ impl<T: Gemm> Items<'_, '_, T> {
             *offset = i / taps * plane + slab.tap(i % taps);
         }
         let padded = width.next_multiple_of(L);
+        debug_assert!(L <= SPILL);
         let mut space = Scratch::<T>::new(pass.src_ch * plane + SPILL + padded)?;
         let (values, line) = space.split_at_mut(pass.src_ch * plane + SPILL);
         for item in self.range {
@@ -121,11 +122,14 @@ impl<T: Gemm> Items<'_, '_, T> {
                     let place = slab.place([d, h, 0]);
                     for w in (0..width).step_by(L) {
                         let mut sum = [bias; L];
+                        // SAFETY: lanes of the slab and, past its rows, of its tail.
+                        let x = unsafe { values.as_ptr().add(place + w) };
                         for (&offset, &weight) in offsets[..k].iter().zip(&weights[..k]) {
-                            let x: &[T; L] = values[place + w + offset..][..L]
-                                .try_into()
-                                .expect("as many values as lanes");
-                            sum = std::array::from_fn(|l| weight.mul_add_::<A>(x[l], sum[l]));
+                            // SAFETY: as above, for the tap.
+                            let x = unsafe { x.add(offset).cast::<[T; L]>().read() };
+                            for l in 0..L {
+                                sum[l] = weight.mul_add_::<A>(x[l], sum[l]);
+                            }
                         }
                         line[w..w + L].copy_from_slice(&sum);
                     }
@@ -217,8 +221,13 @@ impl<T: Gemm> Weights<'_, '_, T> {
                             let line = &lines[row * padded..][..padded];
                             let at = slab.place([row / lengths[1], row % lengths[1], 0]) + offset;
                             for (i, y) in line.chunks_exact(L).enumerate() {
-                                let x = &values[at + i * L..][..L];
-                                acc = std::array::from_fn(|l| x[l].mul_add_::<A>(y[l], acc[l]));
+                                // SAFETY: lanes of the slab and, past its rows, of its tail.
+                                let x = unsafe { values.as_ptr().add(at + i * L) };
+                                // SAFETY: as above.
+                                let x = unsafe { x.cast::<[T; L]>().read() };
+                                for l in 0..L {
+                                    acc[l] = x[l].mul_add_::<A>(y[l], acc[l]);
+                                }
                             }
                         }
                         sum.copy_from_slice(&acc);

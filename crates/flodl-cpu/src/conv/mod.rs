@@ -2,12 +2,14 @@
 //! gradients, which are transposed convolution and its gradients too.
 //!
 //! Everything but the gradient by weight is a set of passes (`plan`), computed as a matrix product
-//! with patches packed on the way (`implicit`) or, where sums are short, row by row (`direct`).
+//! with patches packed on the way (`implicit`), place by place for small images (`positions`) or,
+//! where sums are short, row by row (`direct`).
 
 mod direct;
 mod fold;
 mod implicit;
 mod plan;
+mod positions;
 #[cfg(test)]
 mod tests;
 mod weight;
@@ -134,6 +136,8 @@ fn passes<T: Gemm>(all: &[Pass<T>], dst: &mut [T]) -> Result<(), OutOfMemory> {
     let work = all.iter().map(Pass::work).sum();
     if all.iter().all(|pass| direct::suits(pass, work)) {
         direct::run(all, dst)
+    } else if positions::suits(all) {
+        positions::run(all, dst)
     } else {
         implicit::run(all, dst)
     }

@@ -119,6 +119,10 @@ fn geometries() -> Vec<ConvGeom> {
         // The sum in several parts.
         geom((2, 1, 120, 14), plane(6, 6), plane(3, 3), ONE, same, ONE),
         geom((1, 1, 2, 5), plane(30, 30), plane(25, 24), ONE, [0, 12, 12], ONE),
+        // Small images in whole blocks.
+        geom((32, 1, 64, 26), plane(4, 4), plane(3, 3), ONE, same, ONE),
+        geom((30, 2, 128, 24), plane(5, 4), plane(4, 4), [1, 2, 2], same, ONE),
+        geom((64, 1, 64, 64), plane(2, 3), plane(3, 3), [1, 2, 1], [0, 2, 2], ONE),
         // Strides and dilations, with rests and without.
         geom((3, 1, 8, 12), plane(16, 16), plane(4, 4), [1, 2, 2], same, ONE),
         geom((3, 1, 8, 12), plane(15, 17), plane(3, 3), [1, 2, 2], same, ONE),

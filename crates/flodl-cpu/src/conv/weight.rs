@@ -283,6 +283,10 @@ fn fill<T: Gemm>(
         line[..first * channels].fill(T::ZERO);
         line[end * channels..].fill(T::ZERO);
         let line = &mut line[first * channels..end * channels];
+        if channels == 1 {
+            line.copy_from_slice(&src[..len]);
+            continue;
+        }
         // SAFETY: the line has room for `len` pixels; the source was checked above.
         unsafe {
             pack_raw(isa, channels, line.as_mut_ptr(), src.as_ptr(), plane, 1, channels, len)
