@@ -92,9 +92,10 @@ impl<T: Gemm> Items<'_, '_, T> {
         let lengths = pass.axes.map(|a| a.out);
         let slab = Slab::new(pass.axes, lengths);
         let (plane, width) = (slab.plane(), lengths[2]);
-        let (mut offsets, mut weights) = ([0; MOST], [T::ZERO; MOST]);
-        for (i, offset) in offsets[..k].iter_mut().enumerate() {
-            *offset = i / taps * plane + slab.tap(i % taps);
+        let (mut offsets, mut index, mut weights) = ([0; MOST], [0; MOST], [T::ZERO; MOST]);
+        for i in 0..k {
+            offsets[i] = i / taps * plane + slab.tap(i % taps);
+            index[i] = i / taps * pass.w_ch + pass.kernel_index(i % taps);
         }
         let padded = width.next_multiple_of(L);
         debug_assert!(L <= SPILL);
@@ -108,17 +109,17 @@ impl<T: Gemm> Items<'_, '_, T> {
                 unsafe { slab.fill(src, [0; 3], values.as_mut_ptr().add(c * plane)) };
             }
             for m in 0..pass.dst_ch {
-                for (i, weight) in weights[..k].iter_mut().enumerate() {
-                    let at = pass.kernel_index(i % taps) + i / taps * pass.w_ch;
-                    *weight = pass.w[group * pass.w_group + m * pass.w_row + at];
+                let w = &pass.w[group * pass.w_group + m * pass.w_row..];
+                for (weight, &at) in weights[..k].iter_mut().zip(&index) {
+                    *weight = w[at];
                 }
                 let bias = pass.bias.map_or(T::ZERO, |b| b[group * pass.dst_ch + m]);
                 let at = (item * pass.dst_ch + m) * pass.dst_plane();
                 // SAFETY: this channel of this image is this task's; the phases of one region
                 // follow one another.
                 let out = unsafe { self.dst.range(at..at + pass.dst_plane()) };
-                for row in 0..lengths[0] * lengths[1] {
-                    let (d, h) = (row / lengths[1], row % lengths[1]);
+                let grid = (0..lengths[0]).flat_map(|d| (0..lengths[1]).map(move |h| (d, h)));
+                for (d, h) in grid {
                     let place = slab.place([d, h, 0]);
                     for w in (0..width).step_by(L) {
                         let mut sum = [bias; L];
@@ -126,7 +127,7 @@ impl<T: Gemm> Items<'_, '_, T> {
                         let x = unsafe { values.as_ptr().add(place + w) };
                         for (&offset, &weight) in offsets[..k].iter().zip(&weights[..k]) {
                             // SAFETY: as above, for the tap.
-                            let x = unsafe { x.add(offset).cast::<[T; L]>().read() };
+                            let x = unsafe { &*x.add(offset).cast::<[T; L]>() };
                             for l in 0..L {
                                 sum[l] = weight.mul_add_::<A>(x[l], sum[l]);
                             }
@@ -217,14 +218,15 @@ impl<T: Gemm> Weights<'_, '_, T> {
                     for (i, &offset) in places[..k].iter().enumerate() {
                         let sum: &mut [T] = &mut sums[(m * k + i) * L..][..L];
                         let mut acc: [T; L] = sum.try_into().expect("as many sums as lanes");
-                        for row in 0..rows {
-                            let line = &lines[row * padded..][..padded];
-                            let at = slab.place([row / lengths[1], row % lengths[1], 0]) + offset;
+                        let grid =
+                            (0..lengths[0]).flat_map(|d| (0..lengths[1]).map(move |h| (d, h)));
+                        for ((d, h), line) in grid.zip(lines.chunks_exact(padded)) {
+                            let at = slab.place([d, h, 0]) + offset;
                             for (i, y) in line.chunks_exact(L).enumerate() {
                                 // SAFETY: lanes of the slab and, past its rows, of its tail.
                                 let x = unsafe { values.as_ptr().add(at + i * L) };
                                 // SAFETY: as above.
-                                let x = unsafe { x.cast::<[T; L]>().read() };
+                                let x = unsafe { &*x.cast::<[T; L]>() };
                                 for l in 0..L {
                                     acc[l] = x[l].mul_add_::<A>(y[l], acc[l]);
                                 }

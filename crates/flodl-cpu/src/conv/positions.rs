@@ -16,6 +16,8 @@ use crate::threads::{self, SharedMut};
 const CHANNELS: usize = 64;
 /// Largest images: beyond, too little falls on the padding.
 const PIXELS: usize = 256;
+/// Largest images whose outputs lie apart: each is written on its own.
+const SPARSE: usize = 64;
 
 /// Whether all passes are better computed here.
 pub(super) fn suits<T: Gemm>(passes: &[Pass<T>]) -> bool {
@@ -27,7 +29,8 @@ pub(super) fn suits<T: Gemm>(passes: &[Pass<T>]) -> bool {
         full && pass.src_ch >= CHANNELS && pass.dst_ch >= kernel.mr
     }) && passes.iter().all(|pass| {
         let all = pass.pixels() * pass.taps();
-        pass.pixels() <= PIXELS && pass.src_plane() <= PIXELS && 100 * inside(pass) < 95 * all
+        let most = if pass.dense() { PIXELS } else { SPARSE };
+        pass.pixels() <= most && pass.src_plane() <= PIXELS && 100 * inside(pass) < 95 * all
     })
 }
 
