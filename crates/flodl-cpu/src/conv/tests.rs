@@ -1,36 +1,57 @@
-//! Against loops over every index, in f64.
-
 use super::*;
-use crate::random::{Key, uniform};
+use crate::element::Float;
 
-fn random(n: usize, seed: u64) -> Vec<f64> {
-    let mut v = vec![0.0; n];
-    uniform(Key { seed, offset: 0 }, &mut v);
-    v.iter().map(|v| 2.0 * v - 1.0).collect()
+/// Numbers in -1..1 from a simple generator.
+fn numbers<T: Float>(len: usize, seed: u64) -> Vec<T> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            T::from_f64((state >> 11) as f64 / (1u64 << 52) as f64 - 1.0)
+        })
+        .collect()
 }
 
-/// Calls `f(x index, w index, y index)` for every product of the convolution.
-fn each_product(g: &ConvGeom, mut f: impl FnMut(usize, usize, usize)) {
-    let ((ci, co), taps) = (g.group(), g.taps());
-    let split = |i: usize, d: [usize; 3]| [i / (d[1] * d[2]), i / d[2] % d[1], i % d[2]];
+fn geom(
+    (batch, groups, c_in, c_out): (usize, usize, usize, usize),
+    input: [usize; 3],
+    kernel: [usize; 3],
+    stride: [usize; 3],
+    padding: [usize; 3],
+    dilation: [usize; 3],
+) -> ConvGeom {
+    let output = [0, 1, 2]
+        .map(|i| (input[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) / stride[i] + 1);
+    ConvGeom { batch, groups, c_in, c_out, input, output, kernel, stride, padding, dilation }
+}
+
+/// Calls `f(x, w, y)` with the places of every product in the convolution.
+fn products(g: &ConvGeom, mut f: impl FnMut(usize, usize, usize)) {
+    let (ci, co) = (g.c_in / g.groups, g.c_out / g.groups);
+    let at = |i: usize, o: usize, k: usize| {
+        let x = (o * g.stride[i] + k * g.dilation[i]) as isize - g.padding[i] as isize;
+        (0..g.input[i] as isize).contains(&x).then_some(x as usize)
+    };
     for n in 0..g.batch {
-        for o in 0..g.c_out {
-            for p in 0..g.out_plane() {
-                for c in 0..ci {
-                    for t in 0..taps {
-                        let (at, k) = (split(p, g.output), split(t, g.kernel));
-                        let mut index = Some(0);
-                        for d in 0..3 {
-                            let i = (at[d] * g.stride[d] + k[d] * g.dilation[d])
-                                .checked_sub(g.padding[d])
-                                .filter(|&i| i < g.input[d]);
-                            index = index.zip(i).map(|(a, i)| a * g.input[d] + i);
-                        }
-                        if let Some(i) = index {
-                            let channel = n * g.c_in + o / co * ci + c;
-                            let y = (n * g.c_out + o) * g.out_plane() + p;
-                            f(channel * g.in_plane() + i, (o * ci + c) * taps + t, y);
-                        }
+        for c in 0..g.c_out {
+            for o in 0..size(g.output) {
+                let [_, oh, ow] = g.output;
+                let o3 = [o / (oh * ow), o / ow % oh, o % ow];
+                for k in 0..size(g.kernel) {
+                    let [_, kh, kw] = g.kernel;
+                    let k3 = [k / (kh * kw), k / kw % kh, k % kw];
+                    let (Some(d), Some(h), Some(w)) =
+                        (at(0, o3[0], k3[0]), at(1, o3[1], k3[1]), at(2, o3[2], k3[2]))
+                    else {
+                        continue;
+                    };
+                    for i in 0..ci {
+                        let channel = n * g.c_in + c / co * ci + i;
+                        let x = ((channel * g.input[0] + d) * g.input[1] + h) * g.input[2] + w;
+                        let y = (n * g.c_out + c) * size(g.output) + o;
+                        f(x, (c * ci + i) * size(g.kernel) + k, y);
                     }
                 }
             }
@@ -38,132 +59,142 @@ fn each_product(g: &ConvGeom, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
-fn geom(
-    [batch, groups, c_in, c_out]: [usize; 4],
-    input: [usize; 3],
-    kernel: [usize; 3],
-    stride: [usize; 3],
-    padding: [usize; 3],
-    dilation: [usize; 3],
-) -> ConvGeom {
-    let output = std::array::from_fn(|d| {
-        conv_output_size(input[d], kernel[d], stride[d], padding[d], dilation[d]).unwrap()
-    });
-    ConvGeom { batch, groups, c_in, c_out, input, output, kernel, stride, padding, dilation }
+fn close<T: Float>(what: &str, g: &ConvGeom, got: &[T], want: &[f64], tolerance: f64) {
+    let rms = (want.iter().map(|v| v * v).sum::<f64>() / want.len().max(1) as f64).sqrt();
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let error = (got.to_f64() - want).abs();
+        assert!(error <= tolerance * (rms + 1.0), "{what} at {i}: {got:?} for {want}, {g:?}");
+    }
 }
 
-fn cases() -> Vec<ConvGeom> {
-    let one = [1; 3];
-    let no = [0; 3];
+fn check<T: Gemm>(g: &ConvGeom, tolerance: f64) {
+    let (x, w, dy) = (numbers::<T>(g.x_len(), 1), numbers(g.w_len(), 2), numbers(g.y_len(), 3));
+    let (b, c) = (numbers::<T>(g.c_out, 4), numbers::<T>(g.c_in, 5));
+    let value = |v: &T| v.to_f64();
+    let (fx, fw, fdy): (Vec<_>, Vec<_>, Vec<_>) = (
+        x.iter().map(value).collect(),
+        w.iter().map(value).collect(),
+        dy.iter().map(value).collect(),
+    );
+    let mut y: Vec<f64> =
+        (0..g.y_len()).map(|i| b[i / size(g.output) % g.c_out].to_f64()).collect();
+    let mut dx: Vec<f64> = (0..g.x_len()).map(|i| c[i / size(g.input) % g.c_in].to_f64()).collect();
+    let mut dw = vec![0.0; g.w_len()];
+    products(g, |i, j, o| {
+        y[o] += fx[i] * fw[j];
+        dx[i] += fdy[o] * fw[j];
+        dw[j] += fdy[o] * fx[i];
+    });
+    // What was there before must not matter, not even NaN.
+    let mut got = vec![T::NAN; g.y_len()];
+    conv_forward(g, &x, &w, Some(&b), &mut got).unwrap();
+    close("forward", g, &got, &y, tolerance);
+    let mut got = vec![T::NAN; g.x_len()];
+    conv_backward_data(g, &dy, &w, Some(&c), &mut got).unwrap();
+    close("data", g, &got, &dx, tolerance);
+    let mut got = vec![T::NAN; g.w_len()];
+    conv_backward_weight(g, &x, &dy, &mut got).unwrap();
+    close("weight", g, &got, &dw, tolerance);
+}
+
+const ONE: [usize; 3] = [1; 3];
+const ZERO: [usize; 3] = [0; 3];
+
+fn geometries() -> Vec<ConvGeom> {
+    let plane = |h, w| [1, h, w];
+    let same = [0, 1, 1];
     vec![
-        geom([2, 1, 3, 5], [1, 7, 9], [1, 3, 3], one, [0, 1, 1], one),
-        geom([2, 1, 4, 6], [1, 8, 8], [1, 1, 1], one, no, one),
-        geom([3, 1, 2, 13], [1, 1, 40], [1, 1, 5], [1, 1, 2], [0, 0, 2], one),
-        geom([1, 2, 4, 6], [1, 9, 7], [1, 3, 2], [1, 2, 1], [0, 1, 0], [1, 1, 2]),
-        geom([2, 4, 4, 8], [1, 6, 11], [1, 3, 3], one, [0, 1, 1], one),
-        geom([2, 4, 4, 4], [1, 9, 9], [1, 3, 3], [1, 2, 2], [0, 1, 1], one),
-        geom([2, 1, 2, 3], [4, 5, 6], [3, 3, 3], one, one, one),
-        geom([1, 1, 2, 3], [5, 5, 6], [2, 3, 1], [2, 1, 3], [1, 2, 0], [1, 2, 1]),
-        geom([5, 1, 8, 8], [1, 4, 4], [1, 3, 3], one, [0, 1, 1], one),
-        geom([2, 1, 6, 7], [1, 8, 8], [1, 4, 4], [1, 2, 2], [0, 1, 1], one),
-        // Padding beyond the kernel's reach: whole windows lie outside.
-        geom([1, 1, 2, 2], [1, 3, 3], [1, 2, 2], one, [0, 3, 3], one),
-        // Kernels wider than the input: every shift leaves it somewhere.
-        geom([2, 1, 2, 3], [1, 2, 3], [1, 5, 9], one, [0, 2, 4], one),
-        geom([1, 1, 2, 3], [2, 4, 3], [3, 3, 3], one, [1, 3, 3], [1, 3, 3]),
-        geom([0, 1, 2, 2], [1, 3, 3], [1, 2, 2], one, no, one),
-        geom([2, 1, 40, 40], [1, 20, 20], [1, 3, 3], one, [0, 1, 1], one),
+        // Tiny and odd ones.
+        geom((1, 1, 3, 8), plane(8, 8), plane(3, 3), ONE, same, ONE),
+        geom((2, 1, 1, 1), ONE, ONE, ONE, ZERO, ONE),
+        geom((2, 1, 5, 7), plane(5, 6), plane(3, 2), [1, 2, 3], [0, 2, 1], [1, 2, 1]),
+        // 3x3 with images of all widths; several images in a task, bands, odd channels.
+        geom((9, 1, 17, 33), plane(4, 4), plane(3, 3), ONE, same, ONE),
+        geom((5, 1, 20, 13), plane(7, 7), plane(3, 3), ONE, same, ONE),
+        geom((3, 1, 16, 24), plane(8, 8), plane(3, 3), ONE, same, ONE),
+        geom((2, 1, 9, 16), plane(14, 14), plane(3, 3), ONE, same, ONE),
+        geom((2, 1, 1, 16), plane(28, 28), plane(3, 3), ONE, ZERO, ONE),
+        geom((2, 1, 6, 14), plane(41, 39), plane(3, 3), ONE, same, ONE),
+        geom((1, 1, 3, 12), plane(50, 70), plane(5, 5), ONE, [0, 2, 2], ONE),
+        // The sum in several parts.
+        geom((2, 1, 120, 14), plane(6, 6), plane(3, 3), ONE, same, ONE),
+        geom((1, 1, 2, 5), plane(30, 30), plane(25, 24), ONE, [0, 12, 12], ONE),
+        // Small images in whole blocks.
+        geom((32, 1, 64, 26), plane(4, 4), plane(3, 3), ONE, same, ONE),
+        geom((30, 2, 128, 24), plane(5, 4), plane(4, 4), [1, 2, 2], same, ONE),
+        geom((64, 1, 64, 64), plane(2, 3), plane(3, 3), [1, 2, 1], [0, 2, 2], ONE),
+        // Strides and dilations, with rests and without.
+        geom((3, 1, 8, 12), plane(16, 16), plane(4, 4), [1, 2, 2], same, ONE),
+        geom((3, 1, 8, 12), plane(15, 17), plane(3, 3), [1, 2, 2], same, ONE),
+        geom((2, 1, 12, 9), plane(20, 23), plane(3, 4), [1, 3, 2], [0, 3, 0], [1, 2, 3]),
+        geom((2, 1, 10, 20), plane(19, 18), plane(3, 3), ONE, [0, 2, 2], [1, 2, 2]),
+        geom((2, 1, 16, 24), plane(14, 15), plane(1, 1), [1, 2, 2], ZERO, ONE),
+        geom((2, 1, 8, 20), plane(24, 24), plane(8, 8), [1, 8, 8], ZERO, ONE),
+        geom((2, 1, 8, 16), plane(12, 13), plane(2, 2), [1, 4, 5], ZERO, ONE),
+        geom((2, 1, 16, 8), plane(9, 9), plane(2, 2), ONE, [0, 4, 4], ONE),
+        // 1x1.
+        geom((3, 1, 30, 20), plane(9, 9), ONE, ONE, ZERO, ONE),
+        geom((3, 1, 64, 40), plane(16, 16), ONE, ONE, ZERO, ONE),
+        geom((2, 2, 40, 64), plane(5, 5), ONE, ONE, same, ONE),
+        // Groups and depthwise.
+        geom((2, 3, 12, 18), plane(13, 11), plane(3, 3), ONE, same, ONE),
+        geom((2, 16, 16, 16), plane(17, 35), plane(3, 3), ONE, same, ONE),
+        geom((2, 16, 16, 16), plane(9, 20), plane(5, 3), [1, 2, 2], [0, 2, 1], ONE),
+        geom((2, 8, 8, 16), plane(10, 4), plane(3, 3), ONE, same, [1, 2, 1]),
+        geom((2, 8, 8, 32), plane(40, 40), plane(3, 3), ONE, same, ONE),
+        // 1-d and 3-d.
+        geom((3, 1, 10, 14), [1, 1, 70], [1, 1, 5], ONE, [0, 0, 2], ONE),
+        geom((2, 2, 8, 12), [1, 1, 3000], [1, 1, 3], [1, 1, 2], [0, 0, 4], [1, 1, 3]),
+        geom((2, 1, 4, 9), [6, 7, 8], [3, 3, 3], ONE, ONE, ONE),
+        geom((1, 1, 3, 6), [9, 12, 14], [3, 2, 3], [2, 1, 2], [1, 0, 2], [1, 2, 2]),
+        geom((2, 4, 4, 4), [5, 6, 7], [2, 3, 2], [1, 2, 1], [1, 1, 0], ONE),
     ]
 }
 
-fn close(a: &[f64], b: &[f64], what: &str) {
-    assert_eq!(a.len(), b.len());
-    for (i, (a, b)) in a.iter().zip(b).enumerate() {
-        assert!((a - b).abs() < 1e-9 * (1.0 + b.abs()), "{what}: element {i}: {a} against {b}");
-    }
+#[test]
+fn all_three_passes_agree_with_their_definition_in_f32() {
+    geometries().iter().for_each(|g| check::<f32>(g, 1e-5));
 }
 
 #[test]
-fn forward_and_both_gradients_equal_the_loops() {
-    for g in cases() {
-        let x = random(g.batch * g.c_in * g.in_plane(), 1);
-        let w = random(g.c_out * g.group().0 * g.taps(), 2);
-        let dy = random(g.batch * g.c_out * g.out_plane(), 3);
-        let (bo, bi) = (random(g.c_out, 4), random(g.c_in, 5));
-        let (mut y, mut dx, mut dw) = (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
-        for (i, y) in y.iter_mut().enumerate() {
-            *y = bo[i / g.out_plane() % g.c_out];
+fn all_three_passes_agree_with_their_definition_in_f64() {
+    geometries().iter().for_each(|g| check::<f64>(g, 1e-13));
+}
+
+#[test]
+fn inputs_beyond_the_last_patch_get_no_gradient() {
+    let g = geom((1, 1, 20, 12), [1, 10, 10], [1, 3, 3], [1, 4, 4], ZERO, ONE);
+    let (dy, w) = (vec![1.0f32; g.y_len()], vec![1.0; g.w_len()]);
+    let mut dx = vec![f32::NAN; g.x_len()];
+    conv_backward_data(&g, &dy, &w, None, &mut dx).unwrap();
+    assert_eq!(dx[3], 0.0);
+    assert_eq!(dx[99], 0.0);
+    assert_eq!(dx[0], 12.0);
+}
+
+#[test]
+fn empty_batches_pass_through() {
+    let g = geom((0, 1, 4, 6), [1, 8, 8], [1, 3, 3], ONE, ZERO, ONE);
+    let w = vec![1.0f32; g.w_len()];
+    conv_forward(&g, &[], &w, None, &mut []).unwrap();
+    conv_backward_data(&g, &[], &w, None, &mut []).unwrap();
+    let mut dw = vec![f32::NAN; g.w_len()];
+    conv_backward_weight(&g, &[], &[], &mut dw).unwrap();
+    assert!(dw.iter().all(|&v| v == 0.0));
+}
+
+#[test]
+fn channel_sums_add_up() {
+    for (batch, channels, spatial) in [(1, 1, 1), (3, 5, 7), (2, 3, 1000), (4, 2, 20_000)] {
+        let dy = numbers::<f32>(batch * channels * spatial, 7);
+        let mut db = vec![f32::NAN; channels];
+        channel_sums(batch, channels, spatial, &dy, &mut db);
+        for (c, &got) in db.iter().enumerate() {
+            let want: f64 = (0..batch)
+                .flat_map(|n| &dy[(n * channels + c) * spatial..][..spatial])
+                .map(|&v| v as f64)
+                .sum();
+            assert!((got as f64 - want).abs() < 1e-4, "{got} for {want}");
         }
-        for (i, dx) in dx.iter_mut().enumerate() {
-            *dx = bi[i / g.in_plane() % g.c_in];
-        }
-        each_product(&g, |i, k, o| {
-            y[o] += x[i] * w[k];
-            dx[i] += dy[o] * w[k];
-            dw[k] += dy[o] * x[i];
-        });
-        let nan = |n: usize| vec![f64::NAN; n];
-        let mut out = nan(y.len());
-        conv_forward(&g, &x, &w, Some(&bo), &mut out).unwrap();
-        close(&out, &y, &format!("forward {g:?}"));
-        let mut out = nan(dx.len());
-        conv_backward_data(&g, &dy, &w, Some(&bi), &mut out).unwrap();
-        close(&out, &dx, &format!("data {g:?}"));
-        let mut out = nan(dw.len());
-        conv_backward_weight(&g, &x, &dy, &mut out).unwrap();
-        close(&out, &dw, &format!("weight {g:?}"));
-    }
-}
-
-#[test]
-fn the_number_of_threads_changes_no_bit() {
-    let g = cases().pop().unwrap();
-    let f32s = |n, seed| random(n, seed).iter().map(|&v| v as f32).collect::<Vec<_>>();
-    let x = f32s(g.batch * g.c_in * g.in_plane(), 1);
-    let w = f32s(g.c_out * g.group().0 * g.taps(), 2);
-    let run = || {
-        let mut y = vec![0f32; g.batch * g.c_out * g.out_plane()];
-        conv_forward(&g, &x, &w, None, &mut y).unwrap();
-        let (mut dx, mut dw) = (vec![0f32; x.len()], vec![0f32; w.len()]);
-        conv_backward_data(&g, &y, &w, None, &mut dx).unwrap();
-        conv_backward_weight(&g, &x, &y, &mut dw).unwrap();
-        [y, dx, dw].concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
-    };
-    let team = run();
-    // A region inside a region runs on its caller alone.
-    let alone = Mutex::new(Vec::new());
-    parallel_for(2, |i| {
-        if i == 0 {
-            *alone.lock().unwrap() = run();
-        }
-    });
-    assert_eq!(team, alone.into_inner().unwrap());
-}
-
-#[test]
-fn unfold_and_fold_are_adjoint_and_count_overlaps() {
-    let g = geom([2, 1, 3, 1], [1, 6, 5], [1, 3, 2], [1, 2, 1], [0, 1, 0], [1, 1, 2]);
-    let x = random(2 * 3 * 30, 1);
-    let y = random(2 * 3 * 6 * g.out_plane(), 2);
-    let (mut ux, mut fy) = (vec![f64::NAN; y.len()], vec![f64::NAN; x.len()]);
-    unfold(&g, &x, &mut ux);
-    fold(&g, &y, &mut fy);
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    assert!((dot(&ux, &y) - dot(&x, &fy)).abs() < 1e-10);
-    let g = geom([1, 1, 1, 1], [1, 5, 5], [1, 3, 3], [1; 3], [0; 3], [1; 3]);
-    let mut counts = vec![0f32; 25];
-    fold(&g, &[1f32; 81], &mut counts);
-    assert_eq!((counts[0], counts[2], counts[12]), (1.0, 3.0, 9.0));
-}
-
-#[test]
-fn channel_sums_equal_the_loops() {
-    let (n, c, s) = (3, 5, 71);
-    let dy = random(n * c * s, 9);
-    let mut db = vec![0.0; c];
-    channel_sums([n, c, s], &dy, &mut db);
-    for (j, db) in db.iter().enumerate() {
-        let want: f64 = (0..n).map(|i| dy[(i * c + j) * s..][..s].iter().sum::<f64>()).sum();
-        assert!((db - want).abs() < 1e-10);
     }
 }
