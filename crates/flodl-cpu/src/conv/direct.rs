@@ -60,6 +60,7 @@ pub(super) fn items(
 const BLOCK: usize = 2048;
 /// Lanes that runs are padded to.
 const LANES: usize = 16;
+const _: () = assert!(LANES <= SPILL);
 
 /// Some pairs of image and group.
 struct Items<'a, 'p, T> {
@@ -86,7 +87,6 @@ impl<T: Gemm> simd::Kernel for Items<'_, '_, T> {
         let dense = pass.dense();
         let last = slab.place(lengths.map(|l| l - 1));
         let run = (last + 1).next_multiple_of(LANES);
-        debug_assert!(LANES <= SPILL);
         let mut space = Scratch::<T>::new(pass.src_ch * plane + SPILL + run)?;
         let (values, line) = space.split_at_mut(pass.src_ch * plane + SPILL);
         for item in self.range {

@@ -50,7 +50,7 @@ struct Plan<'a, T: 'static> {
 impl<'a, T: Gemm> Plan<'a, T> {
     fn new(pass: Pass<'a, T>, kernel: &Kernel<T>, weights: usize, threads: usize) -> Self {
         let taps = pass.taps();
-        let parts = if taps == 0 { 1 } else { pass.src_ch.div_ceil((KC / taps).max(1)).max(1) };
+        let parts = KC.checked_div(taps).map_or(1, |c| pass.src_ch.div_ceil(c.max(1))).max(1);
         let channels = pass.src_ch.div_ceil(parts);
         let (axis, pixels) = (pass.band_axis(), pass.pixels());
         let all = pixels * pass.batch * pass.groups;
@@ -249,7 +249,7 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
         let start = origin[plan.axis] * (pass.pixels() / pass.axes[plan.axis].out);
 
         // Panels that do not lie in one piece of the output are collected beside it.
-        let aside = !pass.dense() || (images > 1 && of_image % nr != 0);
+        let aside = !pass.dense() || (images > 1 && !of_image.is_multiple_of(nr));
         let image = plan.channels * plane;
         let slab_len = images * image + SPILL;
         let panels_len = (BLOCK.min(pixels).next_multiple_of(nr) * plan.channels * taps) + SPILL;

@@ -198,3 +198,26 @@ fn channel_sums_add_up() {
         }
     }
 }
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let all = [
+        geom((64, 1, 20, 30), [1, 9, 9], [1, 3, 3], ONE, [0, 1, 1], ONE),
+        geom((32, 1, 64, 40), [1, 4, 4], [1, 4, 4], [1, 2, 2], [0, 1, 1], ONE),
+        geom((8, 32, 32, 32), [1, 30, 30], [1, 3, 3], ONE, [0, 1, 1], ONE),
+    ];
+    for g in all {
+        let (x, w, dy) =
+            (numbers::<f32>(g.x_len(), 1), numbers(g.w_len(), 2), numbers(g.y_len(), 3));
+        let run = |threads| {
+            crate::threads::set_num_threads(threads);
+            let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), w.clone());
+            conv_forward(&g, &x, &w, None, &mut y).unwrap();
+            conv_backward_data(&g, &dy, &w, None, &mut dx).unwrap();
+            conv_backward_weight(&g, &x, &dy, &mut dw).unwrap();
+            crate::threads::set_num_threads(0);
+            (y, dx, dw)
+        };
+        assert_eq!(run(1), run(5));
+    }
+}
