@@ -89,6 +89,10 @@ impl<'a, T: Float> Patches<'a, T> {
                 let Some(out) = rows.next() else { return };
                 for (image, out) in self.images.clone().zip(out.chunks_exact_mut(n.max(1))) {
                     let plane = &self.x[(image * g.c_in + first + c) * in_plane..][..in_plane];
+                    if keeps_rows(g) {
+                        shift_rows(g, plane, out, self.positions.clone(), [z, y, k]);
+                        continue;
+                    }
                     runs(g, self.positions.clone(), |at, len, [oz, oy, ox]| {
                         let out = &mut out[at..at + len];
                         let (Some(iz), Some(iy)) = (row(g, 0, oz, z), row(g, 1, oy, y)) else {
@@ -100,6 +104,62 @@ impl<'a, T: Float> Patches<'a, T> {
                     });
                 }
             }
+        }
+    }
+}
+
+/// Whether a patch row is the input shifted: rows as long as the input's, read without gaps.
+fn keeps_rows(g: &ConvGeom) -> bool {
+    g.stride[1] == 1 && g.stride[2] == 1 && g.output[2] == g.input[2]
+}
+
+/// A patch row as one shifted copy for each depth, with zeros where the shift leaves the input:
+/// copying row by row costs more than the elements of short rows do.
+fn shift_rows<T: Float>(
+    g: &ConvGeom,
+    plane: &[T],
+    out: &mut [T],
+    positions: Range<usize>,
+    [z, y, k]: [usize; 3],
+) {
+    let ([_, oh, w], ih) = (g.output, g.input[1]);
+    let (slab, in_slab) = (oh * w, ih * w);
+    let shift = |d: usize, k: usize| (k * g.dilation[d]) as isize - g.padding[d] as isize;
+    let (sy, sx) = (shift(1, y), shift(2, k));
+    // Output rows whose input row exists.
+    let top = (-sy).clamp(0, oh as isize) as usize;
+    let bottom = (ih as isize - sy).clamp(top as isize, oh as isize) as usize;
+    let mut at = positions.start;
+    while at < positions.end {
+        let (oz, lo) = (at / slab, at % slab);
+        let hi = slab.min(lo + positions.end - at);
+        let out = &mut out[at - positions.start..][..hi - lo];
+        at += hi - lo;
+        let (from, to) = ((top * w).clamp(lo, hi), (bottom * w).clamp(lo, hi));
+        let Some(iz) = row(g, 0, oz, z).filter(|_| from < to) else {
+            out.fill(T::ZERO);
+            continue;
+        };
+        out[..from - lo].fill(T::ZERO);
+        out[to - lo..].fill(T::ZERO);
+        // The ends of the shifted copy that lie outside the input are in columns zeroed below.
+        let source = &plane[iz * in_slab..][..in_slab];
+        let offset = sy * w as isize + sx;
+        let first = (from as isize).max(-offset);
+        let last = (to as isize).min(in_slab as isize - offset);
+        if first < last {
+            let (first, last) = (first as usize, last as usize);
+            let begin = (first as isize + offset) as usize;
+            out[first - lo..last - lo].copy_from_slice(&source[begin..begin + (last - first)]);
+        }
+        let columns = if sx < 0 { 0..(-sx as usize).min(w) } else { w - (sx as usize).min(w)..w };
+        if columns.is_empty() {
+            continue;
+        }
+        for r in from / w..to.div_ceil(w) {
+            let zero =
+                (r * w + columns.start).clamp(from, to)..(r * w + columns.end).clamp(from, to);
+            out[zero.start - lo..zero.end - lo].fill(T::ZERO);
         }
     }
 }

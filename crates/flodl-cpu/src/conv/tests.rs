@@ -68,6 +68,9 @@ fn cases() -> Vec<ConvGeom> {
         geom([2, 1, 6, 7], [1, 8, 8], [1, 4, 4], [1, 2, 2], [0, 1, 1], one),
         // Padding beyond the kernel's reach: whole windows lie outside.
         geom([1, 1, 2, 2], [1, 3, 3], [1, 2, 2], one, [0, 3, 3], one),
+        // Kernels wider than the input: every shift leaves it somewhere.
+        geom([2, 1, 2, 3], [1, 2, 3], [1, 5, 9], one, [0, 2, 4], one),
+        geom([1, 1, 2, 3], [2, 4, 3], [3, 3, 3], one, [1, 3, 3], [1, 3, 3]),
         geom([0, 1, 2, 2], [1, 3, 3], [1, 2, 2], one, no, one),
         geom([2, 1, 40, 40], [1, 20, 20], [1, 3, 3], one, [0, 1, 1], one),
     ]

@@ -1,28 +1,8 @@
 //! Rearrangements that strides alone cannot express: triangles, reversal, rotation, padding.
 
 use super::Tensor;
-use crate::backend::{PadGeom, PadWith};
+use crate::backend::{PadGeom, PadMode};
 use crate::{DType, Error, Result};
-
-/// What stands in padding. Functions also take PyTorch's order as a number: 0, 1, 2, 3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum PadMode {
-    /// One value.
-    #[default]
-    Constant,
-    /// The input mirrored at its edge elements, which are not repeated.
-    Reflect,
-    /// The nearest edge element.
-    Replicate,
-    /// The input from its other end.
-    Circular,
-}
-
-impl From<PadMode> for i32 {
-    fn from(mode: PadMode) -> i32 {
-        mode as i32
-    }
-}
 
 impl Tensor {
     /// The upper triangle of each matrix, from the given diagonal on; zeros elsewhere.
@@ -132,21 +112,21 @@ impl Tensor {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn pad(&self, padding: &[i64], value: f64) -> Result<Tensor> {
-        self.pad_mode(padding, PadMode::Constant, value)
+        self.pad_with(padding, PadMode::Constant(value))
     }
 
-    /// [`Tensor::pad`] with what stands in the border to choose: a [`PadMode`] or its number. Other
+    /// [`Tensor::pad`] with what stands in the border to choose: 0 constant, 1 reflect, 2 replicate, 3 circular. Other
     /// modes than `Constant` pad at most three dims and remove nothing; `Reflect` needs a border
     /// smaller than the input, `Circular` one no larger.
     ///
     /// # Errors
     /// When the padding does not suit the shape or the mode.
-    pub fn pad_mode(&self, padding: &[i64], mode: impl Into<i32>, value: f64) -> Result<Tensor> {
-        let mode = match mode.into() {
-            0 => PadWith::Constant(value),
-            1 => PadWith::Reflect,
-            2 => PadWith::Replicate,
-            3 => PadWith::Circular,
+    pub fn pad_mode(&self, padding: &[i64], mode: i32, value: f64) -> Result<Tensor> {
+        let mode = match mode {
+            0 => PadMode::Constant(value),
+            1 => PadMode::Reflect,
+            2 => PadMode::Replicate,
+            3 => PadMode::Circular,
             other => {
                 return Err(Error::invalid(
                     "pad",
@@ -168,12 +148,12 @@ impl Tensor {
         }
     }
 
-    fn pad_with(&self, padding: &[i64], mode: PadWith<f64>) -> Result<Tensor> {
+    fn pad_with(&self, padding: &[i64], mode: PadMode<f64>) -> Result<Tensor> {
         let pairs = padding.len() / 2;
-        if padding.len() % 2 != 0 || pairs > self.ndim() {
+        if !padding.len().is_multiple_of(2) || pairs > self.ndim() {
             return Err(self.pad_error(padding, "a pair for each dim, the last dim's first"));
         }
-        let constant = matches!(mode, PadWith::Constant(_));
+        let constant = matches!(mode, PadMode::Constant(_));
         if !constant && (pairs > 3 || padding.iter().any(|&n| n < 0)) {
             return Err(self.pad_error(padding, "at most three dims, and nothing negative"));
         }
@@ -194,9 +174,9 @@ impl Tensor {
             let n = size as usize;
             let edge = pair[0].max(pair[1]) as usize;
             let why = match mode {
-                PadWith::Reflect if edge >= n && edge > 0 => "reflecting needs a smaller border",
-                PadWith::Circular if edge > n => "wrapping needs a border no larger than the input",
-                PadWith::Replicate if n == 0 && edge > 0 => "there is no edge to repeat",
+                PadMode::Reflect if edge >= n && edge > 0 => "reflecting needs a smaller border",
+                PadMode::Circular if edge > n => "wrapping needs a border no larger than the input",
+                PadMode::Replicate if n == 0 && edge > 0 => "there is no edge to repeat",
                 _ => continue,
             };
             return Err(self.pad_error(padding, why));
@@ -226,47 +206,19 @@ impl Tensor {
             after: [0; 3],
         };
         let mut to = x.shape();
-        for d in lead..self.ndim() {
+        for (d, size) in to.iter_mut().enumerate().skip(lead) {
             let (k, i) = (d + 3 - self.ndim(), 2 * (self.ndim() - 1 - d));
             g.input[k] = x.dims()[d];
             if let Some(&[before, after]) = add.get(i..i + 2).and_then(|p| p.first_chunk::<2>()) {
                 (g.before[k], g.after[k]) = (before as usize, after as usize);
-                to[d] = to[d].saturating_add(before).saturating_add(after);
+                *size = size.saturating_add(before).saturating_add(after);
             }
         }
         if to == x.shape() { Ok(x) } else { x.pad_kernel(&g, mode, &to) }
     }
 
-    fn pad_kernel(&self, g: &PadGeom, mode: PadWith<f64>, to: &[i64]) -> Result<Tensor> {
+    fn pad_kernel(&self, g: &PadGeom, mode: PadMode<f64>, to: &[i64]) -> Result<Tensor> {
         let (x, dims) = (self.contiguous()?, crate::shape::sizes("pad", to)?);
         Tensor::build(&dims, x.dtype(), x.device(), |b, out| b.pad(g, mode, x.operand(), out))
-    }
-
-    /// Gradient of [`Tensor::pad_mode`] in the modes that copy elements; `to` is the input's shape.
-    pub(crate) fn pad_backward(&self, padding: &[i64], mode: i32, to: &[usize]) -> Result<Tensor> {
-        let mut g = PadGeom { planes: 1, input: [1; 3], before: [0; 3], after: [0; 3] };
-        for (back, &n) in to.iter().rev().enumerate() {
-            if back < 3 {
-                g.input[2 - back] = n;
-                if let Some(&before) = padding.get(2 * back) {
-                    (g.before[2 - back], g.after[2 - back]) =
-                        (before as usize, padding[2 * back + 1] as usize);
-                }
-            } else {
-                g.planes *= n;
-            }
-        }
-        let mode = match mode {
-            1 => PadWith::Reflect,
-            2 => PadWith::Replicate,
-            3 => PadWith::Circular,
-            _ => PadWith::Constant(0.0),
-        };
-        self.through_f32(|dy| {
-            let dy = dy.contiguous()?;
-            Tensor::build(to, dy.dtype(), dy.device(), |b, out| {
-                b.pad_backward(&g, mode, dy.operand(), out)
-            })
-        })
     }
 }

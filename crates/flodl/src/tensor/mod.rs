@@ -14,7 +14,6 @@ mod index;
 mod inplace;
 mod linalg;
 mod movement;
-mod nn;
 mod random;
 mod reduce;
 mod sort;
@@ -25,9 +24,6 @@ use crate::backend::{self, Backend, Operand, Storage};
 use crate::dtype::any_type;
 use crate::shape::{self, Dims, Layout};
 use crate::{DType, Device, Error, Result};
-
-pub use arrange::PadMode;
-pub use nn::RnnParams;
 
 /// An n-dimensional array of numbers.
 ///

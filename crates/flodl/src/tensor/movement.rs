@@ -67,7 +67,7 @@ impl Tensor {
         let known: Vec<i64> = shape.iter().map(|&n| if n == -1 { 1 } else { n }).collect();
         let mut dims = shape::sizes(op, &known)?;
         let rest: usize = dims.iter().product();
-        if rest == 0 || self.len() % rest != 0 {
+        if rest == 0 || !self.len().is_multiple_of(rest) {
             return Err(mismatch());
         }
         let at = shape.iter().position(|&n| n == -1).expect("counted above");

@@ -100,39 +100,6 @@ impl Variable {
         Ok(from_nothing("roll", self, data, move |g| g.roll(back, dim)))
     }
 
-    /// Adds a border of `value`: pairs of (before, after), the last dim's first. A negative number
-    /// removes entries.
-    ///
-    /// # Errors
-    /// When the pairs are not whole, more than the dims, or remove more than there is.
-    pub fn pad(&self, padding: &[i64], value: f64) -> Result<Variable> {
-        let data = self.with_data(|t| t.pad(padding, value))?;
-        let back: Vec<i64> = padding.iter().map(|n| -n).collect();
-        Ok(from_nothing("pad", self, data, move |g| g.pad(&back, 0.0)))
-    }
-
-    /// [`Variable::pad`] with what stands in the border to choose: a [`crate::PadMode`] or its
-    /// number.
-    ///
-    /// # Errors
-    /// When the padding does not suit the shape or the mode.
-    pub fn pad_mode(&self, padding: &[i64], mode: impl Into<i32>, value: f64) -> Result<Variable> {
-        let mode = mode.into();
-        if mode == 0 {
-            return self.pad(padding, value);
-        }
-        let data = self.with_data(|t| t.pad_mode(padding, mode, value))?;
-        let (from, padding) = (self.with_data(|t| Dims::from_slice(t.dims())), padding.to_vec());
-        Ok(from_nothing("pad", self, data, move |g| g.unpad(&padding, mode, &from)))
-    }
-
-    /// The way back of [`Variable::pad_mode`]: sums over the places where an element stands.
-    fn unpad(&self, padding: &[i64], mode: i32, to: &[usize]) -> Result<Variable> {
-        let data = self.with_data(|t| t.pad_backward(padding, mode, to))?;
-        let padding = padding.to_vec();
-        Ok(from_nothing("unpad", self, data, move |g| g.pad_mode(&padding, mode, 0.0)))
-    }
-
     /// The elements where a bool mask is true, as one dim; both are broadcast.
     ///
     /// # Errors

@@ -1,22 +1,11 @@
 //! Sorting, selecting, and rearrangements that strides alone cannot express.
 
-use flodl_cpu::element::Element;
-use flodl_cpu::{index, pad, sort};
+use flodl_cpu::{index, sort};
 
 use super::{Cpu, around, layout_mut, slice, slice_mut};
-use crate::backend::{Arrange, Operand, PadGeom, PadWith, Storage, Target};
-use crate::dtype::{any_type, float_type};
+use crate::backend::{Arrange, Operand, Storage, Target};
+use crate::dtype::any_type;
 use crate::{Error, Result};
-
-/// The mode with its value in the tensor's type.
-fn typed<T: Element>(mode: PadWith<f64>) -> PadWith<T> {
-    match mode {
-        PadWith::Constant(value) => PadWith::Constant(T::from_f64(value)),
-        PadWith::Reflect => PadWith::Reflect,
-        PadWith::Replicate => PadWith::Replicate,
-        PadWith::Circular => PadWith::Circular,
-    }
-}
 
 impl Arrange for Cpu {
     fn sort(
@@ -158,32 +147,6 @@ impl Arrange for Cpu {
     fn roll(&self, x: Operand<'_>, dim: usize, shift: i64, out: &mut Storage) -> Result<()> {
         let (g, n) = (around(x.layout, dim), x.layout.numel());
         any_type!(x.dtype, T => index::roll(g, shift, slice::<T>(x), slice_mut(out, n)));
-        Ok(())
-    }
-
-    fn pad(
-        &self,
-        g: &PadGeom,
-        mode: PadWith<f64>,
-        x: Operand<'_>,
-        out: &mut Storage,
-    ) -> Result<()> {
-        let n = g.planes * g.output().iter().product::<usize>();
-        any_type!(x.dtype, T => pad::pad::<T>(g, typed(mode), slice(x), slice_mut(out, n)));
-        Ok(())
-    }
-
-    fn pad_backward(
-        &self,
-        g: &PadGeom,
-        mode: PadWith<f64>,
-        dy: Operand<'_>,
-        dx: &mut Storage,
-    ) -> Result<()> {
-        let n = g.planes * g.input.iter().product::<usize>();
-        float_type!("pad", dy.dtype, T => {
-            pad::pad_backward::<T>(g, typed(mode), slice(dy), slice_mut(dx, n));
-        });
         Ok(())
     }
 }
