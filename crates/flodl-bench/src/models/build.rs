@@ -7,6 +7,9 @@ use flodl::*;
 /// A step that can be repeated.
 pub type Step = Box<dyn FnMut() -> Result<()>>;
 
+/// Makes a model and its batch.
+pub type Build = fn() -> Result<Step>;
+
 fn random(shape: &[i64]) -> Result<Variable> {
     Ok(Variable::new(Tensor::randn(shape, TensorOptions::default())?, false))
 }

@@ -5,7 +5,7 @@ mod build;
 use std::process::Command;
 use std::time::Duration;
 
-use build::Step;
+use build::Build;
 use flodl::{manual_seed, set_num_threads};
 
 use crate::report::{self, Peer, Row};
@@ -14,7 +14,7 @@ use crate::{Common, Result, timing};
 
 /// A model: its name, how it is timed, and how it is built; `None` when its layers do not exist
 /// yet.
-type Entry = (&'static str, Timing, Option<fn() -> flodl::Result<Step>>);
+type Entry = (&'static str, Timing, Option<Build>);
 
 #[derive(Clone, Copy)]
 enum Timing {
@@ -42,7 +42,7 @@ const MODELS: [Entry; 13] = [
 ];
 
 /// The model of this name, with how it is built.
-fn find(name: &str) -> Result<(Timing, fn() -> flodl::Result<Step>)> {
+fn find(name: &str) -> Result<(Timing, Build)> {
     match MODELS.iter().find(|m| m.0 == name) {
         Some(&(_, timing, Some(build))) => Ok((timing, build)),
         Some(_) => Err(format!("{name} is not yet built: its layers do not exist").into()),

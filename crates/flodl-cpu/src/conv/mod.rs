@@ -97,7 +97,7 @@ impl ConvGeom {
     }
 
     fn check<T>(&self, x: &[T], w: &[T], y: &[T]) {
-        assert!(self.groups > 0 && self.c_in % self.groups == 0 && self.c_out % self.groups == 0);
+        assert!(self.c_in.is_multiple_of(self.groups) && self.c_out.is_multiple_of(self.groups));
         assert_eq!(x.len(), self.batch * self.c_in * self.in_plane(), "length of the input");
         assert_eq!(w.len(), self.c_out * self.group().0 * self.taps(), "length of the weight");
         assert_eq!(y.len(), self.batch * self.c_out * self.out_plane(), "length of the output");
@@ -321,8 +321,8 @@ fn flipped(g: &ConvGeom) -> Option<ConvGeom> {
         return None;
     }
     let mut padding = [0; 3];
-    for d in 0..3 {
-        padding[d] = (g.dilation[d] * (g.kernel[d] - 1)).checked_sub(g.padding[d])?;
+    for (d, p) in padding.iter_mut().enumerate() {
+        *p = (g.dilation[d] * (g.kernel[d] - 1)).checked_sub(g.padding[d])?;
     }
     let (c_in, c_out) = (g.c_out, g.c_in);
     Some(ConvGeom { c_in, c_out, input: g.output, output: g.input, padding, ..*g })

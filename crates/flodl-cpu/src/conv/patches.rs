@@ -145,10 +145,13 @@ fn shift_rows<T: Float>(
         // The ends of the shifted copy that lie outside the input are in columns zeroed below.
         let source = &plane[iz * in_slab..][..in_slab];
         let offset = sy * w as isize + sx;
-        let first = ((from as isize).max(-offset) as usize).min(to);
-        let last = (to as isize).min(in_slab as isize - offset).max(first as isize) as usize;
-        let begin = (first as isize + offset) as usize;
-        out[first - lo..last - lo].copy_from_slice(&source[begin..begin + (last - first)]);
+        let first = (from as isize).max(-offset);
+        let last = (to as isize).min(in_slab as isize - offset);
+        if first < last {
+            let (first, last) = (first as usize, last as usize);
+            let begin = (first as isize + offset) as usize;
+            out[first - lo..last - lo].copy_from_slice(&source[begin..begin + (last - first)]);
+        }
         let columns = if sx < 0 { 0..(-sx as usize).min(w) } else { w - (sx as usize).min(w)..w };
         if columns.is_empty() {
             continue;

@@ -301,6 +301,11 @@ fn backward<T: FloatMath>(
     check(dims, dx.as_deref().as_slice(), dweight.as_deref().as_slice());
     check(dims, &[], dbias.as_deref().as_slice());
     let [n, c, s] = dims;
+    if n * s == 0 {
+        // Sums over nothing: `dx` is empty and the others are zero.
+        [dweight, dbias].into_iter().flatten().for_each(|d| d.fill(T::ZERO));
+        return Ok(());
+    }
     if s >= LONG {
         let mut sums = Scratch::<f64>::new(2 * n * c)?;
         if training || dweight.is_some() || dbias.is_some() {
@@ -415,6 +420,19 @@ mod tests {
 
     fn channel(x: &[f64], [n, c, s]: [usize; 3], j: usize) -> Vec<f64> {
         (0..n).flat_map(|i| x[(i * c + j) * s..][..s].to_vec()).collect()
+    }
+
+    #[test]
+    fn gradients_of_an_empty_batch_are_zero() {
+        for s in [0, 3, LONG] {
+            for dims in [[0, 2, s], [3, 2, 0]] {
+                let (mut dw, mut db) = ([1f32; 2], [1f32; 2]);
+                let (dx, w, b) = (Some(&mut [][..]), Some(&mut dw[..]), Some(&mut db[..]));
+                batch_norm_backward_eval(&[], &[], dims, None, &[0.0; 2], &[1.0; 2], dx, w, b)
+                    .unwrap();
+                assert_eq!((dw, db), ([0.0; 2], [0.0; 2]));
+            }
+        }
     }
 
     #[test]

@@ -6,11 +6,14 @@
 
 pub use flodl_cpu::conv::ConvGeom;
 pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, UnaryOp};
+pub use flodl_cpu::index::Bag;
 pub use flodl_cpu::loss::Reduction;
 pub use flodl_cpu::optim::{Adam as AdamOptions, Sgd as SgdOptions};
+pub use flodl_cpu::pad::{PadGeom, PadMode};
 pub use flodl_cpu::pool::{AvgRule, PoolGeom};
 pub use flodl_cpu::random::Key;
 pub use flodl_cpu::reduce::{ArgOp, ReduceOp};
+pub use flodl_cpu::resample::{Interpolation, ResampleGeom};
 
 use super::{Operand, Storage};
 use crate::shape::Layout;
@@ -18,7 +21,22 @@ use crate::{DType, Result};
 
 /// Everything an engine can do.
 pub trait Backend:
-    Memory + Elementwise + Reduce + Matmul + Conv + Random + Index + Norm + Pool + Loss + Optim + Sync
+    Memory
+    + Elementwise
+    + Reduce
+    + Matmul
+    + Conv
+    + Random
+    + Index
+    + Arrange
+    + Embedding
+    + Norm
+    + Pool
+    + Pad
+    + Resample
+    + Loss
+    + Optim
+    + Sync
 {
 }
 
@@ -516,4 +534,142 @@ pub trait Conv {
         dy: Operand<'_>,
         dw: &mut Storage,
     ) -> Result<()>;
+}
+
+/// Sorting, selecting, and rearrangements that strides alone cannot express. Operands are
+/// contiguous, unless a method says otherwise, and of any dtype.
+pub trait Arrange {
+    /// The first `k` elements along a dim in ascending or descending order, stable, and where they
+    /// stood, as i64. With the dim's size as `k` this is sorting.
+    fn sort(
+        &self,
+        x: Operand<'_>,
+        dim: usize,
+        k: usize,
+        descending: bool,
+        values: &mut Storage,
+        indices: &mut Storage,
+    ) -> Result<()>;
+    /// The lower median along a dim, NaN where there is one, and where it stands, as i64.
+    fn median(
+        &self,
+        x: Operand<'_>,
+        dim: usize,
+        values: &mut Storage,
+        indices: &mut Storage,
+    ) -> Result<()>;
+    /// Distinct elements in ascending order, or the runs of equal ones; how many there are. Outputs
+    /// have room for as many elements as `x` has.
+    fn unique(
+        &self,
+        x: Operand<'_>,
+        consecutive: bool,
+        values: &mut Storage,
+        inverse: &mut Storage,
+        counts: &mut Storage,
+    ) -> Result<usize>;
+    /// The `n` places that are not 0, a row of indices each, as i64.
+    fn nonzero(&self, x: Operand<'_>, n: usize, out: &mut Storage) -> Result<()>;
+    /// The `n` elements of `x` where the bool mask of its shape is true.
+    fn masked_select(
+        &self,
+        x: Operand<'_>,
+        mask: Operand<'_>,
+        n: usize,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// Writes the elements of `src` in order to the places of `y` where the mask is true.
+    fn masked_scatter(&self, y: Target<'_>, mask: Operand<'_>, src: Operand<'_>) -> Result<()>;
+    /// Where each value belongs in its ascending row, as i64; one row may serve all values.
+    fn searchsorted(
+        &self,
+        sorted: Operand<'_>,
+        values: Operand<'_>,
+        right: bool,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// Rows of zeros with a 1 where the index says, as i64.
+    fn one_hot(&self, index: Operand<'_>, classes: usize, out: &mut Storage) -> Result<()>;
+    /// The upper or lower triangle of each matrix; zeros elsewhere.
+    fn triangle(&self, x: Operand<'_>, upper: bool, diagonal: i64, out: &mut Storage)
+    -> Result<()>;
+    /// Reverses the marked dims.
+    fn flip(&self, x: Operand<'_>, reverse: &[bool], out: &mut Storage) -> Result<()>;
+    /// Moves elements on along a dim, those that fall off the end to its start.
+    fn roll(&self, x: Operand<'_>, dim: usize, shift: i64, out: &mut Storage) -> Result<()>;
+}
+
+/// Padding of planes; operands are contiguous.
+pub trait Pad {
+    /// The input with a border, in any dtype.
+    fn pad(&self, g: &PadGeom, mode: PadMode<f64>, x: Operand<'_>, y: &mut Storage) -> Result<()>;
+    /// Gradient of the above: each element of dx gets the sum of dy over the places it stands at.
+    fn pad_backward(
+        &self,
+        g: &PadGeom,
+        mode: PadMode<f64>,
+        dy: Operand<'_>,
+        dx: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// Interpolation of planes to another size; operands are contiguous.
+pub trait Resample {
+    /// y from x.
+    fn resample(&self, g: &ResampleGeom, x: Operand<'_>, y: &mut Storage) -> Result<()>;
+    /// dx from dy.
+    fn resample_backward(&self, g: &ResampleGeom, dy: Operand<'_>, dx: &mut Storage) -> Result<()>;
+}
+
+/// Rows of a table `[V, width]` by index. Operands are contiguous, indices are i64; an index or
+/// offset outside its range is an error that names `op`.
+pub trait Embedding {
+    /// The row of each index.
+    fn embedding(
+        &self,
+        op: &'static str,
+        table: Operand<'_>,
+        index: Operand<'_>,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// Gradient of the above for a table of `dims`; `padding_idx` gets nothing.
+    fn embedding_backward(
+        &self,
+        dims: [usize; 2],
+        index: Operand<'_>,
+        padding_idx: Option<i64>,
+        dy: Operand<'_>,
+        dw: &mut Storage,
+    ) -> Result<()>;
+    /// One row for each bag; `arg` gets the row of each maximum as i64, or -1.
+    fn embedding_bag(
+        &self,
+        op: &'static str,
+        mode: Bag,
+        table: Operand<'_>,
+        bags: Bags<'_>,
+        out: &mut Storage,
+        arg: Option<&mut Storage>,
+    ) -> Result<()>;
+    /// Gradient of the above for a table of `dims`; `arg` is given when the mode is `Max`.
+    fn embedding_bag_backward(
+        &self,
+        mode: Bag,
+        dims: [usize; 2],
+        bags: Bags<'_>,
+        arg: Option<Operand<'_>>,
+        dy: Operand<'_>,
+        dw: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// Bags of indices.
+#[derive(Clone, Copy)]
+pub struct Bags<'a> {
+    /// Rows of the table, bag after bag.
+    pub index: Operand<'a>,
+    /// Where each bag begins.
+    pub offsets: Operand<'a>,
+    /// An index that counts as absent.
+    pub padding_idx: Option<i64>,
 }

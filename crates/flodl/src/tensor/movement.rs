@@ -67,7 +67,7 @@ impl Tensor {
         let known: Vec<i64> = shape.iter().map(|&n| if n == -1 { 1 } else { n }).collect();
         let mut dims = shape::sizes(op, &known)?;
         let rest: usize = dims.iter().product();
-        if rest == 0 || self.len() % rest != 0 {
+        if rest == 0 || !self.len().is_multiple_of(rest) {
             return Err(mismatch());
         }
         let at = shape.iter().position(|&n| n == -1).expect("counted above");
@@ -123,6 +123,9 @@ impl Tensor {
                 n => usize::try_from(n).map_err(|_| error()),
             })
             .collect::<Result<Dims>>()?;
+        if !shape::countable(&dims) {
+            return Err(shape::too_large("expand", &dims));
+        }
         self.expand_dims(&dims).ok_or_else(error)
     }
 
@@ -171,8 +174,8 @@ impl Tensor {
     /// # Errors
     /// When a dim does not exist.
     pub fn movedim(&self, src: i64, dst: i64) -> Result<Tensor> {
-        let from = self.dim("movedim", src as i32)?;
-        let to = self.dim("movedim", dst as i32)?;
+        let from = self.dim_i64("movedim", src)?;
+        let to = self.dim_i64("movedim", dst)?;
         let mut order: Vec<i64> = (0..self.ndim() as i64).collect();
         if !order.is_empty() {
             let d = order.remove(from);
@@ -326,7 +329,10 @@ impl Tensor {
             let size = if d < lead { 1 } else { self.dims()[d - lead] };
             pairs.extend([1, size]);
             wide.extend([count, size]);
-            out.push(count * size);
+            out.push(count.saturating_mul(size));
+        }
+        if !shape::countable(&wide) {
+            return Err(shape::too_large("repeat", &out));
         }
         let view = self.reshape_dims(&pairs)?.expand_dims(&wide).expect("only ones grow");
         view.reshape_dims(&out)

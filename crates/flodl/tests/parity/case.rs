@@ -102,7 +102,9 @@ impl File {
         };
         let shape: Vec<i64> = info.shape.iter().map(|&n| n as i64).collect();
         let (start, end) = info.data_offsets;
-        let data = &self.bytes[self.data_start + start..self.data_start + end];
+        let Some(data) = self.bytes.get(self.data_start + start..self.data_start + end) else {
+            return unsupported("a file that ends too early");
+        };
         Ok(Tensor::from_blob(data, &shape, dtype, Device::CPU)?)
     }
 
