@@ -150,7 +150,7 @@ impl Tensor {
 
     fn pad_with(&self, padding: &[i64], mode: PadMode<f64>) -> Result<Tensor> {
         let pairs = padding.len() / 2;
-        if padding.len() % 2 != 0 || pairs > self.ndim() {
+        if !padding.len().is_multiple_of(2) || pairs > self.ndim() {
             return Err(self.pad_error(padding, "a pair for each dim, the last dim's first"));
         }
         let constant = matches!(mode, PadMode::Constant(_));
@@ -173,16 +173,13 @@ impl Tensor {
             *pair.last_mut().expect("a pair") = pair[1].max(0);
             let n = size as usize;
             let edge = pair[0].max(pair[1]) as usize;
-            let fits = match mode {
-                PadMode::Constant(_) => true,
-                _ if edge == 0 => true,
-                PadMode::Reflect => edge < n,
-                PadMode::Circular => edge <= n,
-                PadMode::Replicate => n > 0,
+            let why = match mode {
+                PadMode::Reflect if edge >= n && edge > 0 => "reflecting needs a smaller border",
+                PadMode::Circular if edge > n => "wrapping needs a border no larger than the input",
+                PadMode::Replicate if n == 0 && edge > 0 => "there is no edge to repeat",
+                _ => continue,
             };
-            if !fits {
-                return Err(self.pad_error(padding, "the border may not be larger than the input"));
-            }
+            return Err(self.pad_error(padding, why));
         }
         // The kernel pads three dims; more of them go one by one from the front.
         for d in 0..self.ndim().saturating_sub(3) {
@@ -209,12 +206,12 @@ impl Tensor {
             after: [0; 3],
         };
         let mut to = x.shape();
-        for d in lead..self.ndim() {
+        for (d, size) in to.iter_mut().enumerate().skip(lead) {
             let (k, i) = (d + 3 - self.ndim(), 2 * (self.ndim() - 1 - d));
             g.input[k] = x.dims()[d];
             if let Some(&[before, after]) = add.get(i..i + 2).and_then(|p| p.first_chunk::<2>()) {
                 (g.before[k], g.after[k]) = (before as usize, after as usize);
-                to[d] = to[d].saturating_add(before).saturating_add(after);
+                *size = size.saturating_add(before).saturating_add(after);
             }
         }
         if to == x.shape() { Ok(x) } else { x.pad_kernel(&g, mode, &to) }

@@ -28,7 +28,7 @@ impl Tensor {
     /// # Errors
     /// When a size is negative, the device cannot be used, or memory is short.
     pub fn zeros(shape: &[i64], opts: TensorOptions) -> Result<Self> {
-        Self::full(shape, 0.0, opts)
+        Self::full_dims(&shape::sizes("zeros", shape)?, 0.0, opts)
     }
 
     /// Ones.
@@ -36,7 +36,7 @@ impl Tensor {
     /// # Errors
     /// As for [`Tensor::zeros`].
     pub fn ones(shape: &[i64], opts: TensorOptions) -> Result<Self> {
-        Self::full(shape, 1.0, opts)
+        Self::full_dims(&shape::sizes("ones", shape)?, 1.0, opts)
     }
 
     /// One value everywhere.
@@ -203,7 +203,7 @@ impl Tensor {
     /// # Errors
     /// When `n` is negative.
     pub fn eye(n: i64, opts: TensorOptions) -> Result<Self> {
-        let mut out = Self::zeros(&[n, n], opts)?;
+        let mut out = Self::full_dims(&shape::sizes("eye", &[n, n])?, 0.0, opts)?;
         let diagonal = out.diagonal(0, 0, 1)?.layout().clone();
         if n > 0 {
             out.backend()?.fill(out.fresh_storage(), &diagonal, opts.dtype, 1.0)?;

@@ -44,7 +44,10 @@ impl Tensor {
         let size = self.dims().get(d).copied().unwrap_or(1);
         match usize::try_from(k) {
             Ok(k) if k <= size => self.first(d, k, largest),
-            _ => Err(Error::invalid("topk", format!("k = {k} of a dim of size {size}"))),
+            _ => Err(Error::invalid(
+                "topk",
+                format!("k = {k} must be in 0..={size}, the size of dim {d}"),
+            )),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{from_nothing, from_output};
 use crate::autograd::is_grad_enabled;
 use crate::autograd::tape::{Saved, grads, record};
-use crate::backend::ScanOp;
+use crate::backend::{ArgOp, ScanOp};
 use crate::shape::{Dims, to_i64};
 use crate::{Result, Tensor, Variable};
 
@@ -209,8 +209,8 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist or is empty.
     pub fn min_dim(&self, dim: i32, keepdim: bool) -> Result<Variable> {
-        let index = self.with_data(|t| t.argmin(dim, true))?;
-        self.picked("min_dim", dim, keepdim, &index)
+        let index = self.with_data(|t| t.arg_reduce("min_dim", ArgOp::Min, dim, true))?;
+        self.picked(dim, keepdim, &index)
     }
 
     /// The largest elements along a dim; the gradient goes to the first of equal ones.
@@ -218,18 +218,11 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist or is empty.
     pub fn max_dim(&self, dim: i32, keepdim: bool) -> Result<Variable> {
-        let index = self.with_data(|t| t.argmax(dim, true))?;
-        self.picked("max_dim", dim, keepdim, &index)
+        let index = self.with_data(|t| t.arg_reduce("max_dim", ArgOp::Max, dim, true))?;
+        self.picked(dim, keepdim, &index)
     }
 
-    fn picked(
-        &self,
-        name: &'static str,
-        dim: i32,
-        keepdim: bool,
-        index: &Tensor,
-    ) -> Result<Variable> {
-        let _ = name;
+    fn picked(&self, dim: i32, keepdim: bool, index: &Tensor) -> Result<Variable> {
         let values = self.gather(dim, index)?;
         if keepdim { Ok(values) } else { values.squeeze(dim) }
     }

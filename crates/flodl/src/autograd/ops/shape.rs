@@ -174,7 +174,12 @@ impl Variable {
                 why: "all shapes must be equal".into(),
             });
         }
-        let d = if dim < 0 { dim + first.ndim() as i32 + 1 } else { dim };
+        let n = first.ndim() as i32 + 1;
+        if dim < -n || dim >= n {
+            let dim = i64::from(dim);
+            return Err(Error::DimOutOfRange { op: "stack", dim, ndim: first.ndim() });
+        }
+        let d = if dim < 0 { dim + n } else { dim };
         let parts = vars.iter().map(|v| v.unsqueeze(d)).collect::<Result<Vec<_>>>()?;
         Variable::cat_many(&parts.iter().collect::<Vec<_>>(), d)
     }
