@@ -168,9 +168,29 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
+/// A row in one line, to read while others are still measured.
+fn line(row: &Row) -> String {
+    let mut text = format!("{}: {}", row.model, human(row.median_ms));
+    if let Some(p) = &row.pytorch {
+        text += &format!(", PyTorch {}, ratio {:.2}", human(p.median_ms), p.ratio_median);
+    }
+    text
+}
+
+/// Reports the rows from `done` on, and writes all to the file, if one is wanted: what was
+/// measured is kept when a later row fails.
+pub fn progress(common: &Common, rows: &[Row], done: usize) -> Result<()> {
+    rows[done..].iter().for_each(|row| eprintln!("{}", line(row)));
+    save(common, rows)
+}
+
 /// Prints the table and writes the file, if one is wanted.
 pub fn finish(common: &Common, rows: &[Row]) -> Result<()> {
     print!("{}", table(rows));
+    save(common, rows)
+}
+
+fn save(common: &Common, rows: &[Row]) -> Result<()> {
     if let Some(path) = &common.json {
         flodl::write_atomic(path, serde_json::to_string_pretty(rows)?.as_bytes())?;
     }

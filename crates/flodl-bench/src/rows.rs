@@ -93,7 +93,6 @@ pub fn run(common: &Common, program: &str, specs: Vec<Spec>) -> crate::Result<()
     let mut results = Vec::new();
     for spec in &chosen {
         let Some(build) = &spec.build else { continue };
-        eprintln!("{}", spec.name);
         let in_row = |e: flodl::Error| format!("{}: {e}", spec.name);
         let mut work = build().map_err(in_row)?;
         let names = work.names();
@@ -113,7 +112,9 @@ pub fn run(common: &Common, program: &str, specs: Vec<Spec>) -> crate::Result<()
                 theirs.iter_mut().zip(peers).for_each(|(all, one)| all.push(one));
             }
         }
+        let done = results.len();
         results.extend(ours.iter().zip(&theirs).map(|(a, b)| report::join(common, a, b)));
+        report::progress(common, &results, done)?;
     }
     if !missing.is_empty() {
         eprintln!("not yet built: {}", missing.join(", "));

@@ -75,7 +75,7 @@ pub fn run(common: &Common, steps: usize) -> Result<()> {
     }
     let program = std::env::current_exe()?;
     let twin = Twin::new(common)?;
-    let mut rows = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     let mut missing = Vec::new();
     for (name, _, build) in MODELS {
         if common.only.as_deref().is_some_and(|only| only != name) {
@@ -95,6 +95,7 @@ pub fn run(common: &Common, steps: usize) -> Result<()> {
             }
         }
         rows.push(report::join(common, &ours, &theirs));
+        report::progress(common, &rows, rows.len() - 1)?;
     }
     if !missing.is_empty() {
         eprintln!("not yet built: {}", missing.join(", "));
