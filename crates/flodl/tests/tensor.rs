@@ -268,7 +268,7 @@ fn a_tensor_is_a_leaf_without_gradient() {
     assert!(t.is_leaf() && !t.requires_grad() && t.grad().is_none());
     t.zero_grad().unwrap();
     t.zero_grad_set_to_none();
-    assert_eq!(Tensor::clip_grad_norm_fused(&[t.clone()], 1.0).unwrap(), 0.0);
+    assert_eq!(Tensor::clip_grad_norm_fused(std::slice::from_ref(&t), 1.0).unwrap(), 0.0);
     let last = range(16, &[1, 2, 2, 4]).to_channels_last().unwrap();
     assert!(last.is_channels_last() && !last.is_contiguous() && !t.is_channels_last());
     assert_eq!(vec(&last), (0..16).map(f64::from).collect::<Vec<_>>());

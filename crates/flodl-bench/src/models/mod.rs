@@ -58,7 +58,7 @@ pub fn child(name: &str, steps: usize, threads: usize) -> Result<()> {
     let (timing, build) = find(name)?;
     set_num_threads(threads);
     manual_seed(0);
-    let mut step = build()?;
+    let step = build()?;
     let times = match timing {
         Steps => timing::steps(steps, step)?,
         Batches => timing::calls(Duration::from_secs(1), step)?,
