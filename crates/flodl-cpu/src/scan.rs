@@ -209,7 +209,7 @@ mod tests {
         cumprod_backward(g, &x, &dy, &mut dx);
         let f = |x: &[f64]| {
             let mut y = [0.0; 8];
-            cumprod(g, x, &mut y);
+            cumprod(g, false, x, &mut y);
             y.iter().zip(&dy).map(|(a, b)| a * b).sum::<f64>()
         };
         for i in 0..8 {
