@@ -3,8 +3,16 @@
 
 use std::time::Instant;
 
+use flodl_cpu::alloc::Scratch;
 use flodl_cpu::elementwise::{BinaryOp, UnaryOp, binary, binary_in_place, copy, unary};
+use flodl_cpu::loss::{CrossEntropy, cross_entropy_backward, cross_entropy_forward};
+use flodl_cpu::norm::{
+    batch_norm_backward, batch_norm_forward, group_norm_backward, group_norm_forward,
+    layer_norm_backward, layer_norm_forward, rms_norm_backward, rms_norm_forward,
+};
+use flodl_cpu::optim::{Adam, Sgd, adam, sgd};
 use flodl_cpu::reduce::{ArgOp, ReduceOp, arg_reduce, reduce, var};
+use flodl_cpu::softmax::{log_softmax, softmax, softmax_backward};
 use flodl_cpu::strided::View;
 
 /// Runs `f` until half a second has passed and prints the times in microseconds.
@@ -25,19 +33,33 @@ fn time(name: &str, mut f: impl FnMut()) {
     println!("{name:32} min {:10.1} us  median {:10.1} us", times[0], times[times.len() / 2]);
 }
 
-fn ramp(n: usize) -> Vec<f32> {
-    (0..n).map(|i| ((i * 7919) % 1000) as f32 * 0.008 - 4.0).collect()
+/// Memory as tensors have it: aligned to cache lines, which a `Vec` is not.
+fn buffer(n: usize) -> Scratch<f32> {
+    let mut buffer = Scratch::new(n).expect("memory");
+    buffer.fill(0.0);
+    buffer
+}
+
+fn ramp(n: usize) -> Scratch<f32> {
+    let mut buffer = buffer(n);
+    for (i, x) in buffer.iter_mut().enumerate() {
+        *x = ((i * 7919) % 1000) as f32 * 0.008 - 4.0;
+    }
+    buffer
 }
 
 fn main() {
     elementwise();
     reductions();
+    rows();
+    images();
+    large();
 }
 
 fn elementwise() {
     let (rows, columns) = (4096, 512);
     let n = rows * columns;
-    let (x, y, mut out) = (ramp(n), ramp(n), vec![0.0f32; n]);
+    let (x, y, mut out) = (ramp(n), ramp(n), buffer(n));
     let dims = [rows, columns];
     let view = |x| View { data: x, dims: &dims, strides: &[512, 1] };
     for (name, op) in [
@@ -102,7 +124,7 @@ fn reductions() {
     run("sum all 4096x512", ReduceOp::Sum, view, &[true, true], 1);
     run("sum dim0 4096x512", ReduceOp::Sum, view, &[true, false], 512);
     run("sum dim1 4096x512", ReduceOp::Sum, view, &[false, true], 4096);
-    let mut sums = vec![0.0f32; 32 * 1024];
+    let mut sums = buffer(32 * 1024);
     time("sum middle 32x64x1024", || {
         reduce(ReduceOp::Sum, images, &[false, true, false], &mut sums).expect("scratch memory");
     });
@@ -114,4 +136,80 @@ fn reductions() {
     time("var dim1 4096x512", || {
         var(view, &[false, true], 1.0, &mut out).expect("scratch memory");
     });
+}
+
+fn rows() {
+    let n = 1 << 20;
+    let (x, g, mut out) = (ramp(n), ramp(n), buffer(n));
+    let dims = [1024, 1024, 1];
+    time("softmax 1024x1024", || softmax(&x, dims, &mut out));
+    time("log_softmax 1024x1024", || log_softmax(&x, dims, &mut out));
+    time("softmax_grad 1024x1024", || softmax_backward(&g, &x, dims, &mut out));
+    time("softmax dim0 1024x1024", || softmax(&x, [1, 1024, 1024], &mut out));
+
+    let n = 4096 * 512;
+    let (x, g, w) = (ramp(n), ramp(n), ramp(512));
+    let (mut out, mut mean, mut rstd) = (buffer(n), vec![0.0; 4096], vec![0.0; 4096]);
+    let (mut dw, mut db) = (vec![0.0f32; 512], vec![0.0f32; 512]);
+    time("layer_norm 4096x512", || {
+        layer_norm_forward(&x, 512, Some(&w), Some(&w), 1e-5, &mut out, &mut mean, &mut rstd);
+    });
+    time("layer_norm_grad 4096x512", || {
+        let (dx, dw, db) = (Some(&mut out[..]), Some(&mut dw[..]), Some(&mut db[..]));
+        layer_norm_backward(&g, &x, 512, Some(&w), &mean, &rstd, dx, dw, db).expect("scratch");
+    });
+    time("rms_norm 4096x512", || {
+        rms_norm_forward(&x, 512, Some(&w), 1e-5, &mut out, &mut rstd);
+    });
+    time("rms_norm_grad 4096x512", || {
+        let (dx, dw) = (Some(&mut out[..]), Some(&mut dw[..]));
+        rms_norm_backward(&g, &x, 512, Some(&w), &rstd, dx, dw).expect("scratch");
+    });
+}
+
+fn images() {
+    let n = 32 * 64 * 1024;
+    let (x, g, w) = (ramp(n), ramp(n), ramp(64));
+    let mut out = buffer(n);
+    let mut v = vec![vec![0.0f32; 64]; 5];
+    let [mean, var, rstd, dw, db] = &mut v[..] else { return };
+    let dims = [32, 64, 1024];
+    time("batch_norm 32x64x32x32", || {
+        batch_norm_forward(&x, dims, Some(&w), Some(&w), 1e-5, &mut out, mean, var, rstd)
+            .expect("scratch");
+    });
+    time("batch_norm_grad 32x64x32x32", || {
+        let (dx, dw, db) = (Some(&mut out[..]), Some(&mut dw[..]), Some(&mut db[..]));
+        batch_norm_backward(&g, &x, dims, Some(&w), mean, rstd, dx, dw, db).expect("scratch");
+    });
+    let (mut mean, mut rstd) = (vec![0.0; 32 * 8], vec![0.0; 32 * 8]);
+    time("group_norm 32x64x32x32 8", || {
+        let (m, r) = (&mut mean, &mut rstd);
+        group_norm_forward(&x, dims, 8, Some(&w), Some(&w), 1e-5, &mut out, m, r);
+    });
+    time("group_norm_grad 32x64x32x32 8", || {
+        let (dx, dw, db) = (Some(&mut out[..]), Some(&mut dw[..]), Some(&mut db[..]));
+        group_norm_backward(&g, &x, dims, 8, Some(&w), &mean, &rstd, dx, dw, db).expect("scratch");
+    });
+}
+
+fn large() {
+    let (rows, classes) = (4096, 8192);
+    let (x, mut dx) = (ramp(rows * classes), buffer(rows * classes));
+    let targets: Vec<i64> = (0..rows).map(|i| (i * 7919 % classes) as i64).collect();
+    let (mut lse, mut loss) = (vec![0.0; rows], [0.0]);
+    let o = CrossEntropy::default();
+    time("cross_entropy 4096x8192", || {
+        cross_entropy_forward(&o, &x, classes, &targets, &mut lse, &mut loss).expect("scratch");
+    });
+    time("cross_entropy+grad 4096x8192", || {
+        let w = cross_entropy_forward(&o, &x, classes, &targets, &mut lse, &mut loss);
+        let w = w.expect("scratch");
+        cross_entropy_backward(&o, &[1.0], &x, classes, &targets, &lse, w, &mut dx);
+    });
+    let n = 16_800_000;
+    let (mut p, g, mut m, mut v) = (ramp(n), ramp(n), buffer(n), buffer(n));
+    time("adam 16.8M", || adam(&Adam::default(), &mut p, &g, &mut m, &mut v));
+    let o = Sgd { momentum: 0.9, first: false, ..Default::default() };
+    time("sgd adam 16.8M", || sgd(&o, &mut p, &g, Some(&mut m)));
 }

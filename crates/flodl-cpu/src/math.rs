@@ -241,7 +241,7 @@ impl FloatMath for f32 {
         let u = (-3.883_964_4e-3f32).mul_add_::<A>(t, 2.425_462_2e-2);
         let mut q = q.mul_add_::<A>(s, u);
         q = q.mul_add_::<A>(t, -1.067_778_8e-1);
-        q = q.mul_add_::<A>(t, -6.348_466_9e-1);
+        q = q.mul_add_::<A>(t, -6.348_467e-1);
         q = q.mul_add_::<A>(t, -1.287_175_1e-1);
         let (n, r) = reduce_exp::<A>(q.mul_add_::<A>(t, -t));
         let e = ((r * r).mul_add_::<A>(exp_poly::<A>(r), r) + 1.0) * pow2(n);
@@ -305,7 +305,7 @@ fn exp_poly<A: Arch>(r: f32) -> f32 {
     p = p.mul_add_::<A>(r, 8.333_452e-3);
     p = p.mul_add_::<A>(r, 4.166_579_6e-2);
     p = p.mul_add_::<A>(r, 1.666_666_5e-1);
-    p.mul_add_::<A>(r, 5.000_000_1e-1)
+    p.mul_add_::<A>(r, 0.5)
 }
 
 /// e, f, y with ln x = e ln 2 + f + y and 1 + f in [sqrt(1/2), sqrt 2), for positive finite x.
@@ -326,7 +326,7 @@ fn reduce_ln<A: Arch>(x: f32) -> (f32, f32, f32) {
     p = p.mul_add_::<A>(f, -1.666_805_8e-1);
     p = p.mul_add_::<A>(f, 2.000_071_5e-1);
     p = p.mul_add_::<A>(f, -2.499_999_4e-1);
-    p = p.mul_add_::<A>(f, 3.333_333_1e-1);
+    p = p.mul_add_::<A>(f, 3.333_333e-1);
     (e as f32, f, z.mul_add_::<A>(-0.5, f * z * p))
 }
 

@@ -310,6 +310,11 @@ mod tests {
             adam(&Adam::default(), &mut p, &g, &mut m, &mut v);
             p
         };
-        assert_eq!(run(), run());
+        let before = crate::threads::num_threads();
+        crate::threads::set_num_threads(1);
+        let alone = run();
+        crate::threads::set_num_threads(3);
+        assert_eq!(run(), alone);
+        crate::threads::set_num_threads(before);
     }
 }

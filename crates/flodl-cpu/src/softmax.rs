@@ -92,7 +92,7 @@ impl Rows for Softmax {
         }
         let scale = T::ONE / sum(out, |e| e);
         for out in out.iter_mut() {
-            *out = *out * scale;
+            *out *= scale;
         }
     }
 

@@ -137,22 +137,12 @@ pub struct Nest<const N: usize> {
 impl<const N: usize> Nest<N> {
     /// Drops dims of size 1 and merges neighbours that every operand walks in one stride.
     pub fn new(dims: &[usize], strides: [&[usize]; N]) -> Self {
-        Self::with_barriers(dims, strides, |_, _| true)
-    }
-
-    /// Like [`Nest::new`], merging dims `a` and `b` only where `may_merge(a, b)`.
-    pub fn with_barriers(
-        dims: &[usize],
-        strides: [&[usize]; N],
-        may_merge: impl Fn(usize, usize) -> bool,
-    ) -> Self {
         let mut nest = Self { dims: Dims::new(), strides: std::array::from_fn(|_| Dims::new()) };
-        let mut before = None;
         for (d, &size) in dims.iter().enumerate() {
             if size == 1 {
                 continue;
             }
-            let merge = before.is_some_and(|b| may_merge(b, d))
+            let merge = !nest.dims.is_empty()
                 && (0..N).all(|k| {
                     nest.strides[k].last().is_some_and(|&outer| outer == strides[k][d] * size)
                 });
@@ -164,7 +154,6 @@ impl<const N: usize> Nest<N> {
                 nest.dims.push(size);
                 (0..N).for_each(|k| nest.strides[k].push(strides[k][d]));
             }
-            before = Some(d);
         }
         if nest.dims.is_empty() {
             nest.dims.push(1);
@@ -254,16 +243,43 @@ impl<const N: usize> Walk<N> {
         range: std::ops::Range<usize>,
         mut f: impl FnMut(std::ops::Range<usize>, &Place<N>),
     ) {
-        let inner = self.nest.dims[self.nest.dims.len() - 1];
-        let mut start = range.start;
-        while start < range.end {
-            let (index, offsets) = self.nest.locate(start);
-            let mut len = BLOCK.min(range.end - start);
+        if range.is_empty() {
+            return;
+        }
+        let last = self.nest.dims.len() - 1;
+        let (index, offsets) = self.nest.locate(range.start);
+        let mut place = Place { start: range.start, len: 0, index, offsets };
+        loop {
+            place.len = BLOCK.min(range.end - place.start);
             if self.rows {
-                len = len.min(inner - index[index.len() - 1]);
+                place.len = place.len.min(self.nest.dims[last] - place.index[last]);
             }
-            f(start..start + len, &Place { start, len, index, offsets });
-            start += len;
+            f(place.start..place.start + place.len, &place);
+            place.start += place.len;
+            if place.start >= range.end {
+                return;
+            }
+            if self.rows {
+                self.advance(&mut place);
+            } else {
+                (place.index, place.offsets) = self.nest.locate(place.start);
+            }
+        }
+    }
+
+    /// Moves on by the place's length, which ends in its row.
+    #[inline]
+    fn advance(&self, place: &mut Place<N>) {
+        let (dims, strides) = (&self.nest.dims[..], &self.nest.strides);
+        let mut d = dims.len() - 1;
+        place.index[d] += place.len;
+        (0..N).for_each(|k| place.offsets[k] += place.len * strides[k][d]);
+        while d > 0 && place.index[d] == dims[d] {
+            place.index[d] = 0;
+            (0..N).for_each(|k| place.offsets[k] -= dims[d] * strides[k][d]);
+            d -= 1;
+            place.index[d] += 1;
+            (0..N).for_each(|k| place.offsets[k] += strides[k][d]);
         }
     }
 
@@ -287,6 +303,11 @@ impl<const N: usize> Walk<N> {
             return &data[place.offsets[k]..place.offsets[k] + place.len];
         }
         let dst = &mut buffer.0[..place.len];
+        if self.rows {
+            dst.fill(MaybeUninit::new(data[place.offsets[k]]));
+            // SAFETY: `fill` wrote every element.
+            return unsafe { std::slice::from_raw_parts(dst.as_ptr().cast(), dst.len()) };
+        }
         // SAFETY: the caller vouches for `data`, and the place came from this walk.
         unsafe { gather(&self.nest, k, data, place.index.clone(), place.offsets[k], dst) };
         // SAFETY: `gather` wrote every element.
@@ -318,7 +339,11 @@ pub(crate) unsafe fn gather<T: Copy, const N: usize>(
         let from = |i: usize| unsafe { *data.get_unchecked(offset + i * stride) };
         match stride {
             0 => head.fill(MaybeUninit::new(from(0))),
-            1 => head.iter_mut().enumerate().for_each(|(i, d)| *d = MaybeUninit::new(from(i))),
+            // SAFETY: the run is inside `data`, and the destination is exclusive.
+            1 => unsafe {
+                let from = data.as_ptr().add(offset).cast::<MaybeUninit<T>>();
+                std::ptr::copy_nonoverlapping(from, head.as_mut_ptr(), run);
+            },
             _ => head.iter_mut().enumerate().for_each(|(i, d)| *d = MaybeUninit::new(from(i))),
         }
         dst = tail;

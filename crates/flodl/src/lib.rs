@@ -51,3 +51,8 @@ pub use nn::*;
 pub use optim::*;
 pub use rng::{Rng, manual_seed, rng_state, set_rng_state};
 pub use tensor::{RnnParams, Tensor};
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

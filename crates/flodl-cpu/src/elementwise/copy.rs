@@ -121,6 +121,7 @@ unsafe fn tile<T: Element>(
             // SAFETY: row `r` is inside, says the caller.
             *line = unsafe { from.add(r * row_stride).cast::<[T; TILE]>().read_unaligned() };
         }
+        #[allow(clippy::needless_range_loop)]
         for c in 0..TILE {
             let line: [T; TILE] = std::array::from_fn(|r| square[r][c]);
             // SAFETY: likewise for the output row `c`.
@@ -140,7 +141,7 @@ unsafe fn tile<T: Element>(
 /// has dims `dims` and strides `dst_strides` (for concatenation and writes to slices).
 ///
 /// # Panics
-/// If the dims differ, or one of the two reaches beyond its data.
+/// If the dims differ, one of the two reaches beyond its data, or the destination overlaps itself.
 pub fn copy_into<T: Element>(
     src: View<'_, T>,
     dst: &mut [T],
@@ -150,6 +151,7 @@ pub fn copy_into<T: Element>(
     src.check();
     assert_eq!(src.dims, dims, "source and destination differ in shape");
     assert!(extent(dims, dst_strides) <= dst.len(), "destination beyond its data");
+    assert!(is_injective(dims, dst_strides), "destination overlaps itself");
     let total = src.len();
     if total == 0 {
         return;
@@ -165,7 +167,7 @@ pub fn copy_into<T: Element>(
             let (index, [from, to]) = nest.locate(at);
             let run = (inner - index[last]).min(range.end - at);
             // SAFETY: both were checked against dims and strides; elements of the destination are
-            // distinct, and ranges of one region are disjoint.
+            // distinct by the assert, and ranges of one region are disjoint.
             unsafe {
                 let (from, to) = (src.data.as_ptr().add(from), shared.as_mut_ptr().add(to));
                 if from_stride == 1 && to_stride == 1 {
@@ -179,6 +181,26 @@ pub fn copy_into<T: Element>(
             at += run;
         }
     });
+}
+
+/// Whether no two indices share an element, as far as nested dims show it: ordered by stride, each
+/// dim steps over all that the smaller ones reach.
+fn is_injective(dims: &[usize], strides: &[usize]) -> bool {
+    let mut reach = 0;
+    let mut below = 0;
+    for _ in 0..dims.len() {
+        // The next larger stride; equal ones overlap.
+        let wide = dims.iter().zip(strides).filter(|&(&d, &s)| d > 1 && s > below);
+        let Some((&dim, &stride)) = wide.min_by_key(|&(_, &s)| s) else { break };
+        if stride <= reach {
+            return false;
+        }
+        reach += (dim - 1) * stride;
+        below = stride;
+    }
+    // A dim whose stride is 0 or that of another one was never taken.
+    let mut seen = dims.iter().zip(strides).enumerate().filter(|(_, (d, _))| **d > 1);
+    seen.all(|(i, (_, &s))| s > 0 && !(0..i).any(|j| dims[j] > 1 && strides[j] == s))
 }
 
 struct Convert<'a, S, D, F>(&'a [S], &'a mut [D], F);

@@ -111,9 +111,8 @@ pub fn logical_not(x: View<'_, u8>, out: &mut [u8]) {
 /// # Panics
 /// As [`compare`].
 pub fn test<T: Float>(op: TestOp, x: View<'_, T>, out: &mut [u8]) {
-    // Multiplied by 0, a finite number gives 0 and all others NaN.
     map_pairs(x, x, out, |x, y, out| match op {
-        TestOp::IsNan => dispatch(Pairs(x, y, out, |x: T, _| (x != x) as u8)),
+        TestOp::IsNan => dispatch(Pairs(x, y, out, |x: T, _| x.is_nan() as u8)),
         TestOp::IsInf => dispatch(Pairs(x, y, out, |x: T, _| (x.abs_() == T::INFINITY) as u8)),
         TestOp::IsFinite => dispatch(Pairs(x, y, out, |x: T, _| (x.abs_() < T::INFINITY) as u8)),
     });

@@ -263,6 +263,14 @@ fn casts_fills_and_strided_writes() {
     copy_into(dense(&[1, 2, 3, 4, 5, 6], &[3, 2], &[2, 1]), &mut dst[1..], &[3, 2], &[4, 1]);
     assert_eq!(dst, [0, 1, 2, 0, 0, 3, 4, 0, 0, 5, 6, 0]);
 
+    let mut turned = [0; 6];
+    copy_into(dense(&[1, 2, 3, 4, 5, 6], &[3, 2], &[2, 1]), &mut turned, &[3, 2], &[1, 3]);
+    assert_eq!(turned, [1, 3, 5, 2, 4, 6]);
+    let overlap = std::panic::catch_unwind(|| {
+        copy_into(dense(&[1, 2], &[2], &[1]), &mut [0; 2], &[2], &[0]);
+    });
+    assert!(overlap.is_err());
+
     let mut x = [0.0f32; 5];
     linspace(-1.0, 1.0, &mut x);
     assert_eq!(x, [-1.0, -0.5, 0.0, 0.5, 1.0]);

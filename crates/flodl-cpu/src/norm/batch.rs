@@ -1,19 +1,21 @@
 //! Batch norm over the channels of [N, C, S].
 //!
-//! A channel's pieces are read for the statistics and again, still in the cache, for the result.
-//! Where S is short a tile of neighbouring channels is done together, so that memory is read in
-//! lines.
+//! Where S is long, the tensor is read in the order it lies in memory: each piece of S elements
+//! gives its own sums, which are joined per channel, and a second pass writes the result. (Going
+//! channel by channel instead, the pieces lie a power of two apart and drive each other out of the
+//! cache.) Where S is short, a tile of neighbouring channels is done together.
 
 use std::ops::Range;
 
+use super::long;
+use crate::alloc::{OutOfMemory, Scratch};
 use crate::math::FloatMath;
-use crate::reduce::{sum, sum2};
 use crate::simd::{Arch, Kernel, dispatch};
 use crate::threads::{SharedMut, parallel_rows};
 
 /// Channels done together where S is short.
 const TILE: usize = 64;
-/// S from which a channel is done alone.
+/// S from which the tensor is taken piece by piece.
 const LONG: usize = 16;
 
 /// Channels `channels` of a tensor [n, c, s]: their pieces in each of the n images.
@@ -47,9 +49,7 @@ impl Pieces {
         out[..width].fill(0.0);
         for i in 0..self.n {
             let (x, y) = (&x[self.at(i)], &y[self.at(i)]);
-            if width == 1 {
-                out[0] += sum2(x, y, |x, y| f(x, y, m[0])).to_f64();
-            } else if self.s == 1 {
+            if self.s == 1 {
                 for (((out, &m), &x), &y) in out.iter_mut().zip(m).zip(x).zip(y) {
                     *out += f(x, y, m).to_f64();
                 }
@@ -99,10 +99,9 @@ impl Pieces {
 
 /// Runs `f` on the tasks that a tensor's channels are cut into.
 fn each_task([n, c, s]: [usize; 3], f: impl Fn(Pieces) + Sync) {
-    let tile = if s >= LONG { 1 } else { TILE };
-    parallel_rows(c.div_ceil(tile), 2 * n * s * tile.min(c), |range| {
+    parallel_rows(c.div_ceil(TILE), 2 * n * s * TILE.min(c), |range| {
         for t in range {
-            f(Pieces { n, c, s, channels: t * tile..((t + 1) * tile).min(c) });
+            f(Pieces { n, c, s, channels: t * TILE..((t + 1) * TILE).min(c) });
         }
     });
 }
@@ -117,11 +116,7 @@ impl<T: FloatMath> Kernel for Statistics<'_, T> {
         let Self(pieces, x) = self;
         let count = (pieces.n * pieces.s) as f64;
         let (mut mean, mut total) = ([T::ZERO; TILE], [0.0; TILE]);
-        if pieces.channels.len() == 1 {
-            total[0] = (0..pieces.n).map(|i| sum(&x[pieces.at(i)], |x| x).to_f64()).sum();
-        } else {
-            pieces.sums(x, x, &[T::ZERO; TILE], &mut total, |x, _, _| x);
-        }
+        pieces.sums(x, x, &[T::ZERO; TILE], &mut total, |x, _, _| x);
         mean.iter_mut().zip(&total).for_each(|(m, t)| *m = T::from_f64(t / count));
         pieces.sums(x, x, &mean, &mut total, |x, _, m| (x - m) * (x - m));
         total.iter_mut().for_each(|t| *t /= count);
@@ -129,7 +124,7 @@ impl<T: FloatMath> Kernel for Statistics<'_, T> {
     }
 }
 
-/// The first task's parameters: scale and shift of each of its channels.
+/// Multiplies each channel of a tile by its scale and adds its shift.
 struct Apply<'a, T>(&'a Pieces, &'a [T], [[T; TILE]; 4], &'a SharedMut<'a, T>);
 
 impl<T: FloatMath> Kernel for Apply<'_, T> {
@@ -151,6 +146,9 @@ fn check<T>([n, c, s]: [usize; 3], whole: &[&[T]], channels: &[&[T]]) {
 /// Gives the mean, the biased variance and 1 / sqrt(variance + eps) of each channel; running
 /// statistics are the caller's.
 ///
+/// # Errors
+/// [`OutOfMemory`] if there is no scratch memory for the sums of the channels.
+///
 /// # Panics
 /// If the lengths do not fit.
 pub fn batch_norm_forward<T: FloatMath>(
@@ -163,10 +161,34 @@ pub fn batch_norm_forward<T: FloatMath>(
     mean: &mut [T],
     var: &mut [T],
     rstd: &mut [T],
-) {
+) -> Result<(), OutOfMemory> {
     check(dims, &[x, out], &[mean, var, rstd]);
     check(dims, &[], weight.as_slice());
     check(dims, &[], bias.as_slice());
+    let [n, c, s] = dims;
+    // Scale and shift of a channel with these statistics.
+    let affine = |j: usize, mean: T, rstd: f64| {
+        let scale = weight.map_or(1.0, |w| w[j].to_f64()) * rstd;
+        [scale, bias.map_or(0.0, |b| b[j].to_f64()) - mean.to_f64() * scale].map(T::from_f64)
+    };
+    if s >= LONG {
+        let mut sums = Scratch::<f64>::new(2 * n * c)?;
+        long::each_piece(n * c, s, &mut sums, |range, out| {
+            dispatch(long::Moments { x: &x[range.start * s..range.end * s], s, out });
+        });
+        let mut factors = Scratch::<T>::new(2 * c)?;
+        for (j, factors) in factors.chunks_exact_mut(2).enumerate() {
+            let piece = |i: usize| (sums[2 * (i * c + j)], sums[2 * (i * c + j) + 1]);
+            let m = (0..n).map(|i| piece(i).0).sum::<f64>() / n as f64;
+            let spread = |i| piece(i).1 + s as f64 * (piece(i).0 - m) * (piece(i).0 - m);
+            let v = (0..n).map(spread).sum::<f64>() / (n * s) as f64;
+            let r = 1.0 / (v + eps).sqrt();
+            (mean[j], var[j], rstd[j]) = (T::from_f64(m), T::from_f64(v), T::from_f64(r));
+            factors.copy_from_slice(&affine(j, mean[j], r));
+        }
+        long::apply(x, [n, c, s], |j| [factors[2 * j], factors[2 * j + 1]], out);
+        return Ok(());
+    }
     let (out, mean, var, rstd) =
         (SharedMut::new(out), SharedMut::new(mean), SharedMut::new(var), SharedMut::new(rstd));
     each_task(dims, |pieces| {
@@ -185,12 +207,11 @@ pub fn batch_norm_forward<T: FloatMath>(
             (mean[j], var[j]) = (m[j], T::from_f64(v[j]));
             let r = 1.0 / (v[j] + eps).sqrt();
             rstd[j] = T::from_f64(r);
-            let scale = weight.map_or(1.0, |w| w[c].to_f64()) * r;
-            p[0][j] = T::from_f64(scale);
-            p[1][j] = T::from_f64(bias.map_or(0.0, |b| b[c].to_f64()) - m[j].to_f64() * scale);
+            [p[0][j], p[1][j]] = affine(c, m[j], r);
         }
         dispatch(Apply(&pieces, x, p, &out));
     });
+    Ok(())
 }
 
 /// `out = x · scale + shift` for each channel of `dims` = [N, C, S]: batch norm in evaluation, with
@@ -206,6 +227,10 @@ pub fn batch_norm_apply<T: FloatMath>(
     out: &mut [T],
 ) {
     check(dims, &[x, out], &[scale, shift]);
+    if dims[2] >= LONG {
+        long::apply(x, dims, |j| [scale[j], shift[j]], out);
+        return;
+    }
     let out = SharedMut::new(out);
     each_task(dims, |pieces| {
         let mut p = [[T::ZERO; TILE]; 4];
@@ -270,11 +295,56 @@ fn backward<T: FloatMath>(
     dx: Option<&mut [T]>,
     dweight: Option<&mut [T]>,
     dbias: Option<&mut [T]>,
-) {
+) -> Result<(), OutOfMemory> {
     check(dims, &[g, x], &[mean, rstd]);
     check(dims, &[], weight.as_slice());
     check(dims, dx.as_deref().as_slice(), dweight.as_deref().as_slice());
     check(dims, &[], dbias.as_deref().as_slice());
+    let [n, c, s] = dims;
+    if n * s == 0 {
+        // Sums over nothing: `dx` is empty and the others are zero.
+        [dweight, dbias].into_iter().flatten().for_each(|d| d.fill(T::ZERO));
+        return Ok(());
+    }
+    if s >= LONG {
+        let mut sums = Scratch::<f64>::new(2 * n * c)?;
+        if training || dweight.is_some() || dbias.is_some() {
+            long::each_piece(n * c, s, &mut sums, |range, out| {
+                let r = range.start * s..range.end * s;
+                dispatch(long::Dots {
+                    g: &g[r.clone()],
+                    x: &x[r],
+                    s,
+                    first: range.start,
+                    mean,
+                    out,
+                });
+            });
+            // The totals of a channel take the place of its first piece's.
+            for j in 0..2 * c {
+                sums[j] = (0..n).map(|i| sums[2 * i * c + j]).sum();
+            }
+        }
+        for (j, out) in dbias.unwrap_or_default().iter_mut().enumerate() {
+            *out = T::from_f64(sums[2 * j]);
+        }
+        for (j, out) in dweight.unwrap_or_default().iter_mut().enumerate() {
+            *out = T::from_f64(sums[2 * j + 1] * rstd[j].to_f64());
+        }
+        if let Some(dx) = dx {
+            let count = (n * s) as f64;
+            long::gradient(g, x, dims, dx, |j| {
+                let r = rstd[j].to_f64();
+                let scale = T::from_f64(weight.map_or(1.0, |w| w[j].to_f64()) * r);
+                if !training {
+                    return [scale, T::ZERO, mean[j], T::ZERO];
+                }
+                let shift = T::from_f64(sums[2 * j] / count);
+                [scale, shift, mean[j], T::from_f64(sums[2 * j + 1] / count * r * r)]
+            });
+        }
+        return Ok(());
+    }
     let (dx, dweight, dbias) =
         (dx.map(SharedMut::new), dweight.map(SharedMut::new), dbias.map(SharedMut::new));
     each_task(dims, |pieces| {
@@ -295,9 +365,13 @@ fn backward<T: FloatMath>(
             out.iter_mut().zip(plain).for_each(|(out, v)| *out = T::from_f64(v));
         }
     });
+    Ok(())
 }
 
 /// Gradients of [`batch_norm_forward`] from its input and what it saved.
+///
+/// # Errors
+/// [`OutOfMemory`] if there is no scratch memory for the sums of the channels.
 ///
 /// # Panics
 /// If the lengths do not fit.
@@ -311,11 +385,14 @@ pub fn batch_norm_backward<T: FloatMath>(
     dx: Option<&mut [T]>,
     dweight: Option<&mut [T]>,
     dbias: Option<&mut [T]>,
-) {
-    backward(true, g, x, dims, weight, mean, rstd, dx, dweight, dbias);
+) -> Result<(), OutOfMemory> {
+    backward(true, g, x, dims, weight, mean, rstd, dx, dweight, dbias)
 }
 
 /// Gradients of batch norm in evaluation, where mean and rstd are constants.
+///
+/// # Errors
+/// [`OutOfMemory`] if there is no scratch memory for the sums of the channels.
 ///
 /// # Panics
 /// If the lengths do not fit.
@@ -329,8 +406,8 @@ pub fn batch_norm_backward_eval<T: FloatMath>(
     dx: Option<&mut [T]>,
     dweight: Option<&mut [T]>,
     dbias: Option<&mut [T]>,
-) {
-    backward(false, g, x, dims, weight, mean, rstd, dx, dweight, dbias);
+) -> Result<(), OutOfMemory> {
+    backward(false, g, x, dims, weight, mean, rstd, dx, dweight, dbias)
 }
 
 #[cfg(test)]
@@ -346,6 +423,19 @@ mod tests {
     }
 
     #[test]
+    fn gradients_of_an_empty_batch_are_zero() {
+        for s in [0, 3, LONG] {
+            for dims in [[0, 2, s], [3, 2, 0]] {
+                let (mut dw, mut db) = ([1f32; 2], [1f32; 2]);
+                let (dx, w, b) = (Some(&mut [][..]), Some(&mut dw[..]), Some(&mut db[..]));
+                batch_norm_backward_eval(&[], &[], dims, None, &[0.0; 2], &[1.0; 2], dx, w, b)
+                    .unwrap();
+                assert_eq!((dw, db), ([0.0; 2], [0.0; 2]));
+            }
+        }
+    }
+
+    #[test]
     fn forward_and_gradients_agree_with_the_definition() {
         for dims in [[4, 3, 20], [9, 70, 1], [5, 67, 3], [2, 1, 1], [3, 5, 100]] {
             let [n, c, s] = dims;
@@ -355,11 +445,15 @@ mod tests {
             let mut v = vec![vec![0.0; c]; 5];
             let [mean, var, rstd, dw, db] = &mut v[..] else { unreachable!() };
             let (mut out, mut dx, mut eval) = (x.clone(), x.clone(), x.clone());
-            batch_norm_forward(&x, dims, Some(&w), Some(&b), 1e-5, &mut out, mean, var, rstd);
+            let r =
+                batch_norm_forward(&x, dims, Some(&w), Some(&b), 1e-5, &mut out, mean, var, rstd);
+            assert!(r.is_ok());
             let all = (Some(&mut dx[..]), Some(&mut dw[..]), Some(&mut db[..]));
-            batch_norm_backward(&g, &x, dims, Some(&w), mean, rstd, all.0, all.1, all.2);
+            let r = batch_norm_backward(&g, &x, dims, Some(&w), mean, rstd, all.0, all.1, all.2);
+            assert!(r.is_ok());
             let only = Some(&mut eval[..]);
-            batch_norm_backward_eval(&g, &x, dims, Some(&w), mean, rstd, only, None, None);
+            let r = batch_norm_backward_eval(&g, &x, dims, Some(&w), mean, rstd, only, None, None);
+            assert!(r.is_ok());
             let mut again = x.clone();
             let scale: Vec<f64> = (0..c).map(|j| w[j] * rstd[j]).collect();
             let shift: Vec<f64> = (0..c).map(|j| b[j] - mean[j] * scale[j]).collect();

@@ -7,6 +7,7 @@
 mod batch;
 mod group;
 mod layer;
+mod long;
 
 pub use batch::{
     batch_norm_apply, batch_norm_backward, batch_norm_backward_eval, batch_norm_forward,

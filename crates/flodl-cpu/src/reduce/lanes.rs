@@ -1,12 +1,45 @@
 //! Folds of a dense slice over many lanes at once; the compiler may not reorder a plain sum of
 //! floats, so the lanes are spelled out.
+//!
+//! How they are spelled decides what the compiler makes of them: a fold of one slice is vectorised
+//! as a loop over one long array of lanes, a fold of two as small arrays that are passed by value.
+//! Each is up to four times slower in the other's form (bench: `elem_bench sum`, `norm`).
 
 use crate::element::{Element, Float};
 
-/// Lanes of a sum: four of the widest registers of `f32`, so that additions overlap.
+/// Lanes of a sum.
 pub(crate) const LANES: usize = 64;
 /// Lanes of an extreme, which takes more than one instruction a step.
 pub(crate) const FEW_LANES: usize = 32;
+
+/// Lanes that may live in memory, and then must not straddle cache lines.
+#[repr(align(64))]
+struct Aligned<T, const L: usize>([T; L]);
+
+/// Lanes of one accumulator of two slices: the widest register of `f32`.
+const W: usize = 16;
+/// Accumulators side by side, so that operations overlap.
+const N: usize = 4;
+
+type Lanes<T> = [T; W];
+
+#[inline(always)]
+fn zip<T: Copy>(a: Lanes<T>, b: Lanes<T>, f: impl Fn(T, T) -> T) -> Lanes<T> {
+    let mut out = a;
+    for j in 0..W {
+        out[j] = f(a[j], b[j]);
+    }
+    out
+}
+
+/// Joins the lanes of all accumulators pairwise.
+#[inline(always)]
+fn join_all<T: Copy>([a, b, c, d]: [Lanes<T>; N], join: impl Fn(T, T) -> T) -> T {
+    let v = zip(zip(a, b, &join), zip(c, d, &join), &join);
+    let v: [T; 8] = std::array::from_fn(|j| join(v[j], v[j + 8]));
+    let v: [T; 4] = std::array::from_fn(|j| join(v[j], v[j + 4]));
+    join(join(v[0], v[2]), join(v[1], v[3]))
+}
 
 /// Folds `x` with `step` in lanes that begin at `start` and are joined pairwise with `join`.
 #[inline(always)]
@@ -16,54 +49,53 @@ pub(crate) fn lane_fold<const L: usize, T: Element>(
     step: impl Fn(T, T) -> T,
     join: impl Fn(T, T) -> T,
 ) -> T {
-    let mut acc = [start; L];
     let mut chunks = x.chunks_exact(L);
+    // The rest stays out of the lanes, which an index known only at run time would slow down.
+    let rest = chunks.remainder().iter().fold(start, |acc, &x| step(acc, x));
+    if x.len() < L {
+        return rest;
+    }
+    let mut acc = Aligned([start; L]);
     for chunk in &mut chunks {
+        #[allow(clippy::needless_range_loop)]
         for j in 0..L {
-            acc[j] = step(acc[j], chunk[j]);
+            acc.0[j] = step(acc.0[j], chunk[j]);
         }
     }
-    if x.len() < L {
-        return x.iter().fold(start, |acc, &x| step(acc, x));
-    }
-    for (acc, &x) in acc.iter_mut().zip(chunks.remainder()) {
-        *acc = step(*acc, x);
-    }
-    join_lanes(acc, join)
-}
-
-#[inline(always)]
-fn join_lanes<const L: usize, T: Copy>(mut acc: [T; L], join: impl Fn(T, T) -> T) -> T {
     let mut half = L / 2;
     while half > 0 {
         for j in 0..half {
-            acc[j] = join(acc[j], acc[j + half]);
+            acc.0[j] = join(acc.0[j], acc.0[j + half]);
         }
         half /= 2;
     }
-    acc[0]
+    join(acc.0[0], rest)
 }
 
 /// Σ f(x); for slices so short that plain lanes are accurate enough.
 #[inline(always)]
 pub(crate) fn sum<T: Float>(x: &[T], f: impl Fn(T) -> T) -> T {
-    lane_fold::<LANES, T>(x, T::ZERO, |acc, x| acc + f(x), |a, b| a + b)
+    // As a sum over the slice and itself: see the head of the file.
+    sum2(x, x, |x, _| f(x))
 }
 
 /// Σ f(x, y) over two slices of one length.
 #[inline(always)]
 pub(crate) fn sum2<T: Float>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> T {
-    let mut acc = [T::ZERO; LANES];
     let n = x.len().min(y.len());
-    let (x, y) = (&x[..n], &y[..n]);
-    let (mut xs, mut ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    for (x, y) in (&mut xs).zip(&mut ys) {
-        for j in 0..LANES {
-            acc[j] += f(x[j], y[j]);
-        }
+    let ((xs, x_rest), (ys, y_rest)) = (x[..n].as_chunks::<W>(), y[..n].as_chunks::<W>());
+    let rest = x_rest.iter().zip(y_rest).fold(T::ZERO, |acc, (&x, &y)| acc + f(x, y));
+    let add = |a: T, b: T| a + b;
+    let [mut a, mut b, mut c, mut d] = [[T::ZERO; W]; N];
+    let ((x_groups, x_few), (y_groups, y_few)) = (xs.as_chunks::<N>(), ys.as_chunks::<N>());
+    for ([p, q, r, s], [t, u, v, w]) in x_groups.iter().zip(y_groups) {
+        a = zip(a, zip(*p, *t, &f), add);
+        b = zip(b, zip(*q, *u, &f), add);
+        c = zip(c, zip(*r, *v, &f), add);
+        d = zip(d, zip(*s, *w, &f), add);
     }
-    for (acc, (&x, &y)) in acc.iter_mut().zip(xs.remainder().iter().zip(ys.remainder())) {
-        *acc += f(x, y);
+    for (p, t) in x_few.iter().zip(y_few) {
+        a = zip(a, zip(*p, *t, &f), add);
     }
-    join_lanes(acc, |a, b| a + b)
+    join_all([a, b, c, d], add) + rest
 }

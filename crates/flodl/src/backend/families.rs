@@ -4,12 +4,16 @@
 //! unshared, of the stated dtype and size, and every element of it is written. Descriptors and
 //! operation codes are plain data that every engine understands.
 
+pub use flodl_cpu::conv::ConvGeom;
 pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, UnaryOp};
+pub use flodl_cpu::index::Bag;
 pub use flodl_cpu::loss::Reduction;
 pub use flodl_cpu::optim::{Adam as AdamOptions, Sgd as SgdOptions};
+pub use flodl_cpu::pad::{PadGeom, PadMode};
 pub use flodl_cpu::pool::{AvgRule, PoolGeom};
 pub use flodl_cpu::random::Key;
 pub use flodl_cpu::reduce::{ArgOp, ReduceOp};
+pub use flodl_cpu::resample::{Interpolation, ResampleGeom};
 
 use super::{Operand, Storage};
 use crate::shape::Layout;
@@ -17,7 +21,21 @@ use crate::{DType, Result};
 
 /// Everything an engine can do.
 pub trait Backend:
-    Memory + Elementwise + Reduce + Matmul + Random + Index + Norm + Pool + Loss + Optim + Sync
+    Memory
+    + Elementwise
+    + Reduce
+    + Matmul
+    + Conv
+    + Random
+    + Index
+    + Embedding
+    + Norm
+    + Pool
+    + Pad
+    + Resample
+    + Loss
+    + Optim
+    + Sync
 {
 }
 
@@ -485,4 +503,109 @@ pub trait Pool {
         dy: Operand<'_>,
         dx: &mut Storage,
     ) -> Result<()>;
+}
+
+/// Convolutions; all operands contiguous.
+pub trait Conv {
+    /// y from x `[N, C_in, …]` and w `[C_out, C_in / groups, …]`.
+    fn conv_forward(
+        &self,
+        g: &ConvGeom,
+        x: Operand<'_>,
+        w: Operand<'_>,
+        bias: Option<Operand<'_>>,
+        y: &mut Storage,
+    ) -> Result<()>;
+    /// dx from dy and w; with a bias per input channel it is the transposed convolution.
+    fn conv_backward_data(
+        &self,
+        g: &ConvGeom,
+        dy: Operand<'_>,
+        w: Operand<'_>,
+        bias: Option<Operand<'_>>,
+        dx: &mut Storage,
+    ) -> Result<()>;
+    /// dw from x and dy.
+    fn conv_backward_weight(
+        &self,
+        g: &ConvGeom,
+        x: Operand<'_>,
+        dy: Operand<'_>,
+        dw: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// Padding of planes; operands are contiguous.
+pub trait Pad {
+    /// The input with a border, in any dtype.
+    fn pad(&self, g: &PadGeom, mode: PadMode<f64>, x: Operand<'_>, y: &mut Storage) -> Result<()>;
+    /// Gradient of the above: each element of dx gets the sum of dy over the places it stands at.
+    fn pad_backward(
+        &self,
+        g: &PadGeom,
+        mode: PadMode<f64>,
+        dy: Operand<'_>,
+        dx: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// Interpolation of planes to another size; operands are contiguous.
+pub trait Resample {
+    /// y from x.
+    fn resample(&self, g: &ResampleGeom, x: Operand<'_>, y: &mut Storage) -> Result<()>;
+    /// dx from dy.
+    fn resample_backward(&self, g: &ResampleGeom, dy: Operand<'_>, dx: &mut Storage) -> Result<()>;
+}
+
+/// Rows of a table `[V, width]` by index. Operands are contiguous, indices are i64; an index or
+/// offset outside its range is an error that names `op`.
+pub trait Embedding {
+    /// The row of each index.
+    fn embedding(
+        &self,
+        op: &'static str,
+        table: Operand<'_>,
+        index: Operand<'_>,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// Gradient of the above for a table of `dims`; `padding_idx` gets nothing.
+    fn embedding_backward(
+        &self,
+        dims: [usize; 2],
+        index: Operand<'_>,
+        padding_idx: Option<i64>,
+        dy: Operand<'_>,
+        dw: &mut Storage,
+    ) -> Result<()>;
+    /// One row for each bag; `arg` gets the row of each maximum as i64, or -1.
+    fn embedding_bag(
+        &self,
+        op: &'static str,
+        mode: Bag,
+        table: Operand<'_>,
+        bags: Bags<'_>,
+        out: &mut Storage,
+        arg: Option<&mut Storage>,
+    ) -> Result<()>;
+    /// Gradient of the above for a table of `dims`; `arg` is given when the mode is `Max`.
+    fn embedding_bag_backward(
+        &self,
+        mode: Bag,
+        dims: [usize; 2],
+        bags: Bags<'_>,
+        arg: Option<Operand<'_>>,
+        dy: Operand<'_>,
+        dw: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// Bags of indices.
+#[derive(Clone, Copy)]
+pub struct Bags<'a> {
+    /// Rows of the table, bag after bag.
+    pub index: Operand<'a>,
+    /// Where each bag begins.
+    pub offsets: Operand<'a>,
+    /// An index that counts as absent.
+    pub padding_idx: Option<i64>,
 }

@@ -1,18 +1,32 @@
 //! Layers, activations, losses and initialisation. A family of layers is one file.
 
 mod activation;
+mod batch_norm;
+mod conv;
 mod dropout;
+mod embedding;
 pub mod init;
 mod linear;
 mod module;
+mod norm;
+mod pad;
 mod parameter;
+mod pool;
+mod resample;
 mod shape;
 
 pub use activation::*;
+pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormNd};
+pub use conv::*;
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
+pub use embedding::{Embedding, EmbeddingBag};
 pub use init::*;
 pub use linear::Linear;
 pub(crate) use module::unique;
 pub use module::*;
+pub use norm::{GroupNorm, InstanceNorm, LayerNorm, RMSNorm};
+pub use pad::*;
 pub use parameter::{Buffer, Parameter};
+pub use pool::*;
+pub use resample::{PixelShuffle, PixelUnshuffle, Upsample};
 pub use shape::{Flatten, Identity, Reshape};

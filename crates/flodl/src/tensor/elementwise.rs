@@ -429,7 +429,7 @@ impl Tensor {
     pub(crate) fn channel_view(&self, op: &'static str, vector: &Tensor) -> Result<Tensor> {
         let channels = if self.ndim() > 1 { self.dims()[1] } else { 1 };
         if vector.len() == 1 {
-            return vector.reshape(&[1]);
+            return vector.reshape_dims(&shape::Dims::from_elem(1, self.ndim().min(1)));
         }
         if vector.len() != channels {
             return Err(Error::ShapeMismatch {

@@ -74,6 +74,10 @@ impl Tensor {
     /// # Errors
     /// When the index is larger than the tensor in another dim, or points outside the dim.
     pub fn gather(&self, dim: i32, index: &Tensor) -> Result<Tensor> {
+        if self.ndim() == 0 && index.ndim() == 1 {
+            self.dim("gather", dim)?;
+            return self.reshape(&[1])?.gather(0, index);
+        }
         let d = self.dim("gather", dim)?;
         self.check_gather("gather", d, index)?;
         let (x, index) = (self.cut_to(d, index)?, Self::checked_index("gather", index)?);

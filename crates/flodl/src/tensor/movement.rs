@@ -350,13 +350,27 @@ impl Tensor {
         Tensor::cat_many(&[self, other], dim)
     }
 
-    /// Joins tensors along a dim. All other sizes must agree.
+    /// Whether `cat` leaves this tensor out.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.dims() == [0]
+    }
+
+    /// Joins tensors along a dim. All other sizes must agree; tensors of shape `[0]` are left out,
+    /// so that a list can start empty.
     ///
     /// # Errors
     /// When the list is empty, or shapes, dtypes or devices differ.
     pub fn cat_many(tensors: &[&Tensor], dim: i32) -> Result<Tensor> {
-        let Some((&first, rest)) = tensors.split_first() else {
-            return Err(Error::invalid("cat", "expected at least one tensor, got none"));
+        let (&first, rest) = match tensors.split_first() {
+            None => return Err(Error::invalid("cat", "expected at least one tensor, got none")),
+            Some((first, [])) => (first, [].as_slice()),
+            Some(_) if tensors.iter().any(|t| t.is_nothing()) => {
+                tensors.iter().try_for_each(|t| tensors[0].check_same("cat", t))?;
+                let some: Vec<&Tensor> =
+                    tensors.iter().copied().filter(|t| !t.is_nothing()).collect();
+                return Tensor::cat_many(if some.is_empty() { &tensors[..1] } else { &some }, dim);
+            }
+            Some(list) => list,
         };
         let d = first.dim("cat", dim)?;
         if first.ndim() == 0 {

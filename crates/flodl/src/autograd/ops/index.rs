@@ -10,6 +10,10 @@ impl Variable {
     /// # Errors
     /// When the index is larger than the variable in another dim, or points outside the dim.
     pub fn gather(&self, dim: i32, index: &Tensor) -> Result<Variable> {
+        if self.ndim() == 0 && index.ndim() == 1 {
+            self.with_data(|t| t.dim("gather", dim))?;
+            return self.reshape(&[1])?.gather(0, index);
+        }
         let data = self.with_data(|t| t.gather(dim, index))?;
         let (like, index) = (self.shape(), index.clone());
         Ok(from_nothing("gather", self, data, move |g| {

@@ -46,8 +46,9 @@ impl Variable {
         if self.ndim() == 2 {
             return Ok(self.clone());
         }
-        let cols = *self.shape().last().unwrap_or(&1);
-        self.reshape(&[self.numel() / cols.max(1), cols])
+        let shape = self.shape();
+        let Some((&cols, lead)) = shape.split_last() else { return self.reshape(&[1, 1]) };
+        self.reshape(&[lead.iter().product(), cols])
     }
 }
 

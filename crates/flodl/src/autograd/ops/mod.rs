@@ -5,21 +5,29 @@
 //! kernel gives the gradient faster, it is used unless the pass records.
 
 mod activation;
+mod conv;
 mod dropout;
 mod elementwise;
+mod embedding;
 mod index;
 mod linear;
 mod loss;
 mod norm;
+mod pad;
 mod pool;
 mod reduce;
+mod resample;
 mod shape;
 
+pub use conv::*;
 pub use dropout::{alpha_dropout, dropout, feature_dropout};
+pub use embedding::*;
 pub use linear::linear;
 pub use loss::*;
 pub use norm::*;
+pub use pad::*;
 pub use pool::*;
+pub use resample::*;
 
 use super::tape::{Saved, grads, record};
 use super::{BackwardOptions, Variable, grad, is_grad_enabled};

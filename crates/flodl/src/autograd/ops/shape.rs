@@ -129,14 +129,17 @@ impl Variable {
         Variable::cat_many(&[self, other], dim)
     }
 
-    /// Joins variables along a dim; all other sizes must agree.
+    /// Joins variables along a dim; all other sizes must agree, and those of shape `[0]` are left
+    /// out.
     ///
     /// # Errors
     /// When the list is empty, or shapes, dtypes or devices differ.
     pub fn cat_many(vars: &[&Variable], dim: i32) -> Result<Variable> {
         let parts: Vec<Tensor> = vars.iter().map(|v| v.data()).collect();
         let data = Tensor::cat_many(&parts.iter().collect::<Vec<_>>(), dim)?;
-        let sizes = parts.iter().map(|t| t.size(dim)).collect::<Result<Vec<i64>>>()?;
+        let size = |t: &Tensor| if t.is_nothing() { Ok(0) } else { t.size(dim) };
+        let sizes = parts.iter().map(size).collect::<Result<Vec<i64>>>()?;
+        let nothing: Vec<bool> = parts.iter().map(Tensor::is_nothing).collect();
         Ok(record("cat", data, vars, move |ctx| {
             let g = ctx.grad();
             let mut start = 0;
@@ -145,7 +148,11 @@ impl Variable {
                 .enumerate()
                 .map(|(i, &n)| {
                     start += n;
-                    if ctx.needs(i) { g.narrow(dim, start - n, n).map(Some) } else { Ok(None) }
+                    match ctx.needs(i) {
+                        true if nothing[i] => g.reshape(&[-1])?.narrow(0, 0, 0).map(Some),
+                        true => g.narrow(dim, start - n, n).map(Some),
+                        false => Ok(None),
+                    }
                 })
                 .collect()
         }))

@@ -8,7 +8,7 @@ use crate::dtype::{any_type, float_type, int_type};
 use crate::{Error, Result};
 
 /// The indices, all of them inside `0..size`.
-fn indices<'a>(op: &'static str, index: Operand<'a>, size: usize) -> Result<&'a [i64]> {
+pub(super) fn indices<'a>(op: &'static str, index: Operand<'a>, size: usize) -> Result<&'a [i64]> {
     let values = slice::<i64>(index);
     match kernels::check_indices(values, size) {
         None => Ok(values),

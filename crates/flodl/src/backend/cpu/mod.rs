@@ -1,14 +1,18 @@
 //! The CPU engine: dtypes matched once, then the kernels of `flodl_cpu`.
 
+mod conv;
 mod elementwise;
+mod embedding;
 mod index;
 mod loss;
 mod matmul;
 mod norm;
 mod optim;
+mod pad;
 mod pool;
 mod random;
 mod reduce;
+mod resample;
 
 use flodl_cpu::alloc::Block;
 use flodl_cpu::element::Element;

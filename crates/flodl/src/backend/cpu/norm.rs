@@ -122,7 +122,7 @@ impl Norm for Cpu {
             slice_mut(mean, c),
             slice_mut(var, c),
             slice_mut(rstd, c),
-        ));
+        )?);
         Ok(())
     }
 
@@ -172,7 +172,7 @@ impl Norm for Cpu {
                 wanted!(dx, n),
                 wanted!(dw, c),
                 wanted!(db, c),
-            );
+            )?;
         });
         Ok(())
     }

@@ -36,7 +36,12 @@ impl Reduce for Cpu {
             _ => return Err(not_float("reduce", x.dtype)),
         };
         int_type!("reduce", x.dtype, T => {
-            kernels::reduce_int(op, view::<T>(x), reduced, slice_mut(out, n))?;
+            // The kernel sums in i64; the output has the input's type.
+            let mut wide = flodl_cpu::alloc::Scratch::<i64>::new(n)?;
+            kernels::reduce_int(op, view::<T>(x), reduced, &mut wide)?;
+            for (out, &v) in slice_mut::<T>(out, n).iter_mut().zip(wide.iter()) {
+                *out = v as T;
+            }
         });
         Ok(())
     }

@@ -1,0 +1,99 @@
+//! The benchmark: training steps, single layers and kernels, ours beside PyTorch's in the same run.
+//!
+//! Each model runs in a process of its own, so that peak memory is its own. With `--vs-pytorch`
+//! the two sides run in turn, and the figure is the ratio pair by pair.
+
+mod compare;
+mod kernels;
+mod layers;
+mod models;
+mod report;
+mod timing;
+mod twin;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Benchmarks of floDl.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What all measuring commands take.
+#[derive(clap::Args, Clone)]
+struct Common {
+    /// Only rows whose name contains this (a model's name must match whole)
+    #[arg(long)]
+    only: Option<String>,
+    /// Threads on both sides; 0 means all cores
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Also write the results to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<String>,
+    /// Compare with the PyTorch that this Python has
+    #[arg(long, value_name = "PYTHON")]
+    vs_pytorch: Option<String>,
+    /// Pairs of runs when comparing
+    #[arg(long, default_value_t = 5)]
+    pairs: usize,
+    /// Compare with PyTorch at its best: malloc that keeps pages, fused Adam
+    #[arg(long)]
+    pytorch_best: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Whole training steps of the benchmark's models
+    Models {
+        #[command(flatten)]
+        common: Common,
+        /// Timed steps; 0 means as many as two seconds hold, at least 5
+        #[arg(long, default_value_t = 0)]
+        steps: usize,
+    },
+    /// Single layers, forward and forward + backward
+    Layers {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Kernels: matrix products in all layouts, elementwise work, the optimizer
+    Kernels {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Two result files side by side
+    Compare {
+        /// The one to judge
+        a: String,
+        /// The one to judge it by
+        b: String,
+    },
+    /// One model in this process (what `models` starts)
+    #[command(hide = true)]
+    Child { model: String, steps: usize, threads: usize },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Models { common, steps } => models::run(&common, steps),
+        Command::Layers { common } => layers::run(&common),
+        Command::Kernels { common } => kernels::run(&common),
+        Command::Compare { a, b } => compare::run(&a, &b),
+        Command::Child { model, steps, threads } => models::child(&model, steps, threads),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What ends a command early, in words.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -1,0 +1,268 @@
+//! Whole training steps: forward, loss, `zero_grad`, backward, Adam.
+
+use std::process::Command;
+use std::rc::Rc;
+
+use flodl::*;
+
+use crate::report::{self, Peer, Row};
+use crate::{Common, timing, twin};
+
+/// A step that can be repeated.
+type Step = Box<dyn FnMut() -> Result<()>>;
+
+/// The models, by name; `None` for those whose layers do not exist yet.
+const MODELS: [(&str, Option<fn() -> Result<Step>>); 13] = [
+    ("mlp", Some(mlp)),
+    ("convnet", Some(convnet)),
+    ("gru_seq", None),
+    ("lstm_seq", None),
+    ("transformer", None),
+    ("conv_autoenc", Some(conv_autoenc)),
+    ("residual_tower", Some(residual_tower)),
+    ("gated_routing", Some(gated_routing)),
+    ("iterative_refine", Some(iterative_refine)),
+    ("feedback_fixed", Some(feedback_fixed)),
+    ("tiny_step", Some(tiny_step)),
+    ("tiny_forward", Some(tiny_forward)),
+    ("op_chain", Some(op_chain)),
+];
+
+fn random(shape: &[i64]) -> Result<Variable> {
+    Ok(Variable::new(Tensor::randn(shape, TensorOptions::default())?, false))
+}
+
+/// Training steps of a model on one fixed batch, with the mean squared error.
+fn training(model: Graph, x: Variable, y: Variable) -> Result<Step> {
+    let mut optimizer = Adam::new(&model.parameters(), 1e-3);
+    Ok(Box::new(move || {
+        let loss = mse_loss(&model.forward(&x)?, &y)?;
+        optimizer.zero_grad();
+        loss.backward()?;
+        optimizer.step()
+    }))
+}
+
+fn mlp() -> Result<Step> {
+    let mut flow = FlowBuilder::new();
+    for (i, o) in [(1024, 2048), (2048, 2048), (2048, 2048), (2048, 2048)] {
+        flow = flow.through(Linear::new(i, o)?).through(GELU).through(LayerNorm::new(o)?);
+    }
+    let model = flow.through(Linear::new(2048, 1024)?).build()?;
+    training(model, random(&[256, 1024])?, random(&[256, 1024])?)
+}
+
+fn convnet() -> Result<Step> {
+    let mut flow = FlowBuilder::new();
+    for (n, (i, o)) in
+        [(3, 64), (64, 128), (128, 256), (256, 512), (512, 512)].into_iter().enumerate()
+    {
+        flow = flow
+            .through(Conv2d::configure(i, o, 3).with_padding(1).done()?)
+            .through(BatchNorm2d::new(o)?)
+            .through(ReLU);
+        if n < 4 {
+            flow = flow.through(MaxPool2d::new(2));
+        }
+    }
+    let model = flow
+        .through(AdaptiveAvgPool2d::new([1, 1]))
+        .through(Flatten::new(1, -1))
+        .through(Linear::new(512, 100)?)
+        .build()?;
+    training(model, random(&[128, 3, 64, 64])?, random(&[128, 100])?)
+}
+
+fn conv_autoenc() -> Result<Step> {
+    let sizes = [3, 64, 128, 256, 512];
+    let mut flow = FlowBuilder::new();
+    for pair in sizes.windows(2) {
+        flow = flow
+            .through(Conv2d::configure(pair[0], pair[1], 4).with_stride(2).with_padding(1).done()?)
+            .through(BatchNorm2d::new(pair[1])?)
+            .through(ReLU);
+    }
+    for pair in sizes.windows(2).rev() {
+        let up = ConvTranspose2d::configure(pair[1], pair[0], 4).with_stride(2).with_padding(1);
+        flow = flow.through(up.done()?);
+        flow = match pair[0] {
+            3 => flow.through(Tanh),
+            c => flow.through(BatchNorm2d::new(c)?).through(ReLU),
+        };
+    }
+    let x = random(&[64, 3, 64, 64])?;
+    training(flow.build()?, x.clone(), x)
+}
+
+/// LayerNorm(GELU(Linear(x))), which residual models add to x.
+fn block(width: i64) -> Result<Graph> {
+    FlowBuilder::from(Linear::new(width, width)?)
+        .through(GELU)
+        .through(LayerNorm::new(width)?)
+        .build()
+}
+
+fn residual_tower() -> Result<Step> {
+    let mut flow = FlowBuilder::from(Linear::new(1024, 1024)?);
+    for _ in 0..12 {
+        flow = flow.also(block(1024)?);
+    }
+    let model = flow.through(Linear::new(1024, 1024)?).build()?;
+    training(model, random(&[256, 1024])?, random(&[256, 1024])?)
+}
+
+/// One block applied several times: the loop written out, with shared weights.
+fn repeated(width: i64, batch: i64, times: usize) -> Result<Step> {
+    let shared = Rc::new(block(width)?);
+    let mut flow =
+        FlowBuilder::from(Linear::new(width, width)?).through(GELU).through(LayerNorm::new(width)?);
+    for _ in 0..times {
+        flow = flow.also(shared.clone());
+    }
+    let model = flow.through(Linear::new(width, width)?).build()?;
+    training(model, random(&[batch, width])?, random(&[batch, width])?)
+}
+
+fn iterative_refine() -> Result<Step> {
+    repeated(1024, 256, 8)
+}
+
+fn feedback_fixed() -> Result<Step> {
+    repeated(512, 128, 10)
+}
+
+/// All experts run; their outputs are weighted by a softmax over a linear router and summed.
+struct Gate {
+    router: Linear,
+    experts: Vec<Rc<Graph>>,
+}
+
+impl Module for Gate {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        let weights = self.router.forward(input)?.softmax(-1)?;
+        let mut sum: Option<Variable> = None;
+        for (i, expert) in self.experts.iter().enumerate() {
+            let part = expert.forward(input)?.mul(&weights.narrow(1, i as i64, 1)?)?;
+            sum = Some(match sum {
+                None => part,
+                Some(sum) => sum.add(&part)?,
+            });
+        }
+        sum.ok_or_else(|| Error::new("a gate without experts"))
+    }
+
+    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
+        let mut all: Vec<Rc<dyn Module>> = vec![Rc::new(self.router.clone())];
+        all.extend(self.experts.iter().map(|e| e.clone() as Rc<dyn Module>));
+        all
+    }
+}
+
+fn gated_routing() -> Result<Step> {
+    let experts = (0..8).map(|_| Ok(Rc::new(block(512)?))).collect::<Result<Vec<_>>>()?;
+    let gate = Gate { router: Linear::new(512, 8)?, experts };
+    let model = FlowBuilder::from(Linear::new(512, 512)?)
+        .through(GELU)
+        .through(gate)
+        .through(Linear::new(512, 512)?)
+        .build()?;
+    training(model, random(&[256, 512])?, random(&[256, 512])?)
+}
+
+fn tiny() -> Result<Graph> {
+    FlowBuilder::from(Linear::new(2, 16)?)
+        .through(GELU)
+        .through(LayerNorm::new(16)?)
+        .also(Linear::new(16, 16)?)
+        .through(Linear::new(16, 2)?)
+        .build()
+}
+
+fn tiny_step() -> Result<Step> {
+    training(tiny()?, random(&[16, 2])?, random(&[16, 2])?)
+}
+
+fn tiny_forward() -> Result<Step> {
+    let (model, x) = (tiny()?, random(&[1, 2])?);
+    model.eval();
+    Ok(Box::new(move || no_grad(|| model.forward(&x)).map(|_| ())))
+}
+
+fn op_chain() -> Result<Step> {
+    let x = Variable::new(Tensor::ones(&[1], TensorOptions::default())?, true);
+    let one = Variable::new(Tensor::ones(&[1], TensorOptions::default())?, false);
+    Ok(Box::new(move || {
+        let mut y = x.clone();
+        for _ in 0..1000 {
+            y = y.add(&one)?;
+        }
+        y.backward()?;
+        x.zero_grad();
+        Ok(())
+    }))
+}
+
+/// Rows whose steps take microseconds.
+fn is_tiny(name: &str) -> bool {
+    matches!(name, "tiny_step" | "tiny_forward" | "op_chain")
+}
+
+/// Measures one model in this process and prints the result as JSON.
+pub fn child(name: &str, steps: usize, threads: usize) -> crate::Result<()> {
+    let entry = MODELS.iter().find(|m| m.0 == name);
+    let build = entry.and_then(|m| m.1).ok_or_else(|| format!("no model is called {name}"))?;
+    set_num_threads(threads);
+    manual_seed(0);
+    let mut step = build()?;
+    let times = if is_tiny(name) {
+        timing::calls(std::time::Duration::from_secs(1), || Ok(step()?))?
+    } else {
+        timing::steps(steps, || Ok(step()?))?
+    };
+    let row = Row {
+        model: name.into(),
+        median_ms: times.median * 1e3,
+        min_ms: times.min * 1e3,
+        peak_rss_mb: timing::peak_rss_mb(),
+        threads,
+        pytorch: None,
+    };
+    println!("{}", serde_json::to_string(&row)?);
+    Ok(())
+}
+
+/// The `models` command.
+pub fn run(common: &Common, steps: usize) -> crate::Result<()> {
+    let names: Vec<&str> = MODELS.iter().map(|m| m.0).collect();
+    if let Some(only) = &common.only
+        && !names.contains(&only.as_str())
+    {
+        return Err(format!("no model is called {only}; there are {}", names.join(", ")).into());
+    }
+    let program = std::env::current_exe()?;
+    let threads = twin::threads(common);
+    let mut rows = Vec::new();
+    for (name, build) in MODELS {
+        if common.only.as_deref().is_some_and(|only| only != name) {
+            continue;
+        }
+        if build.is_none() {
+            eprintln!("{name}: not yet built, its layers do not exist");
+            continue;
+        }
+        let (mut ours, mut theirs): (Vec<Row>, Vec<Peer>) = (Vec::new(), Vec::new());
+        let pairs = if common.vs_pytorch.is_some() { common.pairs.max(1) } else { 1 };
+        for pair in 0..pairs {
+            eprintln!("{name} ({}/{pairs})", pair + 1);
+            let args = [name, &steps.to_string(), &threads.to_string()];
+            ours.push(twin::finish(Command::new(&program).arg("child").args(args), name)?);
+            if let Some(python) = &common.vs_pytorch {
+                let args = ["model", name, &steps.to_string(), &threads.to_string()];
+                theirs.push(twin::run(common, python, &args)?);
+            }
+        }
+        rows.push(report::join(&ours, &theirs));
+    }
+    report::print(&rows);
+    report::save(&common.json, &rows)
+}

@@ -1,0 +1,248 @@
+//! What the example shows: progress, a confusion matrix, digits, curves.
+
+use std::io::IsTerminal;
+use std::time::Instant;
+
+use flodl::*;
+use indicatif::{ProgressBar, ProgressStyle};
+use plotters::prelude::*;
+
+use crate::data::Digits;
+
+/// Loss and accuracies of an epoch.
+pub struct Epoch {
+    pub loss: f64,
+    pub train_accuracy: f64,
+    pub test_accuracy: f64,
+}
+
+/// Says what is about to be trained on what.
+pub fn describe(model: &Graph, digits: &Digits) {
+    let weights: i64 = model.parameters().iter().map(|p| p.variable.numel()).sum();
+    println!(
+        "{} digits to train on, {} to test on; {weights} weights; {} threads",
+        digits.train_len(),
+        digits.test_len(),
+        num_threads()
+    );
+}
+
+/// A bar on a terminal, a line for each epoch elsewhere.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    epochs: usize,
+    samples: usize,
+    start: Instant,
+    loss: f64,
+    right: f64,
+    seen: usize,
+    history: Vec<Epoch>,
+}
+
+impl Progress {
+    pub fn new(epochs: usize, samples: usize) -> Self {
+        let style = "{prefix} [{bar:30}] {msg}  {per_sec}  ETA {eta}";
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar());
+            let samples_per_second = |s: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
+                let _ = write!(w, "{:.0} samples/s", s.per_sec());
+            };
+            ProgressBar::new((epochs * samples) as u64)
+                .with_style(style.with_key("per_sec", samples_per_second).progress_chars("=> "))
+        });
+        let history = Vec::with_capacity(epochs);
+        let start = Instant::now();
+        Progress { bar, epochs, samples, start, loss: 0.0, right: 0.0, seen: 0, history }
+    }
+
+    /// Counts a training step.
+    pub fn step(&mut self, loss: &Variable, logits: &Variable, y: &Variable) -> Result<()> {
+        let n = y.numel() as usize;
+        let hits = logits.data().argmax(1, false)?.eq_tensor(&y.data())?.count_nonzero()?;
+        self.loss += loss.item()? * n as f64;
+        self.right += hits.item()?;
+        self.seen += n;
+        if let Some(bar) = &self.bar {
+            let seen = self.seen as f64;
+            let (loss, accuracy) = (self.loss / seen, 100.0 * self.right / seen);
+            bar.set_prefix(format!("epoch {}/{}", self.history.len() + 1, self.epochs));
+            bar.set_message(format!("loss {loss:.4}  accuracy {accuracy:.1} %"));
+            bar.inc(n as u64);
+        }
+        Ok(())
+    }
+
+    /// Ends an epoch.
+    pub fn epoch(&mut self, test_accuracy: f64) {
+        let seen = self.seen.max(1) as f64;
+        let epoch =
+            Epoch { loss: self.loss / seen, train_accuracy: self.right / seen, test_accuracy };
+        let done = self.history.len() + 1;
+        let seconds = self.start.elapsed().as_secs_f64();
+        let line = format!(
+            "epoch {done}/{}  loss {:.4}  train {:.2} %  test {:.2} %  {:.0} samples/s  ETA {:.0} s",
+            self.epochs,
+            epoch.loss,
+            100.0 * epoch.train_accuracy,
+            100.0 * epoch.test_accuracy,
+            (done * self.samples) as f64 / seconds,
+            seconds / done as f64 * (self.epochs - done) as f64,
+        );
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => println!("{line}"),
+        }
+        self.history.push(epoch);
+        (self.loss, self.right, self.seen) = (0.0, 0.0, 0);
+    }
+
+    /// Ends the training.
+    pub fn finish(self) -> Vec<Epoch> {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        let seconds = self.start.elapsed().as_secs_f64();
+        let last = self.history.last().map_or(f64::NAN, |e| e.loss);
+        println!("trained in {seconds:.1} s; final loss {last:.9}");
+        self.history
+    }
+}
+
+/// What a model said to the test digits.
+#[derive(Default)]
+pub struct Test {
+    /// Rows are digits, columns what the model said.
+    confusion: [[usize; 10]; 10],
+    /// Pixels, digit, answer, and the model's confidence in it.
+    shown: Vec<(Vec<f32>, usize, usize, f64)>,
+}
+
+impl Test {
+    /// Counts a batch.
+    pub fn add(&mut self, batch: &Batch, logits: &Variable) -> Result<()> {
+        let said = logits.data().argmax(1, false)?.to_i64_vec()?;
+        let sure = logits.data().softmax(1)?.max_dim(1, false)?.to_f64_vec()?;
+        for (i, (&label, &said)) in batch.get(1).to_i64_vec()?.iter().zip(&said).enumerate() {
+            let (label, said) = (label as usize, said as usize);
+            self.confusion[label][said] += 1;
+            // Two that are right, and the first mistakes.
+            let right = self.shown.iter().filter(|s| s.1 == s.2).count();
+            let wanted = if label == said { right < 2 } else { self.shown.len() - right < 3 };
+            if wanted {
+                let pixels = batch.get(0).select(0, i as i64)?.to_f32_vec()?;
+                self.shown.push((pixels, label, said, sure[i]));
+            }
+        }
+        Ok(())
+    }
+
+    /// The share of right answers.
+    pub fn accuracy(&self) -> f64 {
+        let all: usize = self.confusion.iter().flatten().sum();
+        let right: usize = (0..10).map(|d| self.confusion[d][d]).sum();
+        right as f64 / all.max(1) as f64
+    }
+
+    /// Accuracy, confusion matrix, and some digits.
+    pub fn print(&self) {
+        let all: usize = self.confusion.iter().flatten().sum();
+        println!("\ntest accuracy {:.4} % on {all} digits\n", 100.0 * self.accuracy());
+        println!("confusion matrix (rows: the digit, columns: what the model said)");
+        println!("      {}", (0..10).map(|d| format!("{d:>5}")).collect::<String>());
+        for (digit, row) in self.confusion.iter().enumerate() {
+            let cells = row.iter().map(|&n| match n {
+                0 => "    .".to_owned(),
+                n => format!("{n:>5}"),
+            });
+            println!("  {digit} | {}", cells.collect::<String>());
+        }
+        println!();
+        let title = |s: &(Vec<f32>, usize, usize, f64)| {
+            let mark = if s.1 == s.2 { "right" } else { "WRONG" };
+            format!("{:<25}", format!("{} said {} ({:.0} %) {mark}", s.1, s.2, 100.0 * s.3))
+        };
+        println!("{}", self.shown.iter().map(title).collect::<String>());
+        for y in (2..26).step_by(2) {
+            let line = |s: &(Vec<f32>, usize, usize, f64)| -> String {
+                let shade = |x: usize| {
+                    let ink = (s.0[y * 28 + x] + s.0[(y + 1) * 28 + x]) / 2.0;
+                    // Normalised pixels run from -0.42 to 2.82.
+                    let level = ((ink + 0.42) / 3.24 * 9.0).round().clamp(0.0, 9.0);
+                    b" .:-=+*#%@"[level as usize] as char
+                };
+                (3..25).map(shade).chain("   ".chars()).collect()
+            };
+            println!("{}", self.shown.iter().map(line).collect::<String>());
+        }
+    }
+}
+
+/// Writes the weights and a picture of the curves.
+pub fn save(model: &Graph, history: &[Epoch], dir: &str) -> Result<()> {
+    let io = |path: &str, source| Error::Io { path: path.to_owned(), source };
+    std::fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
+    let (weights, picture) = (format!("{dir}/model.safetensors"), format!("{dir}/curves.svg"));
+    model.save_checkpoint(&weights)?;
+    let svg = curves(history).map_err(|e| Error::new(&format!("drawing {picture}: {e}")))?;
+    write_atomic(&picture, svg.as_bytes())?;
+    println!("\nweights: {weights}\ncurves:  {picture}");
+    println!("test them again: cargo run --release --example digits -- --load {weights}");
+    Ok(())
+}
+
+/// Loss on the left, accuracies on the right.
+fn curves(history: &[Epoch]) -> std::result::Result<String, Box<dyn std::error::Error>> {
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (900, 380)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let (left, right) = root.split_horizontally(450);
+        let series = |f: fn(&Epoch) -> f64| -> Vec<(f64, f64)> {
+            history.iter().enumerate().map(|(i, e)| ((i + 1) as f64, f(e))).collect()
+        };
+        let draw = |area: &DrawingArea<SVGBackend, plotters::coord::Shift>,
+                    title: &str,
+                    y: std::ops::Range<f64>,
+                    lines: &[(&str, RGBColor, Vec<(f64, f64)>)]|
+         -> std::result::Result<(), Box<dyn std::error::Error>> {
+            let mut chart = ChartBuilder::on(area)
+                .caption(title, ("sans-serif", 20))
+                .margin(14)
+                .x_label_area_size(34)
+                .y_label_area_size(48)
+                .build_cartesian_2d(1.0..(history.len() as f64).max(2.0), y)?;
+            chart
+                .configure_mesh()
+                .x_desc("epoch")
+                .x_label_formatter(&|x| format!("{x:.0}"))
+                .light_line_style(WHITE)
+                .draw()?;
+            for (name, color, points) in lines {
+                let style = color.stroke_width(2);
+                chart
+                    .draw_series(LineSeries::new(points.iter().copied(), style).point_size(3))?
+                    .label(*name)
+                    .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            }
+            chart
+                .configure_series_labels()
+                .background_style(WHITE)
+                .border_style(BLACK.mix(0.2))
+                .position(SeriesLabelPosition::MiddleRight)
+                .draw()?;
+            Ok(())
+        };
+        let top = history.iter().map(|e| e.loss).fold(0.1, f64::max) * 1.05;
+        let loss = [("training loss", BLUE, series(|e| e.loss))];
+        draw(&left, "Cross-entropy", 0.0..top, &loss)?;
+        let worst = |e: &Epoch| e.train_accuracy.min(e.test_accuracy);
+        let floor = history.iter().map(worst).fold(1.0, f64::min).mul_add(100.0, -1.0).floor();
+        let accuracy = [
+            ("training (with dropout)", BLUE, series(|e| 100.0 * e.train_accuracy)),
+            ("test", RED, series(|e| 100.0 * e.test_accuracy)),
+        ];
+        draw(&right, "Accuracy, %", floor.max(0.0)..100.0, &accuracy)?;
+        root.present()?;
+    }
+    Ok(svg)
+}

@@ -1,0 +1,260 @@
+//! Pooling layers, generic over the number of spatial dims; the named types are aliases of their
+//! ranks. They have no parameters, and a setting outside its domain is an error of the forward.
+
+use super::{IntoSizes, Module};
+use crate::{Result, Variable, Windows, adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool};
+
+impl<const D: usize> Windows<D> {
+    /// Windows without padding or dilation.
+    fn plain(kernel: [i64; D], stride: [i64; D]) -> Self {
+        Windows { kernel, stride, padding: [0; D], dilation: [1; D], ceil_mode: false }
+    }
+}
+
+/// The largest value of each window: `[N, C, …]` or `[C, …]` with `D` spatial dims, of which each
+/// becomes ⌊(size + 2 · padding - dilation · (kernel - 1) - 1) / stride⌋ + 1.
+///
+/// Padding counts as -∞.
+///
+/// ```
+/// use flodl::*;
+/// let pool = MaxPool2d::with_stride(3, 2).padding(1);
+/// let x = Variable::new(Tensor::randn(&[1, 8, 32, 32], TensorOptions::default())?, false);
+/// assert_eq!(pool.forward(&x)?.shape(), [1, 8, 16, 16]);
+/// let wide = MaxPool2d::new([1, 4]);
+/// assert_eq!(wide.forward(&x)?.shape(), [1, 8, 32, 8]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxPool<const D: usize> {
+    windows: Windows<D>,
+}
+
+impl<const D: usize> MaxPool<D> {
+    /// Windows that touch: the stride is the kernel size.
+    pub fn new(kernel_size: impl IntoSizes<D>) -> Self {
+        let kernel = kernel_size.into_sizes();
+        MaxPool { windows: Windows::plain(kernel, kernel) }
+    }
+
+    /// Windows at this distance.
+    pub fn with_stride(kernel_size: impl IntoSizes<D>, stride: impl IntoSizes<D>) -> Self {
+        MaxPool { windows: Windows::plain(kernel_size.into_sizes(), stride.into_sizes()) }
+    }
+
+    /// How far windows reach over each edge; at most half of the kernel.
+    pub fn padding(mut self, padding: impl IntoSizes<D>) -> Self {
+        self.windows.padding = padding.into_sizes();
+        self
+    }
+
+    /// Distance of neighbouring elements in a window; 1 unless set.
+    pub fn dilation(mut self, dilation: impl IntoSizes<D>) -> Self {
+        self.windows.dilation = dilation.into_sizes();
+        self
+    }
+
+    /// Whether a last window that is not full counts.
+    pub fn ceil_mode(mut self, ceil_mode: bool) -> Self {
+        self.windows.ceil_mode = ceil_mode;
+        self
+    }
+}
+
+/// The mean of each window; shapes as in [`MaxPool`].
+///
+/// ```
+/// use flodl::*;
+/// let pool = AvgPool1d::with_stride(3, 2).padding(1);
+/// let x = Variable::new(Tensor::randn(&[1, 4, 8], TensorOptions::default())?, false);
+/// assert_eq!(pool.forward(&x)?.shape(), [1, 4, 4]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AvgPool<const D: usize> {
+    windows: Windows<D>,
+    count_include_pad: bool,
+    divisor_override: Option<i64>,
+}
+
+impl<const D: usize> AvgPool<D> {
+    /// Windows that touch: the stride is the kernel size.
+    pub fn new(kernel_size: impl IntoSizes<D>) -> Self {
+        let kernel = kernel_size.into_sizes();
+        Self::with_stride(kernel, kernel)
+    }
+
+    /// Windows at this distance.
+    pub fn with_stride(kernel_size: impl IntoSizes<D>, stride: impl IntoSizes<D>) -> Self {
+        AvgPool {
+            windows: Windows::plain(kernel_size.into_sizes(), stride.into_sizes()),
+            count_include_pad: true,
+            divisor_override: None,
+        }
+    }
+
+    /// How far windows reach over each edge; at most half of the kernel.
+    pub fn padding(mut self, padding: impl IntoSizes<D>) -> Self {
+        self.windows.padding = padding.into_sizes();
+        self
+    }
+
+    /// Whether a last window that is not full counts.
+    pub fn ceil_mode(mut self, ceil_mode: bool) -> Self {
+        self.windows.ceil_mode = ceil_mode;
+        self
+    }
+
+    /// Whether padding counts in the mean, as zeros; it does unless set.
+    pub fn count_include_pad(mut self, count_include_pad: bool) -> Self {
+        self.count_include_pad = count_include_pad;
+        self
+    }
+
+    /// What sums are divided by, instead of the size of the window.
+    pub fn divisor_override(mut self, divisor: i64) -> Self {
+        self.divisor_override = Some(divisor);
+        self
+    }
+}
+
+/// (Σ xᵖ)^(1/p) of each window; shapes as in [`MaxPool`]. p = 1 is the sum, p = ∞ the maximum.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LPPool<const D: usize> {
+    norm_type: f64,
+    windows: Windows<D>,
+}
+
+impl<const D: usize> LPPool<D> {
+    /// Windows that touch: the stride is the kernel size.
+    pub fn new(norm_type: f64, kernel_size: impl IntoSizes<D>) -> Self {
+        let kernel = kernel_size.into_sizes();
+        LPPool { norm_type, windows: Windows::plain(kernel, kernel) }
+    }
+
+    /// Windows at this distance.
+    pub fn with_stride(
+        norm_type: f64,
+        kernel_size: impl IntoSizes<D>,
+        stride: impl IntoSizes<D>,
+    ) -> Self {
+        let windows = Windows::plain(kernel_size.into_sizes(), stride.into_sizes());
+        LPPool { norm_type, windows }
+    }
+
+    /// Whether a last window that is not full counts.
+    pub fn ceil_mode(mut self, ceil_mode: bool) -> Self {
+        self.windows.ceil_mode = ceil_mode;
+        self
+    }
+
+    fn pool(&self, input: &Variable) -> Result<Variable> {
+        if self.norm_type.is_infinite() {
+            return max_pool(input, &self.windows);
+        }
+        let sums = avg_pool(&input.pow_scalar(self.norm_type)?, &self.windows, true, Some(1))?;
+        sums.pow_scalar(1.0 / self.norm_type)
+    }
+}
+
+/// The mean of each of `output_size` parts that share the input evenly, whatever its size: part i
+/// goes from ⌊i · in / out⌋ to ⌈(i + 1) · in / out⌉.
+///
+/// ```
+/// use flodl::*;
+/// let pool = AdaptiveAvgPool2d::new([1, 1]);
+/// let x = Variable::new(Tensor::randn(&[2, 8, 5, 9], TensorOptions::default())?, false);
+/// assert_eq!(pool.forward(&x)?.shape(), [2, 8, 1, 1]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdaptiveAvgPool<const D: usize> {
+    output_size: [i64; D],
+}
+
+impl<const D: usize> AdaptiveAvgPool<D> {
+    /// To this size.
+    pub fn new(output_size: impl IntoSizes<D>) -> Self {
+        AdaptiveAvgPool { output_size: output_size.into_sizes() }
+    }
+}
+
+/// The largest value of each of `output_size` parts that share the input evenly, as in
+/// [`AdaptiveAvgPool`].
+///
+/// ```
+/// use flodl::*;
+/// let pool = AdaptiveMaxPool2d::new(7, 7);
+/// let x = Variable::new(Tensor::randn(&[2, 8, 20, 31], TensorOptions::default())?, false);
+/// assert_eq!(pool.forward(&x)?.shape(), [2, 8, 7, 7]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdaptiveMaxPool<const D: usize> {
+    output_size: [i64; D],
+}
+
+impl<const D: usize> AdaptiveMaxPool<D> {
+    /// To this size, one number for all dims or one for each.
+    pub fn with_size(output_size: impl IntoSizes<D>) -> Self {
+        AdaptiveMaxPool { output_size: output_size.into_sizes() }
+    }
+}
+
+impl AdaptiveMaxPool<1> {
+    /// To this length.
+    pub fn new(output_l: i64) -> Self {
+        Self::with_size(output_l)
+    }
+}
+
+impl AdaptiveMaxPool<2> {
+    /// To this height and width.
+    pub fn new(output_h: i64, output_w: i64) -> Self {
+        Self::with_size([output_h, output_w])
+    }
+}
+
+impl AdaptiveMaxPool<3> {
+    /// To this depth, height and width.
+    pub fn new(output_d: i64, output_h: i64, output_w: i64) -> Self {
+        Self::with_size([output_d, output_h, output_w])
+    }
+}
+
+/// The modules and the aliases of their ranks.
+macro_rules! pools {
+    ($($layer:ident $one:ident $two:ident $three:ident |$self:ident, $x:ident| $forward:expr;)*) => {$(
+        #[doc = concat!("[`", stringify!($layer), "`] over `[N, C, L]`.")]
+        pub type $one = $layer<1>;
+        #[doc = concat!("[`", stringify!($layer), "`] over `[N, C, H, W]`.")]
+        pub type $two = $layer<2>;
+        #[doc = concat!("[`", stringify!($layer), "`] over `[N, C, D, H, W]`.")]
+        pub type $three = $layer<3>;
+
+        impl<const D: usize> Module for $layer<D> {
+            fn forward(&$self, $x: &Variable) -> Result<Variable> {
+                $forward
+            }
+
+            fn name(&self) -> &str {
+                [stringify!($one), stringify!($two), stringify!($three)][D - 1]
+            }
+
+            fn structural_hash(&self) -> Option<String> {
+                Some(format!("{self:?}"))
+            }
+        }
+    )*};
+}
+
+pools! {
+    MaxPool MaxPool1d MaxPool2d MaxPool3d |self, x| max_pool(x, &self.windows);
+    AvgPool AvgPool1d AvgPool2d AvgPool3d
+        |self, x| avg_pool(x, &self.windows, self.count_include_pad, self.divisor_override);
+    LPPool LPPool1d LPPool2d LPPool3d |self, x| self.pool(x);
+    AdaptiveAvgPool AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d
+        |self, x| adaptive_avg_pool(x, self.output_size);
+    AdaptiveMaxPool AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d
+        |self, x| adaptive_max_pool(x, self.output_size);
+}
