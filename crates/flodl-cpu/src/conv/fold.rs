@@ -1,48 +1,141 @@
-//! Sliding blocks as columns and back (im2col and col2im), as layers use them.
+//! Sliding windows as columns of a matrix, and their sum back into an image.
 
-use super::ConvGeom;
-use super::patches::{Patches, scatter_add};
 use crate::element::Float;
-use crate::threads::{SharedMut, parallel_rows};
+use crate::threads::{self, SharedMut};
 
-/// Sizes of [`unfold`] and [`fold`]: the geometry of a convolution whose weights do not matter.
-pub type FoldGeom = ConvGeom;
+/// The sizes of [`unfold`] and [`fold`]: images `[batch, channels, H, W]`, columns
+/// `[batch, channels * kh * kw, L]` with L window positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoldGeom {
+    /// Number of images.
+    pub batch: usize,
+    /// Channels of an image.
+    pub channels: usize,
+    /// Height and width of an image.
+    pub input: [usize; 2],
+    /// Sizes of the window.
+    pub kernel: [usize; 2],
+    /// Distances between the elements of the window.
+    pub dilation: [usize; 2],
+    /// Zeros around the image.
+    pub padding: [usize; 2],
+    /// Steps of the window.
+    pub stride: [usize; 2],
+}
 
-/// `[N, C, input…]` to `[N, C · kernel…, output positions]`.
+impl FoldGeom {
+    /// Rows and columns of window positions, or `None` if the window does not fit.
+    pub fn output(&self) -> Option<[usize; 2]> {
+        let size = |i: usize| {
+            super::conv_output_size(
+                self.input[i],
+                self.kernel[i],
+                self.stride[i],
+                self.padding[i],
+                self.dilation[i],
+            )
+        };
+        Some([size(0)?, size(1)?])
+    }
+
+    fn check(&self, image: usize, columns: usize) -> [usize; 2] {
+        let output = self.output().expect("fold: the window does not fit the image");
+        let planes = self.batch * self.channels;
+        assert_eq!(image, planes * self.input[0] * self.input[1], "fold: the image's size");
+        let taps = self.kernel[0] * self.kernel[1];
+        assert_eq!(columns, planes * taps * output[0] * output[1], "fold: the columns' size");
+        output
+    }
+
+    /// The range of positions along dim `i` whose element `k` lies inside the image, and where the
+    /// first of them lies.
+    fn inside(&self, i: usize, k: usize, count: usize) -> (std::ops::Range<usize>, usize) {
+        let (at, stride) = (k * self.dilation[i], self.stride[i]);
+        let first = self.padding[i].saturating_sub(at).div_ceil(stride).min(count);
+        let end = (self.input[i] + self.padding[i]).saturating_sub(at).div_ceil(stride).min(count);
+        let end = end.max(first);
+        (first..end, (first * stride + at).saturating_sub(self.padding[i]))
+    }
+}
+
+/// Copies each window of x `[N, C, H, W]` to a column of `columns` `[N, C * kh * kw, L]`.
 ///
 /// # Panics
-/// If the lengths do not fit.
-pub fn unfold<T: Float>(g: &FoldGeom, x: &[T], y: &mut [T]) {
-    let (plane, taps) = (g.out_plane(), g.taps());
-    assert_eq!(x.len(), g.batch * g.c_in * g.in_plane(), "length of the input");
-    assert_eq!(y.len(), g.batch * g.c_in * taps * plane, "length of the output");
-    let whole = ConvGeom { groups: 1, ..*g };
-    let out = SharedMut::new(y);
-    parallel_rows(g.batch * g.c_in, taps * plane, |rows| {
-        for r in rows {
-            let (n, c) = (r / g.c_in, r % g.c_in);
-            // SAFETY: each channel of each image belongs to one task.
-            let y = unsafe { out.range(r * taps * plane..(r + 1) * taps * plane) };
-            Patches::new(&whole, x, 0, n..n + 1, 0..plane).gather(y, c..c + 1);
+/// If a slice does not have the size that the geometry says, or the window does not fit.
+pub fn unfold<T: Float>(g: &FoldGeom, x: &[T], columns: &mut [T]) {
+    let [oh, ow] = g.check(x.len(), columns.len());
+    let (plane, taps) = (g.input[0] * g.input[1], g.kernel[0] * g.kernel[1]);
+    let columns = SharedMut::new(columns);
+    threads::parallel_rows(g.batch * g.channels, taps * oh * ow, |planes| {
+        for p in planes {
+            let x = &x[p * plane..][..plane];
+            let size = taps * oh * ow;
+            // SAFETY: each plane is one task's.
+            let columns = unsafe { columns.range(p * size..(p + 1) * size) };
+            for tap in 0..taps {
+                let (rows, mut y) = g.inside(0, tap / g.kernel[1], oh);
+                let (cols, left) = g.inside(1, tap % g.kernel[1], ow);
+                let out = &mut columns[tap * oh * ow..][..oh * ow];
+                out[..rows.start * ow].fill(T::ZERO);
+                out[rows.end * ow..].fill(T::ZERO);
+                for row in rows {
+                    let out = &mut out[row * ow..][..ow];
+                    out[..cols.start].fill(T::ZERO);
+                    out[cols.end..].fill(T::ZERO);
+                    let out = &mut out[cols.clone()];
+                    if !out.is_empty() {
+                        let x = &x[y * g.input[1] + left..];
+                        if g.stride[1] == 1 {
+                            out.copy_from_slice(&x[..out.len()]);
+                        } else {
+                            for (out, x) in out.iter_mut().zip(x.iter().step_by(g.stride[1])) {
+                                *out = *x;
+                            }
+                        }
+                    }
+                    y += g.stride[0];
+                }
+            }
         }
     });
 }
 
-/// `[N, C · kernel…, output positions]` to `[N, C, input…]`: overlapping elements are added.
+/// Adds each column of `columns` `[N, C * kh * kw, L]` to its window of x `[N, C, H, W]`, which
+/// starts as 0: the transpose of [`unfold`].
 ///
 /// # Panics
-/// If the lengths do not fit.
-pub fn fold<T: Float>(g: &FoldGeom, y: &[T], x: &mut [T]) {
-    let (plane, taps, in_plane) = (g.out_plane(), g.taps(), g.in_plane());
-    assert_eq!(x.len(), g.batch * g.c_in * in_plane, "length of the output");
-    assert_eq!(y.len(), g.batch * g.c_in * taps * plane, "length of the input");
-    let out = SharedMut::new(x);
-    parallel_rows(g.batch * g.c_in, taps * plane, |rows| {
-        for r in rows {
-            // SAFETY: each channel of each image belongs to one task.
-            let x = unsafe { out.range(r * in_plane..(r + 1) * in_plane) };
+/// As [`unfold`].
+pub fn fold<T: Float>(g: &FoldGeom, columns: &[T], x: &mut [T]) {
+    let [oh, ow] = g.check(x.len(), columns.len());
+    let (plane, taps) = (g.input[0] * g.input[1], g.kernel[0] * g.kernel[1]);
+    let x = SharedMut::new(x);
+    threads::parallel_rows(g.batch * g.channels, taps * oh * ow, |planes| {
+        for p in planes {
+            // SAFETY: each plane is one task's.
+            let x = unsafe { x.range(p * plane..(p + 1) * plane) };
             x.fill(T::ZERO);
-            scatter_add(g, &y[r * taps * plane..(r + 1) * taps * plane], x);
+            let columns = &columns[p * taps * oh * ow..][..taps * oh * ow];
+            for tap in 0..taps {
+                let (rows, mut y) = g.inside(0, tap / g.kernel[1], oh);
+                let (cols, left) = g.inside(1, tap % g.kernel[1], ow);
+                if cols.is_empty() {
+                    continue;
+                }
+                for row in rows {
+                    let from = &columns[(tap * oh + row) * ow..][cols.clone()];
+                    let x = &mut x[y * g.input[1] + left..];
+                    if g.stride[1] == 1 {
+                        for (x, &value) in x.iter_mut().zip(from) {
+                            *x += value;
+                        }
+                    } else {
+                        for (x, &value) in x.iter_mut().step_by(g.stride[1]).zip(from) {
+                            *x += value;
+                        }
+                    }
+                    y += g.stride[0];
+                }
+            }
         }
     });
 }

@@ -150,39 +150,6 @@ pub fn gemm<T: Gemm>(
     }
 }
 
-/// [`gemm`] into memory that other tasks write to as well, each to columns of its own: C is given
-/// by a pointer, since a slice of its rows would cover the columns of the others.
-///
-/// # Errors
-/// As [`gemm`].
-///
-/// # Panics
-/// As [`gemm`] for A, B and the biases.
-///
-/// # Safety
-/// `c + i * ldc + j` must be valid to write (and to read, if accumulating) for all i < m and j < n,
-/// and nobody else may touch these elements meanwhile.
-pub(crate) unsafe fn gemm_into<T: Gemm>(
-    m: usize,
-    n: usize,
-    k: usize,
-    a: Mat<T>,
-    b: Mat<T>,
-    c: *mut T,
-    ldc: usize,
-    ep: &Epilogue<T>,
-) -> Result<(), OutOfMemory> {
-    if m == 0 || n == 0 {
-        return Ok(());
-    }
-    assert!(a.holds(m, k) && b.holds(k, n), "gemm: A or B is too short");
-    assert!(ep.bias.is_none_or(|v| v.len() >= n), "gemm: the bias is too short");
-    assert!(ep.row_bias.is_none_or(|v| v.len() >= m), "gemm: the row bias is too short");
-    let problem = Problem { c, ldc, ..problem(m, n, k, &a, &b, &mut [], n, ep) };
-    // SAFETY: A and B were checked, and C is the caller's promise.
-    unsafe { blocked::blocked(Kernel::<T>::best(), &problem, None) }
-}
-
 /// [`gemm`] for `batch` triples of matrices, the given strides apart; a stride of 0 uses the same
 /// A or B for all.
 ///

@@ -1,0 +1,360 @@
+//! The one form that every convolution takes, and the padded pieces of the image it reads.
+//!
+//! A forward pass, and each phase of a gradient by data, is a [`Pass`]: every output reads taps at
+//! fixed distances from the place `o * stride - pad` of the source. A [`Slab`] is a zero-padded
+//! copy of a piece of the source, with each axis split in its stride's residues, so that adjacent
+//! outputs read adjacent values whatever the stride.
+
+use super::ConvGeom;
+use crate::gemm::Gemm;
+
+/// One spatial axis of a pass: output `o`, tap `j` reads source `o * stride + j * step - pad`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Axis {
+    /// Length of the source.
+    pub src: usize,
+    /// Number of outputs.
+    pub out: usize,
+    pub stride: usize,
+    pub pad: isize,
+    pub taps: usize,
+    pub step: usize,
+    /// Kernel index of tap 0, and from a tap to the next.
+    pub k_first: usize,
+    pub k_step: isize,
+    /// Place of output 0 in the destination, and from an output to the next.
+    pub dst_first: usize,
+    pub dst_step: usize,
+    /// Length of the destination.
+    pub dst: usize,
+}
+
+impl Axis {
+    fn forward(g: &ConvGeom, i: usize) -> Self {
+        Self {
+            src: g.input[i],
+            out: g.output[i],
+            stride: g.stride[i],
+            pad: g.padding[i] as isize,
+            taps: g.kernel[i],
+            step: g.dilation[i],
+            k_first: 0,
+            k_step: 1,
+            dst_first: 0,
+            dst_step: 1,
+            dst: g.output[i],
+        }
+    }
+
+    /// The places of the input whose index plus padding is `phase` modulo the stride, as outputs
+    /// of a pass over the gradient of the output; nothing if there are no such places.
+    fn backward(g: &ConvGeom, i: usize, phase: usize) -> Option<Self> {
+        let (s, p, d, kernel) = (g.stride[i], g.padding[i], g.dilation[i], g.kernel[i]);
+        // Place `s t + phase - p` receives output `t - (k d - phase) / s` through each tap k
+        // whose distance k d is `phase` modulo s.
+        let first = p.saturating_sub(phase).div_ceil(s);
+        let dst_first = s * first + phase - p;
+        if dst_first >= g.input[i] {
+            return None;
+        }
+        let common = gcd(s, d);
+        let k_step = s / common;
+        let taps = match (0..kernel.min(k_step)).find(|k| k * d % s == phase) {
+            Some(k0) => (kernel - 1 - k0) / k_step + 1,
+            None => 0,
+        };
+        let last = (0..kernel).rev().find(|k| k * d % s == phase).unwrap_or(0);
+        let farthest = (last * d).saturating_sub(phase) / s;
+        Some(Self {
+            src: g.output[i],
+            out: (g.input[i] - 1 - dst_first) / s + 1,
+            stride: 1,
+            pad: farthest as isize - first as isize,
+            taps,
+            step: d / common,
+            k_first: last,
+            k_step: -(k_step as isize),
+            dst_first,
+            dst_step: s,
+            dst: g.input[i],
+        })
+    }
+
+    /// Residues of the stride that some tap falls on.
+    fn residues(&self) -> usize {
+        self.stride.min(self.taps.saturating_sub(1) * self.step + 1)
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// A convolution: `dst[n, g, m, o] = bias[g, m] + sum over c, taps of w * src[n, g, c, ...]`.
+#[derive(Clone, Copy)]
+pub(super) struct Pass<'a, T> {
+    pub batch: usize,
+    pub groups: usize,
+    pub src: &'a [T],
+    /// Channels of a group in the source.
+    pub src_ch: usize,
+    /// Channels of a group in the destination.
+    pub dst_ch: usize,
+    pub axes: [Axis; 3],
+    pub w: &'a [T],
+    /// From a group, destination channel or source channel of the weight to the next.
+    pub w_group: usize,
+    pub w_row: usize,
+    pub w_ch: usize,
+    pub kernel: [usize; 3],
+    /// One value per destination channel.
+    pub bias: Option<&'a [T]>,
+}
+
+impl<'a, T: Gemm> Pass<'a, T> {
+    /// The forward pass.
+    pub fn forward(g: &ConvGeom, x: &'a [T], w: &'a [T], bias: Option<&'a [T]>) -> Self {
+        let (src_ch, dst_ch, kernel) = (g.c_in / g.groups, g.c_out / g.groups, size(g.kernel));
+        Self {
+            batch: g.batch,
+            groups: g.groups,
+            src: x,
+            src_ch,
+            dst_ch,
+            axes: [0, 1, 2].map(|i| Axis::forward(g, i)),
+            w,
+            w_group: dst_ch * src_ch * kernel,
+            w_row: src_ch * kernel,
+            w_ch: kernel,
+            kernel: g.kernel,
+            bias,
+        }
+    }
+
+    /// The phases of the gradient by data, one for each residue of the strides.
+    pub fn backward(g: &ConvGeom, dy: &'a [T], w: &'a [T], bias: Option<&'a [T]>) -> Vec<Self> {
+        let (src_ch, dst_ch, kernel) = (g.c_out / g.groups, g.c_in / g.groups, size(g.kernel));
+        let mut passes = Vec::new();
+        for d in 0..g.stride[0] {
+            for h in 0..g.stride[1] {
+                for w_phase in 0..g.stride[2] {
+                    let axis = |i: usize, phase| Axis::backward(g, i, phase);
+                    let (Some(d), Some(h), Some(last)) = (axis(0, d), axis(1, h), axis(2, w_phase))
+                    else {
+                        continue;
+                    };
+                    passes.push(Self {
+                        batch: g.batch,
+                        groups: g.groups,
+                        src: dy,
+                        src_ch,
+                        dst_ch,
+                        axes: [d, h, last],
+                        w,
+                        w_group: dst_ch * src_ch * kernel,
+                        w_row: kernel,
+                        w_ch: dst_ch * kernel,
+                        kernel: g.kernel,
+                        bias,
+                    });
+                }
+            }
+        }
+        passes
+    }
+
+    pub fn taps(&self) -> usize {
+        self.axes.iter().map(|a| a.taps).product()
+    }
+
+    /// Length of the sum behind each output.
+    pub fn k(&self) -> usize {
+        self.src_ch * self.taps()
+    }
+
+    /// Outputs of a channel of an image.
+    pub fn pixels(&self) -> usize {
+        self.axes.iter().map(|a| a.out).product()
+    }
+
+    pub fn dst_plane(&self) -> usize {
+        self.axes.iter().map(|a| a.dst).product()
+    }
+
+    pub fn src_plane(&self) -> usize {
+        self.axes.iter().map(|a| a.src).product()
+    }
+
+    /// Whether the outputs of a channel lie one after the other.
+    pub fn dense(&self) -> bool {
+        self.axes.iter().all(|a| a.out == a.dst)
+    }
+
+    /// Multiplications in all.
+    pub fn work(&self) -> usize {
+        let outputs = self.batch * self.groups * self.dst_ch * self.pixels();
+        outputs.saturating_mul(self.k().max(1))
+    }
+
+    /// Place of tap `t` (in the order d, h, w) in the kernel.
+    pub fn kernel_index(&self, t: usize) -> usize {
+        let [_, h, w] = self.axes;
+        let places = [t / (h.taps * w.taps), t / w.taps % h.taps, t % w.taps];
+        let at = |i: usize| {
+            (self.axes[i].k_first as isize + places[i] as isize * self.axes[i].k_step) as usize
+        };
+        (at(0) * self.kernel[1] + at(1)) * self.kernel[2] + at(2)
+    }
+
+    /// The axis along which images are cut in bands: outputs of a band are adjacent.
+    pub fn band_axis(&self) -> usize {
+        self.axes.iter().position(|a| a.out > 1).unwrap_or(2)
+    }
+}
+
+/// Product of sizes.
+pub(super) fn size(sizes: [usize; 3]) -> usize {
+    sizes.iter().product()
+}
+
+/// A padded piece of the source: `band` outputs of each axis, from an origin that may differ.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slab {
+    axes: [Axis; 3],
+    /// Slots of a residue along each axis.
+    run: [usize; 3],
+    /// Slots along each axis: a run for each residue.
+    extent: [usize; 3],
+}
+
+impl Slab {
+    pub fn new(axes: [Axis; 3], band: [usize; 3]) -> Self {
+        let run = [0, 1, 2].map(|i| {
+            let a: &Axis = &axes[i];
+            band[i] + a.taps.saturating_sub(1) * a.step / a.stride
+        });
+        let extent = [0, 1, 2].map(|i| run[i] * axes[i].residues());
+        Self { axes, run, extent }
+    }
+
+    /// Values of one channel.
+    pub fn plane(&self) -> usize {
+        size(self.extent)
+    }
+
+    /// Place of an output of the band; a tap adds its [`Slab::tap`].
+    pub fn place(&self, [d, h, w]: [usize; 3]) -> usize {
+        (d * self.extent[1] + h) * self.extent[2] + w
+    }
+
+    /// Distance of tap `t` (in the order d, h, w) from the place of its output.
+    pub fn tap(&self, t: usize) -> usize {
+        let [_, h, w] = self.axes;
+        let taps = [t / (h.taps * w.taps), t / w.taps % h.taps, t % w.taps];
+        self.place([0, 1, 2].map(|i| {
+            let (at, stride) = (taps[i] * self.axes[i].step, self.axes[i].stride);
+            at % stride * self.run[i] + at / stride
+        }))
+    }
+
+    /// Copies one channel (`src`, at the start of the rest of its tensor) for the band that starts
+    /// at the outputs `origin`.
+    ///
+    /// # Safety
+    /// `dst` is writable for [`Slab::plane`] values and [`SPILL`] more, which may be overwritten.
+    #[inline(always)]
+    pub unsafe fn fill<T: Gemm>(&self, src: &[T], origin: [usize; 3], dst: *mut T) {
+        let [_, h_axis, w_axis] = self.axes;
+        let source = |i: usize, slot: usize| -> Option<usize> {
+            let (a, residue) = (&self.axes[i], slot / self.run[i]);
+            let at = ((origin[i] + slot % self.run[i]) * a.stride + residue) as isize - a.pad;
+            (0..a.src as isize).contains(&at).then_some(at as usize)
+        };
+        let width = self.extent[2];
+        let mut row = dst;
+        for d in 0..self.extent[0] {
+            let d = source(0, d);
+            for h in 0..self.extent[1] {
+                // SAFETY: the rows follow one another inside the plane; each may spill over what
+                // comes after it, which is written later.
+                unsafe {
+                    match (d, source(1, h)) {
+                        (Some(d), Some(h)) => {
+                            let line = &src[(d * h_axis.src + h) * w_axis.src..];
+                            self.fill_row(line, origin[2], row);
+                        }
+                        _ => zeros(row, width),
+                    }
+                    row = row.add(width);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn fill_row<T: Gemm>(&self, line: &[T], origin: usize, row: *mut T) {
+        let (a, run) = (&self.axes[2], self.run[2]);
+        for residue in 0..a.residues() {
+            // Slot i holds source (origin + i) * stride + residue - pad.
+            let start = (origin * a.stride + residue) as isize - a.pad;
+            let stride = a.stride as isize;
+            let first = ((-start).max(0) as usize).div_ceil(a.stride).min(run);
+            let left = a.src as isize - start;
+            let end = if left <= 0 { 0 } else { ((left - 1) / stride + 1) as usize };
+            let end = end.clamp(first, run);
+            // SAFETY: inside the row, or spilling over what is written later; the line has all
+            // values between the first and the last that are read.
+            unsafe {
+                let dst = row.add(residue * run);
+                zeros(dst, first);
+                if end > first {
+                    let from = (start + first as isize * stride) as usize;
+                    gather(&line[from..], a.stride, dst.add(first), end - first);
+                }
+                zeros(dst.add(end), run - end);
+            }
+        }
+    }
+}
+
+/// Values that [`Slab::fill`] may write after its end, and that kernels may read there.
+pub(super) const SPILL: usize = 32;
+
+/// Values that go together in copies of unknown length.
+const CHUNK: usize = 8;
+
+/// Writes `len` zeros, and up to `CHUNK - 1` more.
+#[inline(always)]
+unsafe fn zeros<T: Gemm>(dst: *mut T, len: usize) {
+    for i in (0..len).step_by(CHUNK) {
+        // SAFETY: the caller has room for whole chunks.
+        unsafe { dst.add(i).cast::<[T; CHUNK]>().write([T::ZERO; CHUNK]) };
+    }
+}
+
+/// Copies `len` values that lie `stride` apart, and may write up to `CHUNK - 1` more.
+#[inline(always)]
+unsafe fn gather<T: Gemm>(src: &[T], stride: usize, dst: *mut T, len: usize) {
+    if stride == 1 && len.next_multiple_of(CHUNK) <= src.len() {
+        for i in (0..len).step_by(CHUNK) {
+            // SAFETY: whole chunks are in the source, and the caller has room for them.
+            unsafe {
+                let values = src.as_ptr().add(i).cast::<[T; CHUNK]>().read();
+                dst.add(i).cast::<[T; CHUNK]>().write(values);
+            }
+        }
+        return;
+    }
+    let src = &src[..(len - 1) * stride + 1];
+    // SAFETY: the caller has room for `len` values.
+    let dst = unsafe { std::slice::from_raw_parts_mut(dst, len) };
+    if stride == 2 {
+        for (to, from) in dst.iter_mut().zip(src.chunks(2)) {
+            *to = from[0];
+        }
+    } else {
+        for (to, from) in dst.iter_mut().zip(src.iter().step_by(stride)) {
+            *to = *from;
+        }
+    }
+}
