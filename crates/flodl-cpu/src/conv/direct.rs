@@ -78,8 +78,7 @@ impl<T: Gemm> simd::Kernel for Items<'_, '_, T> {
         match lanes(self.pass.axes[2].out) {
             4 => self.rows::<A, 4>(),
             8 => self.rows::<A, 8>(),
-            16 => self.rows::<A, 16>(),
-            _ => self.rows::<A, 32>(),
+            _ => self.rows::<A, 16>(),
         }
     }
 }
@@ -91,14 +90,22 @@ impl<T: Gemm> Items<'_, '_, T> {
         let (k, taps) = (pass.k(), pass.taps());
         let lengths = pass.axes.map(|a| a.out);
         let slab = Slab::new(pass.axes, lengths);
-        let (plane, width) = (slab.plane(), lengths[2]);
-        let (mut offsets, mut weights) = ([0; MOST], [T::ZERO; MOST]);
+        let (plane, width, rows) = (slab.plane(), lengths[2], lengths[0] * lengths[1]);
+        let mut offsets = [0; MOST];
         for (i, offset) in offsets[..k].iter_mut().enumerate() {
             *offset = i / taps * plane + slab.tap(i % taps);
         }
+        let offsets = &offsets[..k];
         let padded = width.next_multiple_of(L);
-        let mut space = Scratch::<T>::new(pass.src_ch * plane + SPILL + padded)?;
-        let (values, line) = space.split_at_mut(pass.src_ch * plane + SPILL);
+        let slab_len = pass.src_ch * plane + SPILL;
+        let mut space = Scratch::<T>::new(slab_len + R * padded + pass.dst_ch * k)?;
+        let (values, rest) = space.split_at_mut(slab_len);
+        let (lines, weights) = rest.split_at_mut(R * padded);
+        let dense = pass.dense() && width.is_multiple_of(L);
+        let units = pass.dst_ch * rows;
+        let far = offsets.iter().copied().max().unwrap_or(0);
+        assert!(far + slab.place(lengths.map(|l| l - 1)) - (width - 1) + padded <= slab_len);
+        let mut weights_of = usize::MAX;
         for item in self.range {
             let group = item % pass.groups;
             for c in 0..pass.src_ch {
@@ -106,30 +113,62 @@ impl<T: Gemm> Items<'_, '_, T> {
                 // SAFETY: planes are filled in order, each spills over the next or the tail.
                 unsafe { slab.fill(src, [0; 3], values.as_mut_ptr().add(c * plane)) };
             }
-            for m in 0..pass.dst_ch {
-                for (i, weight) in weights[..k].iter_mut().enumerate() {
+            if weights_of != group {
+                weights_of = group;
+                for (i, weight) in weights.iter_mut().enumerate() {
+                    let (m, i) = (i / k, i % k);
                     let at = pass.kernel_index(i % taps) + i / taps * pass.w_ch;
                     *weight = pass.w[group * pass.w_group + m * pass.w_row + at];
                 }
-                let bias = pass.bias.map_or(T::ZERO, |b| b[group * pass.dst_ch + m]);
-                let at = (item * pass.dst_ch + m) * pass.dst_plane();
-                // SAFETY: this channel of this image is this task's; the phases of one region
-                // follow one another.
-                let out = unsafe { self.dst.range(at..at + pass.dst_plane()) };
-                for row in 0..lengths[0] * lengths[1] {
-                    let (d, h) = (row / lengths[1], row % lengths[1]);
-                    let place = slab.place([d, h, 0]);
-                    for w in (0..width).step_by(L) {
-                        let mut sum = [bias; L];
-                        for (&offset, &weight) in offsets[..k].iter().zip(&weights[..k]) {
-                            let x: &[T; L] = values[place + w + offset..][..L]
-                                .try_into()
-                                .expect("as many values as lanes");
-                            sum = std::array::from_fn(|l| weight.mul_add_::<A>(x[l], sum[l]));
+            }
+            let bias = pass.bias.map(|b| &b[group * pass.dst_ch..][..pass.dst_ch]);
+            let at = item * pass.dst_ch * pass.dst_plane();
+            // SAFETY: these channels of this image are this task's; the phases of one region
+            // follow one another.
+            let out = unsafe { self.dst.range(at..at + pass.dst_ch * pass.dst_plane()) };
+            // A unit is a row of a channel. Several go together, as sums that do not wait for
+            // each other; they are units of one row where there are channels enough, which then
+            // read the same values.
+            for first in (0..units).step_by(R) {
+                let count = R.min(units - first);
+                let mut unit = [(0, 0, 0); R];
+                let (mut places, mut firsts) = ([0; R], [T::ZERO; R]);
+                for r in 0..R {
+                    let u = first + r.min(count - 1);
+                    let (m, row) = if pass.dst_ch >= R {
+                        (u % pass.dst_ch, u / pass.dst_ch)
+                    } else {
+                        (u / rows, u % rows)
+                    };
+                    unit[r] = (m, row / lengths[1], row % lengths[1]);
+                    places[r] = slab.place([unit[r].1, unit[r].2, 0]);
+                    firsts[r] = bias.map_or(T::ZERO, |b| b[m]);
+                }
+                let w: [&[T]; R] = unit.map(|(m, ..)| &weights[m * k..][..k]);
+                for x in (0..width).step_by(L) {
+                    // SAFETY: the farthest value of the farthest place is in the slab, by the
+                    // assertion above.
+                    let sums = unsafe {
+                        let from = places.map(|p| values.as_ptr().add(p + x));
+                        sums::<T, A, L>(firsts, w, offsets, from)
+                    };
+                    for r in 0..count {
+                        let (m, d, h) = unit[r];
+                        if dense {
+                            let at = m * pass.dst_plane() + (d * lengths[1] + h) * width + x;
+                            out[at..at + L].copy_from_slice(&sums[r]);
+                        } else {
+                            lines[r * padded + x..][..L].copy_from_slice(&sums[r]);
                         }
-                        line[w..w + L].copy_from_slice(&sum);
                     }
-                    let at = [d, h, 0];
+                }
+                if dense {
+                    continue;
+                }
+                for r in 0..count {
+                    let (m, d, h) = unit[r];
+                    let (line, at) = (&lines[r * padded..], [d, h, 0]);
+                    let out = &mut out[m * pass.dst_plane()..][..pass.dst_plane()];
                     // SAFETY: outputs of this channel.
                     unsafe { scatter(pass, at, [1, 1, width], line, out.as_mut_ptr()) };
                 }
@@ -137,6 +176,33 @@ impl<T: Gemm> Items<'_, '_, T> {
         }
         Ok(())
     }
+}
+
+/// Units that are summed together.
+const R: usize = 4;
+
+/// `firsts[r] + sum over i of w[r][i] * from[r][offsets[i]..][..L]`.
+///
+/// # Safety
+/// All these values can be read.
+#[inline(always)]
+unsafe fn sums<T: Gemm, A: simd::Arch, const L: usize>(
+    firsts: [T; R],
+    w: [&[T]; R],
+    offsets: &[usize],
+    from: [*const T; R],
+) -> [[T; L]; R] {
+    let [mut a, mut b, mut c, mut d] = firsts.map(|first| [first; L]);
+    let [wa, wb, wc, wd] = w.map(|w| &w[..offsets.len()]);
+    for (i, &offset) in offsets.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        let [xa, xb, xc, xd] = from.map(|p| unsafe { p.add(offset).cast::<[T; L]>().read() });
+        a = std::array::from_fn(|l| wa[i].mul_add_::<A>(xa[l], a[l]));
+        b = std::array::from_fn(|l| wb[i].mul_add_::<A>(xb[l], b[l]));
+        c = std::array::from_fn(|l| wc[i].mul_add_::<A>(xc[l], c[l]));
+        d = std::array::from_fn(|l| wd[i].mul_add_::<A>(xd[l], d[l]));
+    }
+    [a, b, c, d]
 }
 
 /// Whether [`weight`] suits a convolution better than a matrix product.

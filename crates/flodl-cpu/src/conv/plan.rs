@@ -272,6 +272,33 @@ impl Slab {
         };
         let width = self.extent[2];
         let mut row = dst;
+        if h_axis.stride == 1 && w_axis.stride == 1 {
+            let start = origin[2] as isize - w_axis.pad;
+            let first = start.min(0).unsigned_abs().min(width);
+            let end = (w_axis.src as isize - start).clamp(first as isize, width as isize) as usize;
+            let from = (start + first as isize).max(0) as usize;
+            for d in 0..self.extent[0] {
+                let plane = source(0, d);
+                for h in 0..self.extent[1] {
+                    let h = (origin[1] + h) as isize - h_axis.pad;
+                    let inside = (0..h_axis.src as isize).contains(&h) && end > first;
+                    // SAFETY: as below.
+                    unsafe {
+                        match plane.filter(|_| inside) {
+                            Some(d) => {
+                                let line = (d * h_axis.src + h as usize) * w_axis.src + from;
+                                zeros(row, first);
+                                gather(&src[line..], 1, row.add(first), end - first);
+                                zeros(row.add(end), width - end);
+                            }
+                            None => zeros(row, width),
+                        }
+                        row = row.add(width);
+                    }
+                }
+            }
+            return;
+        }
         for d in 0..self.extent[0] {
             let d = source(0, d);
             for h in 0..self.extent[1] {
