@@ -87,14 +87,12 @@ impl<T: Gemm> Items<'_, '_, T> {
     #[inline(always)]
     fn rows<A: simd::Arch, const L: usize>(self) -> Result<(), OutOfMemory> {
         let pass = self.pass;
-        let (k, taps) = (pass.k(), pass.taps());
+        let k = pass.k();
         let lengths = pass.axes.map(|a| a.out);
         let slab = Slab::new(pass.axes, lengths);
         let (plane, width, rows) = (slab.plane(), lengths[2], lengths[0] * lengths[1]);
-        let mut offsets = [0; MOST];
-        for (i, offset) in offsets[..k].iter_mut().enumerate() {
-            *offset = i / taps * plane + slab.tap(i % taps);
-        }
+        let (mut offsets, mut index) = ([0; MOST], [0; MOST]);
+        table(pass, &slab, &mut offsets[..k], &mut index[..k]);
         let offsets = &offsets[..k];
         let padded = width.next_multiple_of(L);
         let slab_len = pass.src_ch * plane + SPILL;
@@ -115,10 +113,11 @@ impl<T: Gemm> Items<'_, '_, T> {
             }
             if weights_of != group {
                 weights_of = group;
-                for (i, weight) in weights.iter_mut().enumerate() {
-                    let (m, i) = (i / k, i % k);
-                    let at = pass.kernel_index(i % taps) + i / taps * pass.w_ch;
-                    *weight = pass.w[group * pass.w_group + m * pass.w_row + at];
+                for (m, weights) in weights.chunks_exact_mut(k.max(1)).enumerate() {
+                    let from = &pass.w[group * pass.w_group + m * pass.w_row..];
+                    for (weight, &at) in weights.iter_mut().zip(&index[..k]) {
+                        *weight = from[at];
+                    }
                 }
             }
             let bias = pass.bias.map(|b| &b[group * pass.dst_ch..][..pass.dst_ch]);
@@ -175,6 +174,19 @@ impl<T: Gemm> Items<'_, '_, T> {
             }
         }
         Ok(())
+    }
+}
+
+/// For each value of a patch, (channel, tap) in order: its distance in the slab, and its weight's
+/// place in the row of an output channel.
+fn table<T: Gemm>(pass: &Pass<T>, slab: &Slab, offsets: &mut [usize], index: &mut [usize]) {
+    let taps = pass.taps();
+    for t in 0..taps.min(offsets.len()) {
+        (offsets[t], index[t]) = (slab.tap(t), pass.kernel_index(t));
+    }
+    for i in taps..offsets.len() {
+        offsets[i] = offsets[i - taps] + slab.plane();
+        index[i] = index[i - taps] + pass.w_ch;
     }
 }
 
@@ -244,15 +256,13 @@ impl<T: Gemm> Weights<'_, '_, T> {
     #[inline(always)]
     fn sums<A: simd::Arch, const L: usize>(self) -> Result<(), OutOfMemory> {
         let pass = self.pass;
-        let (k, taps) = (pass.k(), pass.taps());
+        let k = pass.k();
         let lengths = pass.axes.map(|a| a.out);
         let slab = Slab::new(pass.axes, lengths);
         let (plane, width, rows) = (slab.plane(), lengths[2], lengths[0] * lengths[1]);
         let padded = width.next_multiple_of(L);
-        let (mut places, sums) = ([0; MOST], pass.dst_ch * k * L);
-        for (i, place) in places[..k].iter_mut().enumerate() {
-            *place = i / taps * plane + slab.tap(i % taps);
-        }
+        let (mut places, mut index, sums) = ([0; MOST], [0; MOST], pass.dst_ch * k * L);
+        table(pass, &slab, &mut places[..k], &mut index[..k]);
         // Rows of the gradient end in zeros, which meet what the slab holds there: it must be
         // finite, so the tail is cleared.
         let slab_len = pass.src_ch * plane + SPILL;

@@ -1,12 +1,14 @@
 //! Convolution of any rank up to three, with stride, padding, dilation and groups, and its
 //! gradients, which are transposed convolution and its gradients too.
 //!
-//! Everything but the gradient by weight is a set of passes (`plan`), computed as a matrix product
-//! with patches packed on the way (`implicit`) or, where sums are short, row by row (`direct`).
+//! Everything but the gradient by weight is a set of passes (`plan`). They are computed row by row
+//! (`direct`) where sums are short, from the products of all pixels with all taps (`narrow`) where
+//! outputs have few channels, else as a matrix product with patches packed on the way (`implicit`).
 
 mod direct;
 pub mod fold;
 mod implicit;
+mod narrow;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -148,6 +150,8 @@ fn passes<T: Gemm>(all: &[Pass<T>], dst: &mut [T]) -> Result<(), OutOfMemory> {
     let work = all.iter().map(Pass::work).sum();
     if all.iter().all(|pass| direct::suits(pass, work)) {
         direct::run(all, dst)
+    } else if narrow::suits(all) {
+        narrow::run(all, dst)
     } else {
         implicit::run(all, dst)
     }

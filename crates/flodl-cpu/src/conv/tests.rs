@@ -243,6 +243,12 @@ fn geometries() -> Vec<ConvGeom> {
         geom([2, 1, 8, 20], plane(24, 24), plane(8, 8), [1, 8, 8], NONE, ONE),
         geom([2, 1, 8, 16], plane(12, 13), plane(2, 2), [1, 4, 5], NONE, ONE),
         geom([2, 1, 16, 8], plane(9, 9), plane(2, 2), ONE, [0, 4, 4], ONE),
+        // Few output channels, many input channels, in one direction or the other.
+        geom([3, 1, 20, 3], plane(9, 13), plane(3, 3), ONE, same, ONE),
+        geom([3, 1, 3, 20], plane(19, 21), plane(4, 4), [1, 2, 2], same, ONE),
+        geom([2, 2, 40, 4], plane(12, 11), plane(3, 2), ONE, [0, 4, 3], [1, 2, 1]),
+        geom([2, 1, 2, 33], [5, 9, 14], [2, 3, 4], [1, 2, 3], [1, 0, 1], [1, 1, 2]),
+        geom([2, 1, 17, 1], [1, 1, 90], [1, 1, 7], ONE, [0, 0, 3], ONE),
         // 1x1.
         geom([3, 1, 30, 20], plane(9, 9), ONE, ONE, NONE, ONE),
         geom([3, 1, 64, 40], plane(16, 16), ONE, ONE, NONE, ONE),

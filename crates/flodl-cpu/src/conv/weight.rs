@@ -205,13 +205,17 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, '_, T> {
                 }
             }
             let strides = pass.axes.map(|a| a.stride);
-            for (q, place) in places[..pixels].iter_mut().enumerate() {
-                let (w, p) = (q % lengths[2], q / lengths[2]);
-                let (h, p) = (p % lengths[1], p / lengths[1]);
-                let (d, n) = (p % lengths[0], p / lengths[0]);
-                let row = d * strides[0] * extent[1] + h * strides[1];
-                let at = (row * extent[2] + w * strides[2]) * channels + n * image;
-                *place = at as u64;
+            let mut rest = places[..pixels].chunks_exact_mut(lengths[2]);
+            for n in 0..images {
+                for d in 0..lengths[0] {
+                    for h in 0..lengths[1] {
+                        let row = (d * strides[0] * extent[1] + h * strides[1]) * extent[2];
+                        let Some(places) = rest.next() else { break };
+                        for (w, place) in places.iter_mut().enumerate() {
+                            *place = ((row + w * strides[2]) * channels + n * image) as u64;
+                        }
+                    }
+                }
             }
             for j in (0..columns).step_by(nr) {
                 let cols = nr.min(columns - j);
