@@ -1,14 +1,12 @@
 //! Kernels against PyTorch's for the same shapes.
 
-use std::time::Duration;
-
 use flodl::*;
 
-use crate::report::{self, Peer, Row};
-use crate::{Common, timing, twin};
+use crate::Common;
+use crate::rows::{self, Spec, Work};
 
-/// Rows, columns and inner size of the matrix products.
-const SHAPES: [[i64; 3]; 13] = [
+/// Rows, columns and inner size of the matrix products: those of training steps, then skinny ones.
+const PRODUCTS: [[i64; 3]; 16] = [
     [256, 2048, 1024],
     [256, 2048, 2048],
     [4096, 512, 512],
@@ -21,95 +19,165 @@ const SHAPES: [[i64; 3]; 13] = [
     [64, 128, 784],
     [64, 10, 128],
     [1, 2048, 2048],
+    [2048, 1, 2048],
+    [4096, 16, 512],
+    [16, 4096, 512],
     [16, 16, 1],
 ];
 
-type Call = Box<dyn FnMut() -> Result<()>>;
+/// Batch, channels in, channels out, kernel, stride, padding and size of the convolutions: the
+/// convnet's, then one of each other kind.
+const CONVS: [[i64; 7]; 9] = [
+    [128, 3, 64, 3, 1, 1, 64],
+    [128, 64, 128, 3, 1, 1, 32],
+    [128, 128, 256, 3, 1, 1, 16],
+    [128, 256, 512, 3, 1, 1, 8],
+    [128, 512, 512, 3, 1, 1, 4],
+    [8, 64, 64, 3, 1, 1, 56],
+    [32, 64, 64, 1, 1, 0, 32],
+    [64, 64, 128, 4, 2, 1, 32],
+    [32, 3, 64, 7, 2, 3, 64],
+];
 
 fn randn(shape: &[i64]) -> Result<Tensor> {
     Tensor::randn(shape, TensorOptions::default())
 }
 
-/// Every row: its name, as the twin knows it too, and what to call.
-fn rows(wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, Call)>> {
-    let mut rows: Vec<(String, Call)> = Vec::new();
-    for [m, n, k] in SHAPES {
+fn leaf(shape: &[i64]) -> Result<Variable> {
+    Ok(Variable::new(randn(shape)?, true))
+}
+
+fn product(layout: &str, [m, n, k]: [i64; 3]) -> Result<Work> {
+    let a = if layout == "TN" { randn(&[k, m])?.t()? } else { randn(&[m, k])? };
+    let b = if layout == "NT" { randn(&[n, k])?.t()? } else { randn(&[k, n])? };
+    Work::call(move || a.matmul(&b))
+}
+
+/// Forward and one gradient of a convolution: the other input is a constant.
+fn convolution([n, c, o, k, stride, pad, size]: [i64; 7], gradient: &str) -> Result<Work> {
+    let (x, w) = (leaf(&[n, c, size, size])?, leaf(&[o, c, k, k])?);
+    let (x, w) = match gradient {
+        "input" => (x, w.detach()),
+        "weight" => (x.detach(), w),
+        _ => (x, w),
+    };
+    let leaves = [&x, &w].into_iter().filter(|v| v.requires_grad()).cloned().collect();
+    Work::passes(leaves, move |_| conv2d(&x, &w, None, [stride; 2], [pad; 2], [1, 1], 1))
+}
+
+type Op = fn(&[Variable]) -> Result<Variable>;
+
+const BIG: &[i64] = &[4096, 512];
+const IMAGES: &[i64] = &[32, 64, 32, 32];
+
+/// Name, shapes of the inputs, and the function of them.
+const OPS: &[(&str, &[&[i64]], Op)] = &[
+    ("add 4096x512", &[BIG, BIG], |v| v[0].add(&v[1])),
+    ("mul 4096x512", &[BIG, BIG], |v| v[0].mul(&v[1])),
+    ("add row 4096x512", &[BIG, &[512]], |v| v[0].add(&v[1])),
+    ("exp 4096x512", &[BIG], |v| v[0].exp()),
+    ("tanh 4096x512", &[BIG], |v| v[0].tanh()),
+    ("sigmoid 4096x512", &[BIG], |v| v[0].sigmoid()),
+    ("gelu 4096x512", &[BIG], |v| v[0].gelu()),
+    ("relu 4096x512", &[BIG], |v| v[0].relu()),
+    ("gelu 256x1024", &[&[256, 1024]], |v| v[0].gelu()),
+    ("softmax 4096x512", &[BIG], |v| v[0].softmax(-1)),
+    ("softmax 1024x1024", &[&[1024, 1024]], |v| v[0].softmax(-1)),
+    ("sum all 4096x512", &[BIG], |v| v[0].sum()),
+    ("sum dim0 4096x512", &[BIG], |v| v[0].sum_dim(0, false)),
+    ("sum dim1 4096x512", &[BIG], |v| v[0].sum_dim(1, false)),
+    ("transpose+contig 4096x512", &[BIG], |v| v[0].transpose(0, 1)?.contiguous()),
+    ("layer_norm 4096x512", &[BIG, &[512], &[512]], |v| layer_norm(&v[0], &v[1], &v[2], 512, 1e-5)),
+    ("layer_norm 256x1024", &[&[256, 1024], &[1024], &[1024]], |v| {
+        layer_norm(&v[0], &v[1], &v[2], 1024, 1e-5)
+    }),
+    ("max_pool2d k2 32x64x32x32", &[IMAGES], |v| {
+        max_pool2d(&v[0], [2, 2], [2, 2], [0, 0], [1, 1], false)
+    }),
+    ("max_pool2d k3 s2 p1 32x64x32x32", &[IMAGES], |v| {
+        max_pool2d(&v[0], [3, 3], [2, 2], [1, 1], [1, 1], false)
+    }),
+    ("avg_pool2d k2 32x64x32x32", &[IMAGES], |v| {
+        avg_pool2d(&v[0], [2, 2], [2, 2], [0, 0], false, true)
+    }),
+];
+
+fn batch_norm(shape: &[i64]) -> Result<Work> {
+    let norm = BatchNorm2d::new(shape[1])?;
+    let mut leaves = vec![leaf(shape)?];
+    leaves.extend(norm.parameters().into_iter().map(|p| p.variable));
+    Work::passes(leaves, move |v| norm.forward(&v[0]))
+}
+
+fn adam(numel: i64) -> Result<Work> {
+    let params = (0..4)
+        .map(|_| Ok(Parameter::new(randn(&[numel / 4])?, "p")))
+        .collect::<Result<Vec<_>>>()?;
+    for p in &params {
+        p.variable.set_grad(randn(&[numel / 4])?);
+    }
+    let mut adam = Adam::new(&params, 1e-3);
+    Work::call(move || adam.step())
+}
+
+/// Every row: its name, as the twin has it too, and what to measure.
+fn specs() -> Vec<Spec<'static>> {
+    let mut specs: Vec<Spec> = Vec::new();
+    let mut add = |name: String, build: Box<dyn Fn() -> Result<Work>>| {
+        specs.push(Spec { name, build: Some(build) });
+    };
+    for shape @ [m, n, k] in PRODUCTS {
         for layout in ["NN", "NT", "TN"] {
             let name = format!("matmul {layout} {m}x{k}x{n}");
-            if !wanted(&name) {
-                continue;
-            }
-            let a = if layout == "TN" { randn(&[k, m])?.t()? } else { randn(&[m, k])? };
-            let b = if layout == "NT" { randn(&[n, k])?.t()? } else { randn(&[k, n])? };
-            rows.push((name, Box::new(move || a.matmul(&b).map(|_| ()))));
+            add(name, Box::new(move || product(layout, shape)));
         }
     }
-    type Op = fn(&Tensor, &Tensor) -> Result<Tensor>;
-    let ops: [(&str, Op); 10] = [
-        ("add", |a, b| a.add(b)),
-        ("mul", |a, b| a.mul(b)),
-        ("exp", |a, _| a.exp()),
-        ("tanh", |a, _| a.tanh()),
-        ("sigmoid", |a, _| a.sigmoid()),
-        ("gelu", |a, _| a.gelu()),
-        ("softmax", |a, _| a.softmax(-1)),
-        ("sum all", |a, _| a.sum()),
-        ("sum dim0", |a, _| a.sum_dim(0, false)),
-        ("transpose+contig", |a, _| a.transpose(0, 1)?.contiguous()),
-    ];
-    for (op, run) in ops {
-        let name = format!("{op} 4096x512");
-        if wanted(&name) {
-            let (a, b) = (randn(&[4096, 512])?, randn(&[4096, 512])?);
-            rows.push((name, Box::new(move || run(&a, &b).map(|_| ()))));
+    for &(name, shapes, op) in OPS {
+        let leaves = move || shapes.iter().map(|s| leaf(s)).collect::<Result<Vec<_>>>();
+        add(name.into(), Box::new(move || Work::passes(leaves()?, op)));
+    }
+    for shape in [IMAGES, &[128, 64, 64, 64]] {
+        let [n, c, h, w] = [shape[0], shape[1], shape[2], shape[3]];
+        add(format!("batch_norm {n}x{c}x{h}x{w}"), Box::new(move || batch_norm(shape)));
+    }
+    for conv @ [n, c, o, k, s, p, size] in CONVS {
+        for gradient in ["input", "weight"] {
+            let name = format!("conv {c}->{o} k{k} s{s} p{p} {size}x{size} b{n} d{gradient}");
+            add(name, Box::new(move || convolution(conv, gradient)));
         }
     }
-    let name = "adam 16777216";
-    if wanted(name) {
-        let params = (0..4)
-            .map(|_| Ok(Parameter::new(randn(&[1 << 22])?, "p")))
-            .collect::<Result<Vec<_>>>()?;
-        for p in &params {
-            p.variable.set_grad(randn(&[1 << 22])?);
-        }
-        let mut adam = Adam::new(&params, 1e-3);
-        rows.push((name.into(), Box::new(move || adam.step())));
-    }
-    Ok(rows)
+    add("adam 16777216".into(), Box::new(|| adam(1 << 24)));
+    specs
 }
 
 /// The `kernels` command.
 pub fn run(common: &Common) -> crate::Result<()> {
-    set_num_threads(common.threads);
-    let threads = twin::threads(common);
-    let only = common.only.clone().unwrap_or_default();
-    let mut rows = rows(|name| name.contains(&only))?;
-    if rows.is_empty() {
-        return Err(format!("no kernel's name contains {only:?}").into());
-    }
-    let mut results = Vec::new();
-    let pairs = if common.vs_pytorch.is_some() { common.pairs.max(1) } else { 1 };
-    let mut ours: Vec<Vec<Row>> = vec![Vec::new(); rows.len()];
-    let mut theirs: Vec<Vec<Peer>> = vec![Vec::new(); rows.len()];
-    for pair in 0..pairs {
-        eprintln!("pair {}/{pairs}", pair + 1);
-        for ((name, call), ours) in rows.iter_mut().zip(&mut ours) {
-            let times = timing::calls(Duration::from_millis(200), || Ok(call()?))?;
-            let (median_ms, min_ms) = (times.median * 1e3, times.min * 1e3);
-            ours.push(Row { model: name.clone(), median_ms, min_ms, threads, ..Row::default() });
+    rows::run(common, "kernels.py", specs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_twin_has_every_shape_and_operation() {
+        let (_, twin) = crate::twin::SOURCES.iter().find(|s| s.0 == "kernels.py").unwrap();
+        for [m, n, k] in PRODUCTS {
+            assert!(twin.contains(&format!("    ({m}, {n}, {k}),\n")), "{m} {n} {k}");
         }
-        if let Some(python) = &common.vs_pytorch {
-            let args = ["kernels", &only, &threads.to_string()];
-            let found: std::collections::HashMap<String, Peer> = twin::run(common, python, &args)?;
-            for ((name, _), theirs) in rows.iter().zip(&mut theirs) {
-                let peer = found.get(name).ok_or_else(|| format!("PyTorch has no row {name}"))?;
-                theirs.push(peer.clone());
-            }
+        for [n, c, o, k, s, p, size] in CONVS {
+            let line = format!("    ({n}, {c}, {o}, {k}, {s}, {p}, {size}),\n");
+            assert!(twin.contains(&line), "{line}");
+        }
+        for (name, ..) in OPS {
+            assert!(twin.contains(&format!("    \"{name}\": ")), "{name}");
         }
     }
-    for (ours, theirs) in ours.iter().zip(&theirs) {
-        results.push(report::join(ours, theirs));
+
+    #[test]
+    fn no_name_stands_twice() {
+        let names: std::collections::HashSet<String> =
+            specs().into_iter().map(|s| s.name).collect();
+        assert_eq!(names.len(), specs().len());
     }
-    report::print(&results);
-    report::save(&common.json, &results)
 }

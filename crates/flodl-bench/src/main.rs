@@ -8,6 +8,7 @@ mod kernels;
 mod layers;
 mod models;
 mod report;
+mod rows;
 mod timing;
 mod twin;
 
@@ -24,10 +25,10 @@ struct Cli {
 }
 
 /// What all measuring commands take.
-#[derive(clap::Args, Clone)]
+#[derive(clap::Args, Clone, Default)]
 struct Common {
-    /// Only rows whose name contains this (a model's name must match whole)
-    #[arg(long)]
+    /// Only this row: a model's whole name, or a part of the name of a layer or kernel
+    #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Threads on both sides; 0 means all cores
     #[arg(long, default_value_t = 0)]
@@ -39,11 +40,23 @@ struct Common {
     #[arg(long, value_name = "PYTHON")]
     vs_pytorch: Option<String>,
     /// Pairs of runs when comparing
-    #[arg(long, default_value_t = 5)]
-    pairs: usize,
-    /// Compare with PyTorch at its best: malloc that keeps pages, fused Adam
-    #[arg(long)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Compare with PyTorch at its best: malloc that keeps pages, fused optimizers
+    #[arg(long, requires = "vs_pytorch")]
     pytorch_best: bool,
+}
+
+impl Common {
+    /// The number of threads both sides use.
+    fn threads(&self) -> usize {
+        if self.threads == 0 { flodl::num_threads() } else { self.threads }
+    }
+
+    /// Runs of each side: one alone, pairs when comparing.
+    fn runs(&self) -> u32 {
+        if self.vs_pytorch.is_some() { self.pairs.max(1) } else { 1 }
+    }
 }
 
 #[derive(Subcommand)]
@@ -61,7 +74,7 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Kernels: matrix products in all layouts, elementwise work, the optimizer
+    /// Kernels: matrix products in all layouts, elementwise work, norms, convolutions, Adam
     Kernels {
         #[command(flatten)]
         common: Common,

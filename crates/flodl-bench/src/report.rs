@@ -1,16 +1,18 @@
 //! Results: JSON for programs, a table for people.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
-use crate::timing::median;
+use crate::timing::{Times, geometric_mean, least, median};
+use crate::{Common, Result};
 
 /// One measured row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Name of the model, layer or kernel.
     pub model: String,
-    /// Median time in milliseconds.
+    /// Median time in milliseconds: of the runs' medians when there were several runs.
     pub median_ms: f64,
     /// Minimum time in milliseconds.
     pub min_ms: f64,
@@ -20,55 +22,102 @@ pub struct Row {
     /// Threads used.
     #[serde(default)]
     pub threads: usize,
+    /// What it ran on.
+    #[serde(default)]
+    pub machine: String,
+    /// Versions of what was measured, by name.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
     /// PyTorch's side, if it was compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pytorch: Option<Peer>,
+}
+
+impl Row {
+    /// A row of this process.
+    pub fn new(model: &str, times: Times, threads: usize) -> Self {
+        let versions = [("flodl".into(), env!("CARGO_PKG_VERSION").into())].into();
+        let (median_ms, min_ms) = (times.median_ms, times.min_ms);
+        let (model, machine) = (model.into(), machine());
+        Row {
+            model,
+            median_ms,
+            min_ms,
+            peak_rss_mb: 0.0,
+            threads,
+            machine,
+            versions,
+            pytorch: None,
+        }
+    }
 }
 
 /// PyTorch's figures for a row, and the comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Peer {
     /// Its version.
-    #[serde(default)]
     pub version: String,
     /// Median time in milliseconds.
     pub median_ms: f64,
     /// Minimum time in milliseconds.
     pub min_ms: f64,
-    /// Peak resident memory in MiB.
+    /// Peak resident memory in MiB; 0 where it was not measured.
     #[serde(default)]
     pub peak_rss_mb: f64,
-    /// PyTorch's time divided by ours, for each pair of runs.
+    /// Whether it ran with malloc that keeps pages and fused optimizers.
+    #[serde(default)]
+    pub best: bool,
+    /// Its median time divided by ours, for each pair of runs.
     #[serde(default)]
     pub ratios: Vec<f64>,
+    /// The median of the ratios.
+    #[serde(default)]
+    pub ratio_median: f64,
+    /// The least of the ratios.
+    #[serde(default)]
+    pub ratio_min: f64,
+    /// Its minimum divided by ours: what a quiet machine would show.
+    #[serde(default)]
+    pub ratio_of_minimums: f64,
 }
 
-/// Joins the runs of one row on both sides.
-pub fn join(ours: &[Row], theirs: &[Peer]) -> Row {
-    let pick = |f: fn(&Row) -> f64| ours.iter().map(f).collect::<Vec<_>>();
-    let least = |v: Vec<f64>| v.into_iter().fold(f64::INFINITY, f64::min);
-    let most = |v: Vec<f64>| v.into_iter().fold(0.0, f64::max);
-    let mut row = Row {
-        median_ms: median(&pick(|r| r.median_ms)),
-        min_ms: least(pick(|r| r.min_ms)),
-        peak_rss_mb: most(pick(|r| r.peak_rss_mb)),
-        ..ours[0].clone()
-    };
+/// The processor's name and its cores.
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": "));
+    let name = name.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    format!("{name}, {cores} cores, {}", std::env::consts::OS)
+}
+
+/// Joins the runs of one row on both sides; `ours` has at least one.
+pub fn join(common: &Common, ours: &[Row], theirs: &[Peer]) -> Row {
+    let mut row = ours[0].clone();
+    row.median_ms = median(&ours.iter().map(|r| r.median_ms).collect::<Vec<_>>());
+    row.min_ms = least(ours.iter().map(|r| r.min_ms));
+    row.peak_rss_mb = ours.iter().map(|r| r.peak_rss_mb).fold(0.0, f64::max);
     if let Some(first) = theirs.first() {
-        let pick = |f: fn(&Peer) -> f64| theirs.iter().map(f).collect::<Vec<_>>();
+        let ratios: Vec<f64> =
+            ours.iter().zip(theirs).map(|(a, b)| b.median_ms / a.median_ms).collect();
+        let min_ms = least(theirs.iter().map(|r| r.min_ms));
+        row.versions.insert("torch".into(), first.version.clone());
         row.pytorch = Some(Peer {
             version: first.version.clone(),
-            median_ms: median(&pick(|r| r.median_ms)),
-            min_ms: least(pick(|r| r.min_ms)),
-            peak_rss_mb: most(pick(|r| r.peak_rss_mb)),
-            ratios: ours.iter().zip(theirs).map(|(a, b)| b.median_ms / a.median_ms).collect(),
+            median_ms: median(&theirs.iter().map(|r| r.median_ms).collect::<Vec<_>>()),
+            min_ms,
+            peak_rss_mb: theirs.iter().map(|r| r.peak_rss_mb).fold(0.0, f64::max),
+            best: common.pytorch_best,
+            ratio_median: median(&ratios),
+            ratio_min: least(ratios.iter().copied()),
+            ratio_of_minimums: min_ms / row.min_ms,
+            ratios,
         });
     }
     row
 }
 
 /// Milliseconds in a unit that suits them.
-fn human(ms: f64) -> String {
+pub fn human(ms: f64) -> String {
     match ms {
         ms if ms >= 100.0 => format!("{ms:.0} ms"),
         ms if ms >= 1.0 => format!("{ms:.2} ms"),
@@ -77,55 +126,72 @@ fn human(ms: f64) -> String {
     }
 }
 
-/// Prints the table, as Markdown.
-pub fn print(rows: &[Row]) {
+/// The table, as Markdown, with the geometric mean of the ratios below.
+fn table(rows: &[Row]) -> String {
     let compared = rows.iter().any(|r| r.pytorch.is_some());
     let memory = rows.iter().any(|r| r.peak_rss_mb > 0.0);
-    let mut head = "| row | median | min |".to_owned();
-    let mut rule = "| --- | ---: | ---: |".to_owned();
+    let mut head = vec!["median", "min"];
     if memory {
-        head += " peak MiB |";
-        rule += " ---: |";
+        head.push("peak MiB");
     }
     if compared {
-        head += " PyTorch median | min |";
-        rule += " ---: | ---: |";
+        head.extend(["PyTorch median", "min"]);
         if memory {
-            head += " peak MiB |";
-            rule += " ---: |";
+            head.push("peak MiB");
         }
-        head += " ratio, median of pairs | range |";
-        rule += " ---: | ---: |";
+        head.extend(["ratio of medians", "least", "ratio of minimums"]);
     }
-    println!("{head}\n{rule}");
-    let mut all = Vec::new();
+    let mut text =
+        format!("| row | {} |\n| --- |{}\n", head.join(" | "), " ---: |".repeat(head.len()));
     for row in rows {
-        let mut line =
-            format!("| {} | {} | {} |", row.model, human(row.median_ms), human(row.min_ms));
+        let mut cells = vec![row.model.clone(), human(row.median_ms), human(row.min_ms)];
+        let mib = |peak: f64| format!("{peak:.0}");
         if memory {
-            line += &format!(" {:.0} |", row.peak_rss_mb);
+            cells.push(mib(row.peak_rss_mb));
         }
         if let Some(p) = &row.pytorch {
-            line += &format!(" {} | {} |", human(p.median_ms), human(p.min_ms));
+            cells.extend([human(p.median_ms), human(p.min_ms)]);
             if memory {
-                line += &format!(" {:.0} |", p.peak_rss_mb);
+                cells.push(mib(p.peak_rss_mb));
             }
-            let low = p.ratios.iter().copied().fold(f64::INFINITY, f64::min);
-            let high = p.ratios.iter().copied().fold(0.0, f64::max);
-            line += &format!(" **{:.2}** | {low:.2}–{high:.2} |", median(&p.ratios));
-            all.push(median(&p.ratios));
+            let ratios = [p.ratio_median, p.ratio_min, p.ratio_of_minimums];
+            cells.extend(ratios.map(|r| format!("{r:.2}")));
         }
-        println!("{line}");
+        text += &format!("| {} |\n", cells.join(" | "));
     }
-    if !all.is_empty() {
-        let mean = (all.iter().map(|r| r.ln()).sum::<f64>() / all.len() as f64).exp();
-        println!("\ngeometric mean of {} ratios (PyTorch ÷ ours): {mean:.2}", all.len());
+    let ratios: Vec<f64> =
+        rows.iter().filter_map(|r| Some(r.pytorch.as_ref()?.ratio_median)).collect();
+    if !ratios.is_empty() {
+        let (n, mean) = (ratios.len(), geometric_mean(&ratios));
+        text += &format!("\ngeometric mean of {n} ratios (PyTorch ÷ ours): {mean:.2}\n");
     }
+    text
 }
 
-/// Writes the rows as JSON, through a temporary file.
-pub fn save(path: &Option<String>, rows: &[Row]) -> Result<()> {
-    if let Some(path) = path {
+/// A row in one line, to read while others are still measured.
+fn line(row: &Row) -> String {
+    let mut text = format!("{}: {}", row.model, human(row.median_ms));
+    if let Some(p) = &row.pytorch {
+        text += &format!(", PyTorch {}, ratio {:.2}", human(p.median_ms), p.ratio_median);
+    }
+    text
+}
+
+/// Reports the rows from `done` on, and writes all to the file, if one is wanted: what was
+/// measured is kept when a later row fails.
+pub fn progress(common: &Common, rows: &[Row], done: usize) -> Result<()> {
+    rows[done..].iter().for_each(|row| eprintln!("{}", line(row)));
+    save(common, rows)
+}
+
+/// Prints the table and writes the file, if one is wanted.
+pub fn finish(common: &Common, rows: &[Row]) -> Result<()> {
+    print!("{}", table(rows));
+    save(common, rows)
+}
+
+fn save(common: &Common, rows: &[Row]) -> Result<()> {
+    if let Some(path) = &common.json {
         flodl::write_atomic(path, serde_json::to_string_pretty(rows)?.as_bytes())?;
     }
     Ok(())
@@ -135,23 +201,45 @@ pub fn save(path: &Option<String>, rows: &[Row]) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn row(median_ms: f64) -> Row {
-        Row { model: "m".into(), median_ms, min_ms: median_ms, ..Row::default() }
+    fn row(ms: f64) -> Row {
+        Row::new("m", Times { median_ms: ms, min_ms: ms / 2.0 }, 2)
+    }
+
+    fn peer(ms: f64) -> Peer {
+        Peer { version: "2".into(), median_ms: ms, min_ms: ms, ..Peer::default() }
     }
 
     #[test]
     fn ratios_are_taken_pair_by_pair() {
-        let theirs = [4.0, 9.0].map(|t| Peer { median_ms: t, min_ms: t, ..Peer::default() });
-        let joined = join(&[row(2.0), row(3.0)], &theirs);
-        assert_eq!(joined.pytorch.unwrap().ratios, [2.0, 3.0]);
-        assert_eq!((joined.median_ms, joined.min_ms), (2.5, 2.0));
+        let joined = join(&Common::default(), &[row(2.0), row(3.0)], &[peer(4.0), peer(9.0)]);
+        assert_eq!((joined.median_ms, joined.min_ms), (2.5, 1.0));
+        assert_eq!(joined.versions["torch"], "2");
+        let pytorch = joined.pytorch.unwrap();
+        assert_eq!(pytorch.ratios, [2.0, 3.0]);
+        let (median, min, of_minimums) =
+            (pytorch.ratio_median, pytorch.ratio_min, pytorch.ratio_of_minimums);
+        assert_eq!((median, min, of_minimums), (2.5, 2.0, 4.0));
     }
 
     #[test]
     fn rows_survive_json() {
-        let rows = vec![row(1.5)];
+        let rows = vec![row(1.5), join(&Common::default(), &[row(1.0)], &[peer(2.0)])];
         let text = serde_json::to_string(&rows).unwrap();
-        assert!(text.contains("\"median_ms\":1.5") && text.contains("peak_rss_mb"));
+        assert!(text.starts_with('[') && text.contains("\"median_ms\":1.5"));
+        for key in ["model", "min_ms", "peak_rss_mb", "threads", "machine", "versions", "ratios"] {
+            assert!(text.contains(&format!("\"{key}\":")), "{key}");
+        }
         assert_eq!(serde_json::from_str::<Vec<Row>>(&text).unwrap(), rows);
+    }
+
+    #[test]
+    fn a_table_has_as_many_cells_in_every_line() {
+        let alone = table(&[row(1.0), Row { peak_rss_mb: 3.0, ..row(2.0) }]);
+        let compared = table(&[join(&Common::default(), &[row(1.0)], &[peer(2.0)])]);
+        for text in [alone, compared] {
+            let bars = |l: &str| l.matches('|').count();
+            let lines: Vec<&str> = text.lines().filter(|l| l.starts_with('|')).collect();
+            assert!(lines.len() >= 3 && lines.iter().all(|l| bars(l) == bars(lines[0])), "{text}");
+        }
     }
 }

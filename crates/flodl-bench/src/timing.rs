@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-/// Median and minimum of repeated runs, in seconds.
+/// Median and minimum of repeated runs, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    pub median: f64,
-    pub min: f64,
+    pub median_ms: f64,
+    pub min_ms: f64,
 }
 
 /// Median of a list; NaN of an empty one.
@@ -20,14 +20,27 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-fn times(samples: &[f64]) -> Times {
-    let min = samples.iter().copied().fold(f64::INFINITY, f64::min);
-    Times { median: median(samples), min }
+/// The least of a list; infinity of an empty one.
+pub fn least(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().fold(f64::INFINITY, f64::min)
+}
+
+/// Geometric mean of a list; NaN of an empty one.
+pub fn geometric_mean(values: &[f64]) -> f64 {
+    (values.iter().map(|v| v.ln()).sum::<f64>() / values.len() as f64).exp()
+}
+
+fn times(seconds: &[f64]) -> Times {
+    let min_ms = least(seconds.iter().copied()) * 1e3;
+    Times { median_ms: median(seconds) * 1e3, min_ms }
 }
 
 /// Times a step that takes long: two warm-up runs, then `steps` runs, or with 0 as many as two
 /// seconds hold, at least 5.
-pub fn steps(steps: usize, mut step: impl FnMut() -> crate::Result<()>) -> crate::Result<Times> {
+pub fn steps<E>(
+    steps: usize,
+    mut step: impl FnMut() -> std::result::Result<(), E>,
+) -> std::result::Result<Times, E> {
     step()?;
     step()?;
     let start = Instant::now();
@@ -43,15 +56,22 @@ pub fn steps(steps: usize, mut step: impl FnMut() -> crate::Result<()>) -> crate
     Ok(times(&samples))
 }
 
-/// Times a call that may be short: it runs in batches of at least 20 µs for about `budget`.
-pub fn calls(
+/// Times a call that may be short, for about `budget` after a warm-up of a quarter of that. Short
+/// calls are timed in batches of at least 20 µs, so that reading the clock costs nothing.
+pub fn calls<E>(
     budget: Duration,
-    mut call: impl FnMut() -> crate::Result<()>,
-) -> crate::Result<Times> {
-    let start = Instant::now();
-    call()?;
-    let once = start.elapsed().as_secs_f64().max(1e-9);
-    let batch = (20e-6 / once).ceil().clamp(1.0, 10_000.0) as usize;
+    mut call: impl FnMut() -> std::result::Result<(), E>,
+) -> std::result::Result<Times, E> {
+    let warm_up = Instant::now();
+    let mut once = f64::INFINITY;
+    let mut warm = 0;
+    while warm < 2 || (warm_up.elapsed() < budget / 4 && warm < 10_000) {
+        let start = Instant::now();
+        call()?;
+        once = once.min(start.elapsed().as_secs_f64());
+        warm += 1;
+    }
+    let batch = (20e-6 / once.max(1e-9)).ceil().clamp(1.0, 10_000.0) as usize;
     let start = Instant::now();
     let mut samples = Vec::new();
     while samples.len() < 5 || (start.elapsed() < budget && samples.len() < 10_000) {
@@ -84,13 +104,29 @@ mod tests {
     }
 
     #[test]
+    fn the_geometric_mean_of_a_ratio_and_its_inverse_is_one() {
+        assert!((geometric_mean(&[4.0, 0.25]) - 1.0).abs() < 1e-12);
+        assert!(geometric_mean(&[]).is_nan());
+    }
+
+    #[test]
     fn as_many_steps_as_asked_for() {
         let mut n = 0;
         steps(7, || {
             n += 1;
-            Ok(())
+            Ok::<(), ()>(())
         })
         .unwrap();
         assert_eq!(n, 9);
+    }
+
+    #[test]
+    fn an_error_ends_the_measuring() {
+        let mut n = 0;
+        let result = calls(Duration::from_secs(100), || {
+            n += 1;
+            if n == 4 { Err("four") } else { Ok(()) }
+        });
+        assert_eq!((result.err(), n), (Some("four"), 4));
     }
 }

@@ -1,4 +1,4 @@
-//! Times convolutions: `conv_bench [part of a name] [batch]`. Prints for each shape the least and the
+//! Times convolutions: `conv_bench [part of a name]`. Prints for each shape the least and the
 //! median time in ms of the forward pass and of the gradients by data and by weight, and the speed
 //! of the fastest calls in GFLOP/s.
 
@@ -68,10 +68,8 @@ fn time(mut f: impl FnMut()) -> (f64, f64) {
 
 fn main() {
     let wanted = std::env::args().nth(1).unwrap_or_default();
-    let batch: Option<usize> = std::env::args().nth(2).and_then(|b| b.parse().ok());
     for shape in SHAPES.iter().filter(|s| s.0.contains(&wanted)) {
         let g = geom(shape);
-        let g = ConvGeom { batch: batch.unwrap_or(g.batch), ..g };
         let numbers = |len: usize| -> Vec<f32> {
             (0..len).map(|i| (i * 7919 % 31) as f32 / 31.0 - 0.5).collect()
         };

@@ -76,6 +76,12 @@ fn from_safetensors(dtype: Dtype) -> Option<DType> {
     })
 }
 
+/// Tensors with their names, sorted by name.
+pub type NamedTensors = Vec<(String, Tensor)>;
+
+/// What a file says of itself.
+pub type Metadata = HashMap<String, String>;
+
 /// Tensors by name as the bytes of a `.safetensors` file.
 ///
 /// # Errors
@@ -104,10 +110,7 @@ pub fn serialize_tensors(
 ///
 /// # Errors
 /// When the bytes are damaged or hold a dtype that there is no tensor for.
-pub fn deserialize_tensors(
-    bytes: &[u8],
-    source: &str,
-) -> Result<(Vec<(String, Tensor)>, HashMap<String, String>)> {
+pub fn deserialize_tensors(bytes: &[u8], source: &str) -> Result<(NamedTensors, Metadata)> {
     let bad = |e: safetensors::SafeTensorError| Error::format(source, e.to_string());
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(bad)?;
     let file = SafeTensors::deserialize(bytes).map_err(bad)?;

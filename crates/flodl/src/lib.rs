@@ -50,7 +50,7 @@ pub use graph::*;
 pub use nn::*;
 pub use optim::*;
 pub use rng::{Rng, manual_seed, rng_state, set_rng_state};
-pub use tensor::{RnnParams, Tensor};
+pub use tensor::Tensor;
 
 /// The examples of the README compile.
 #[cfg(doctest)]

@@ -119,7 +119,7 @@ pub fn broadcast(op: &'static str, a: &[usize], b: &[usize]) -> Result<Dims> {
     }
     let n = a.len().max(b.len());
     let at = |s: &[usize], d: usize| if d + s.len() >= n { s[d + s.len() - n] } else { 1 };
-    (0..n)
+    let dims: Dims = (0..n)
         .map(|d| match (at(a, d), at(b, d)) {
             (x, y) if x == y || y == 1 => Ok(x),
             (1, y) => Ok(y),
@@ -130,7 +130,23 @@ pub fn broadcast(op: &'static str, a: &[usize], b: &[usize]) -> Result<Dims> {
                 why: format!("sizes {x} and {y} at dim {d} cannot be broadcast"),
             }),
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    if countable(&dims) { Ok(dims) } else { Err(too_large(op, &dims)) }
+}
+
+/// Whether a tensor of any dtype with these sizes could be addressed.
+pub(crate) fn countable(dims: &[usize]) -> bool {
+    let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    count.is_some_and(|n| n <= isize::MAX as usize / 8)
+}
+
+/// The error for sizes that cannot.
+pub(crate) fn too_large(op: &'static str, dims: &[usize]) -> Error {
+    Error::Shape {
+        op,
+        expected: "fewer elements than memory can address".into(),
+        got: to_i64(dims),
+    }
 }
 
 /// A dim that may count from the end, checked.
@@ -157,15 +173,7 @@ pub fn sizes(op: &'static str, shape: &[i64]) -> Result<Dims> {
             })
         })
         .collect::<Result<_>>()?;
-    let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    match count {
-        Some(n) if n <= isize::MAX as usize / 8 => Ok(dims),
-        _ => Err(Error::Shape {
-            op,
-            expected: "fewer elements than memory can address".into(),
-            got: shape.to_vec(),
-        }),
-    }
+    if countable(&dims) { Ok(dims) } else { Err(too_large(op, &dims)) }
 }
 
 /// Sizes in the public form.

@@ -338,13 +338,13 @@ fn clipping_scales_to_the_norm_and_keeps_small_gradients() {
     let set = |v: &[f32]| p.variable.set_grad(Tensor::from_f32(v, &[2], Device::CPU).unwrap());
     let grad = || p.variable.grad().unwrap().to_f32_vec().unwrap();
     set(&[3.0, 4.0]);
-    assert_eq!(clip_grad_norm(&[p.clone()], 1.0).unwrap(), 5.0);
+    assert_eq!(clip_grad_norm(std::slice::from_ref(&p), 1.0).unwrap(), 5.0);
     let g = grad();
     assert!((g[0] - 0.6).abs() < 1e-6 && (g[1] - 0.8).abs() < 1e-6, "{g:?}");
-    assert!((clip_grad_norm(&[p.clone()], 2.0).unwrap() - 1.0).abs() < 1e-6);
+    assert!((clip_grad_norm(std::slice::from_ref(&p), 2.0).unwrap() - 1.0).abs() < 1e-6);
     assert!((grad()[0] - 0.6).abs() < 1e-6);
     set(&[3.0, -4.0]);
-    assert_eq!(clip_grad_value(&[p.clone()], 3.5).unwrap(), 4.0);
+    assert_eq!(clip_grad_value(std::slice::from_ref(&p), 3.5).unwrap(), 4.0);
     assert_eq!(grad(), [3.0, -3.5]);
-    assert!(clip_grad_norm(&[p.clone()], -1.0).is_err());
+    assert!(clip_grad_norm(std::slice::from_ref(&p), -1.0).is_err());
 }

@@ -1,10 +1,14 @@
 //! Convolutions without a matrix product: depthwise ones, whose sums are short, and tiny ones,
-//! where packing would cost more than the sums. Rows of outputs are vectors.
+//! where packing would cost more than the sums.
+//!
+//! The outputs of a channel are computed as one run over the slab, with some values between the
+//! rows that nobody wants: long runs are vectors whatever the width of the image.
 
 use super::implicit::{PARALLEL, scatter};
 use super::plan::{Pass, SPILL, Slab};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::Gemm;
+use crate::gemm::vector::dot;
 use crate::simd;
 use crate::threads::{self, SharedMut};
 
@@ -52,16 +56,11 @@ pub(super) fn items(
     }
 }
 
-/// Lanes for rows of a length: as few wasted as possible.
-fn lanes(width: usize) -> usize {
-    match width {
-        0..=4 => 4,
-        5..=8 => 8,
-        9..=16 => 16,
-        17..=24 => 8,
-        _ => 32,
-    }
-}
+/// Values of a run that are computed at once: they stay in the first-level cache.
+const BLOCK: usize = 2048;
+/// Lanes that runs are padded to.
+const LANES: usize = 16;
+const _: () = assert!(LANES <= SPILL);
 
 /// Some pairs of image and group.
 struct Items<'a, 'p, T> {
@@ -75,35 +74,21 @@ impl<T: Gemm> simd::Kernel for Items<'_, '_, T> {
 
     #[inline(always)]
     fn run<A: simd::Arch>(self) -> Self::Out {
-        match lanes(self.pass.axes[2].out) {
-            4 => self.rows::<A, 4>(),
-            8 => self.rows::<A, 8>(),
-            _ => self.rows::<A, 16>(),
-        }
-    }
-}
-
-impl<T: Gemm> Items<'_, '_, T> {
-    #[inline(always)]
-    fn rows<A: simd::Arch, const L: usize>(self) -> Result<(), OutOfMemory> {
         let pass = self.pass;
-        let k = pass.k();
+        let (k, taps) = (pass.k(), pass.taps());
         let lengths = pass.axes.map(|a| a.out);
         let slab = Slab::new(pass.axes, lengths);
-        let (plane, width, rows) = (slab.plane(), lengths[2], lengths[0] * lengths[1]);
-        let (mut offsets, mut index) = ([0; MOST], [0; MOST]);
-        table(pass, &slab, &mut offsets[..k], &mut index[..k]);
-        let offsets = &offsets[..k];
-        let padded = width.next_multiple_of(L);
-        let slab_len = pass.src_ch * plane + SPILL;
-        let mut space = Scratch::<T>::new(slab_len + R * padded + pass.dst_ch * k)?;
-        let (values, rest) = space.split_at_mut(slab_len);
-        let (lines, weights) = rest.split_at_mut(R * padded);
-        let dense = pass.dense() && width.is_multiple_of(L);
-        let units = pass.dst_ch * rows;
-        let far = offsets.iter().copied().max().unwrap_or(0);
-        assert!(far + slab.place(lengths.map(|l| l - 1)) - (width - 1) + padded <= slab_len);
-        let mut weights_of = usize::MAX;
+        let (plane, width) = (slab.plane(), lengths[2]);
+        let (mut offsets, mut index, mut weights) = ([0; MOST], [0; MOST], [T::ZERO; MOST]);
+        for i in 0..k {
+            offsets[i] = i / taps * plane + slab.tap(i % taps);
+            index[i] = i / taps * pass.w_ch + pass.kernel_index(i % taps);
+        }
+        let dense = pass.dense();
+        let last = slab.place(lengths.map(|l| l - 1));
+        let run = (last + 1).next_multiple_of(LANES);
+        let mut space = Scratch::<T>::new(pass.src_ch * plane + SPILL + run)?;
+        let (values, line) = space.split_at_mut(pass.src_ch * plane + SPILL);
         for item in self.range {
             let group = item % pass.groups;
             for c in 0..pass.src_ch {
@@ -111,65 +96,35 @@ impl<T: Gemm> Items<'_, '_, T> {
                 // SAFETY: planes are filled in order, each spills over the next or the tail.
                 unsafe { slab.fill(src, [0; 3], values.as_mut_ptr().add(c * plane)) };
             }
-            if weights_of != group {
-                weights_of = group;
-                for (m, weights) in weights.chunks_exact_mut(k.max(1)).enumerate() {
-                    let from = &pass.w[group * pass.w_group + m * pass.w_row..];
-                    for (weight, &at) in weights.iter_mut().zip(&index[..k]) {
-                        *weight = from[at];
-                    }
+            for m in 0..pass.dst_ch {
+                let w = &pass.w[group * pass.w_group + m * pass.w_row..];
+                for (weight, &at) in weights[..k].iter_mut().zip(&index) {
+                    *weight = w[at];
                 }
-            }
-            let bias = pass.bias.map(|b| &b[group * pass.dst_ch..][..pass.dst_ch]);
-            let at = item * pass.dst_ch * pass.dst_plane();
-            // SAFETY: these channels of this image are this task's; the phases of one region
-            // follow one another.
-            let out = unsafe { self.dst.range(at..at + pass.dst_ch * pass.dst_plane()) };
-            // A unit is a row of a channel. Several go together, as sums that do not wait for
-            // each other; they are units of one row where there are channels enough, which then
-            // read the same values.
-            for first in (0..units).step_by(R) {
-                let count = R.min(units - first);
-                let mut unit = [(0, 0, 0); R];
-                let (mut places, mut firsts) = ([0; R], [T::ZERO; R]);
-                for r in 0..R {
-                    let u = first + r.min(count - 1);
-                    let (m, row) = if pass.dst_ch >= R {
-                        (u % pass.dst_ch, u / pass.dst_ch)
-                    } else {
-                        (u / rows, u % rows)
-                    };
-                    unit[r] = (m, row / lengths[1], row % lengths[1]);
-                    places[r] = slab.place([unit[r].1, unit[r].2, 0]);
-                    firsts[r] = bias.map_or(T::ZERO, |b| b[m]);
+                let bias = pass.bias.map_or(T::ZERO, |b| b[group * pass.dst_ch + m]);
+                let at = (item * pass.dst_ch + m) * pass.dst_plane();
+                // SAFETY: this channel of this image is this task's; the phases of one region
+                // follow one another.
+                let out = unsafe { self.dst.range(at..at + pass.dst_plane()) };
+                for (i, sums) in line.chunks_mut(BLOCK).enumerate() {
+                    let values = &values[i * BLOCK..];
+                    add_taps::<A, T>(values, &offsets[..k], &weights[..k], bias, sums);
                 }
-                let w: [&[T]; R] = unit.map(|(m, ..)| &weights[m * k..][..k]);
-                for x in (0..width).step_by(L) {
-                    // SAFETY: the farthest value of the farthest place is in the slab, by the
-                    // assertion above.
-                    let sums = unsafe {
-                        let from = places.map(|p| values.as_ptr().add(p + x));
-                        sums::<T, A, L>(firsts, w, offsets, from)
-                    };
-                    for r in 0..count {
-                        let (m, d, h) = unit[r];
-                        if dense {
-                            let at = m * pass.dst_plane() + (d * lengths[1] + h) * width + x;
-                            out[at..at + L].copy_from_slice(&sums[r]);
-                        } else {
-                            lines[r * padded + x..][..L].copy_from_slice(&sums[r]);
+                let grid = (0..lengths[0]).flat_map(|d| (0..lengths[1]).map(move |h| (d, h)));
+                for (d, h) in grid {
+                    let row = &line[slab.place([d, h, 0])..];
+                    let whole = width.next_multiple_of(8);
+                    let to = (d * lengths[1] + h) * width;
+                    if dense && to + whole <= out.len() && whole <= row.len() {
+                        // What is too much is overwritten by the next row.
+                        for (to, from) in out[to..to + whole].chunks_exact_mut(8).zip(row.chunks(8))
+                        {
+                            to.copy_from_slice(from);
                         }
+                    } else {
+                        // SAFETY: outputs of this channel.
+                        unsafe { scatter(pass, [d, h, 0], [1, 1, width], row, out.as_mut_ptr()) };
                     }
-                }
-                if dense {
-                    continue;
-                }
-                for r in 0..count {
-                    let (m, d, h) = unit[r];
-                    let (line, at) = (&lines[r * padded..], [d, h, 0]);
-                    let out = &mut out[m * pass.dst_plane()..][..pass.dst_plane()];
-                    // SAFETY: outputs of this channel.
-                    unsafe { scatter(pass, at, [1, 1, width], line, out.as_mut_ptr()) };
                 }
             }
         }
@@ -177,44 +132,34 @@ impl<T: Gemm> Items<'_, '_, T> {
     }
 }
 
-/// For each value of a patch, (channel, tap) in order: its distance in the slab, and its weight's
-/// place in the row of an output channel.
-fn table<T: Gemm>(pass: &Pass<T>, slab: &Slab, offsets: &mut [usize], index: &mut [usize]) {
-    let taps = pass.taps();
-    for t in 0..taps.min(offsets.len()) {
-        (offsets[t], index[t]) = (slab.tap(t), pass.kernel_index(t));
-    }
-    for i in taps..offsets.len() {
-        offsets[i] = offsets[i - taps] + slab.plane();
-        index[i] = index[i - taps] + pass.w_ch;
-    }
-}
-
-/// Units that are summed together.
-const R: usize = 4;
-
-/// `firsts[r] + sum over i of w[r][i] * from[r][offsets[i]..][..L]`.
-///
-/// # Safety
-/// All these values can be read.
+/// `sums[i] = bias + sum over taps of weight * values[offset + i]`.
 #[inline(always)]
-unsafe fn sums<T: Gemm, A: simd::Arch, const L: usize>(
-    firsts: [T; R],
-    w: [&[T]; R],
+fn add_taps<A: simd::Arch, T: Gemm>(
+    values: &[T],
     offsets: &[usize],
-    from: [*const T; R],
-) -> [[T; L]; R] {
-    let [mut a, mut b, mut c, mut d] = firsts.map(|first| [first; L]);
-    let [wa, wb, wc, wd] = w.map(|w| &w[..offsets.len()]);
-    for (i, &offset) in offsets.iter().enumerate() {
-        // SAFETY: the caller's promise.
-        let [xa, xb, xc, xd] = from.map(|p| unsafe { p.add(offset).cast::<[T; L]>().read() });
-        a = std::array::from_fn(|l| wa[i].mul_add_::<A>(xa[l], a[l]));
-        b = std::array::from_fn(|l| wb[i].mul_add_::<A>(xb[l], b[l]));
-        c = std::array::from_fn(|l| wc[i].mul_add_::<A>(xc[l], c[l]));
-        d = std::array::from_fn(|l| wd[i].mul_add_::<A>(xd[l], d[l]));
+    weights: &[T],
+    bias: T,
+    sums: &mut [T],
+) {
+    let len = sums.len();
+    let x = |i: usize| &values[offsets[i]..][..len];
+    sums.fill(bias);
+    let mut i = 0;
+    while i + 3 <= offsets.len() {
+        let (a, b, c) = (x(i), x(i + 1), x(i + 2));
+        let (u, v, w) = (weights[i], weights[i + 1], weights[i + 2]);
+        for (j, sum) in sums.iter_mut().enumerate() {
+            let s = u.mul_add_::<A>(a[j], *sum);
+            *sum = w.mul_add_::<A>(c[j], v.mul_add_::<A>(b[j], s));
+        }
+        i += 3;
     }
-    [a, b, c, d]
+    while i < offsets.len() {
+        for (sum, &x) in sums.iter_mut().zip(x(i)) {
+            *sum = weights[i].mul_add_::<A>(x, *sum);
+        }
+        i += 1;
+    }
 }
 
 /// Whether [`weight`] suits a convolution better than a matrix product.
@@ -243,37 +188,30 @@ impl<T: Gemm> simd::Kernel for Weights<'_, '_, T> {
 
     #[inline(always)]
     fn run<A: simd::Arch>(self) -> Self::Out {
-        match lanes(self.pass.axes[2].out) {
-            4 => self.sums::<A, 4>(),
-            8 => self.sums::<A, 8>(),
-            16 => self.sums::<A, 16>(),
-            _ => self.sums::<A, 32>(),
-        }
-    }
-}
-
-impl<T: Gemm> Weights<'_, '_, T> {
-    #[inline(always)]
-    fn sums<A: simd::Arch, const L: usize>(self) -> Result<(), OutOfMemory> {
         let pass = self.pass;
-        let k = pass.k();
+        let (k, taps) = (pass.k(), pass.taps());
         let lengths = pass.axes.map(|a| a.out);
         let slab = Slab::new(pass.axes, lengths);
-        let (plane, width, rows) = (slab.plane(), lengths[2], lengths[0] * lengths[1]);
-        let padded = width.next_multiple_of(L);
-        let (mut places, mut index, sums) = ([0; MOST], [0; MOST], pass.dst_ch * k * L);
-        table(pass, &slab, &mut places[..k], &mut index[..k]);
-        // Rows of the gradient end in zeros, which meet what the slab holds there: it must be
-        // finite, so the tail is cleared.
+        let (plane, width) = (slab.plane(), lengths[2]);
+        let last = slab.place(lengths.map(|l| l - 1));
+        let run = (last + 1).next_multiple_of(LANES);
+        let mut places = [0; MOST];
+        for (i, place) in places[..k].iter_mut().enumerate() {
+            *place = i / taps * plane + slab.tap(i % taps);
+        }
+        // Between the rows of the gradient are zeros, which meet what the slab holds there: it must
+        // be finite, so the tail is cleared.
         let slab_len = pass.src_ch * plane + SPILL;
-        let mut space = Scratch::<T>::new(slab_len + rows * padded + sums)?;
-        let (values, rest) = space.split_at_mut(slab_len);
-        let (lines, sums) = rest.split_at_mut(rows * padded);
-        lines.fill(T::ZERO);
+        let mut space = Scratch::<T>::new(slab_len + run)?;
+        let (values, line) = space.split_at_mut(slab_len);
+        line.fill(T::ZERO);
         values[slab_len - SPILL..].fill(T::ZERO);
-        let pixels = rows * width;
+        let pixels = pass.pixels();
         for group in self.range {
-            sums.fill(T::ZERO);
+            let len = pass.dst_ch * k;
+            // SAFETY: the weights of this group are this task's.
+            let dw = unsafe { self.dw.range(group * len..(group + 1) * len) };
+            dw.fill(T::ZERO);
             for n in 0..pass.batch {
                 let item = n * pass.groups + group;
                 for c in 0..pass.src_ch {
@@ -281,31 +219,28 @@ impl<T: Gemm> Weights<'_, '_, T> {
                     // SAFETY: planes are filled in order, each spills over the next or the tail.
                     unsafe { slab.fill(src, [0; 3], values.as_mut_ptr().add(c * plane)) };
                 }
-                for m in 0..pass.dst_ch {
+                for (m, dw) in dw.chunks_exact_mut(k).enumerate() {
                     let dy = &self.dy[(item * pass.dst_ch + m) * pixels..][..pixels];
-                    for (to, from) in lines.chunks_mut(padded).zip(dy.chunks(width)) {
-                        to[..width].copy_from_slice(from);
+                    let grid = (0..lengths[0]).flat_map(|d| (0..lengths[1]).map(move |h| (d, h)));
+                    for ((d, h), row) in grid.zip(dy.chunks_exact(width)) {
+                        line[slab.place([d, h, 0])..][..width].copy_from_slice(row);
                     }
-                    for (i, &offset) in places[..k].iter().enumerate() {
-                        let sum: &mut [T] = &mut sums[(m * k + i) * L..][..L];
-                        let mut acc: [T; L] = sum.try_into().expect("as many sums as lanes");
-                        for row in 0..rows {
-                            let line = &lines[row * padded..][..padded];
-                            let at = slab.place([row / lengths[1], row % lengths[1], 0]) + offset;
-                            for (i, y) in line.chunks_exact(L).enumerate() {
-                                let x = &values[at + i * L..][..L];
-                                acc = std::array::from_fn(|l| x[l].mul_add_::<A>(y[l], acc[l]));
+                    for (dw, places) in dw.chunks_mut(4).zip(places[..k].chunks(4)) {
+                        let x = |i: usize| &values[places[i]..][..run];
+                        if let [a, b, c, d] = dw {
+                            let rows = [x(0), x(1), x(2), x(3)];
+                            let sums = dot::<A, T, LANES, 4>(rows, line);
+                            for (dw, sum) in [a, b, c, d].into_iter().zip(sums) {
+                                *dw += sum;
+                            }
+                        } else {
+                            for (i, dw) in dw.iter_mut().enumerate() {
+                                let [sum] = dot::<A, T, LANES, 1>([x(i)], line);
+                                *dw += sum;
                             }
                         }
-                        sum.copy_from_slice(&acc);
                     }
                 }
-            }
-            let len = pass.dst_ch * k;
-            // SAFETY: the weights of this group are this task's.
-            let dw = unsafe { self.dw.range(group * len..(group + 1) * len) };
-            for (to, sum) in dw.iter_mut().zip(sums.chunks(L)) {
-                *to = sum.iter().copied().sum();
             }
         }
         Ok(())

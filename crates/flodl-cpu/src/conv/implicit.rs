@@ -15,8 +15,10 @@ use crate::threads;
 const KC: usize = 512;
 /// Pixels whose patches are packed at once: with `KC`, half of the second-level cache.
 const BLOCK: usize = 256;
-/// Pixels of a task when the sum is in one part, so that halos of its band weigh little.
+/// Pixels of a task when the output is touched once or has few channels, so that it stays in the
+/// cache: halos of a long band weigh less.
 const LONG_BAND: usize = 1024;
+const FEW_CHANNELS: usize = 64;
 /// Multiplications below which waking the team costs more than it saves.
 pub(super) const PARALLEL: usize = 1 << 18;
 
@@ -48,11 +50,12 @@ struct Plan<'a, T: 'static> {
 impl<'a, T: Gemm> Plan<'a, T> {
     fn new(pass: Pass<'a, T>, kernel: &Kernel<T>, weights: usize, threads: usize) -> Self {
         let taps = pass.taps();
-        let parts = if taps == 0 { 1 } else { pass.src_ch.div_ceil((KC / taps).max(1)).max(1) };
+        let parts = KC.checked_div(taps).map_or(1, |c| pass.src_ch.div_ceil(c.max(1))).max(1);
         let channels = pass.src_ch.div_ceil(parts);
         let (axis, pixels) = (pass.band_axis(), pass.pixels());
         let all = pixels * pass.batch * pass.groups;
-        let most = if parts == 1 { LONG_BAND } else { BLOCK };
+        let long = parts == 1 || pass.dst_ch <= FEW_CHANNELS;
+        let most = if long { LONG_BAND } else { BLOCK };
         let wanted = 4 * threads;
         let target = most.min((all / wanted).max(128));
         let out = pass.axes[axis].out;
@@ -246,7 +249,7 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
         let start = origin[plan.axis] * (pass.pixels() / pass.axes[plan.axis].out);
 
         // Panels that do not lie in one piece of the output are collected beside it.
-        let aside = !pass.dense() || (images > 1 && of_image % nr != 0);
+        let aside = !pass.dense() || (images > 1 && !of_image.is_multiple_of(nr));
         let image = plan.channels * plane;
         let slab_len = images * image + SPILL;
         let panels_len = (BLOCK.min(pixels).next_multiple_of(nr) * plan.channels * taps) + SPILL;
@@ -392,12 +395,10 @@ impl<T: Gemm> Patches<'_, T> {
     #[inline(always)]
     fn pack(&self, dst: &mut [T]) {
         let [_, height, width] = self.lengths;
-        let chunk = if width >= 16 || width == 15 || width.is_multiple_of(16) {
-            16
-        } else if width > 4 {
-            8
-        } else {
-            4
+        let chunk = match width {
+            0..=4 => 4,
+            5..=8 => 8,
+            _ => 16,
         };
         let chunk = chunk.min(self.nr);
         // Each row's share of the panel, in chunks. What a chunk has too much is overwritten by
@@ -421,49 +422,46 @@ impl<T: Gemm> Patches<'_, T> {
         let pieces = &pieces[..count];
         let last = pieces.iter().map(|p| p.0).max().unwrap_or(0);
         assert!(self.far + last + chunk <= self.values.len(), "patches outside the slab");
-        assert!(dst.len() >= self.offsets.len() * self.nr && self.nr <= PIECES);
+        assert!(dst.len() >= self.offsets.len() * self.nr + chunk && self.nr <= PIECES);
         let to = dst.as_mut_ptr();
-        let room = dst.len();
         // SAFETY: checked above; lines spill into the next one, the last into the tail.
         unsafe {
             match chunk {
-                16 => self.copy::<16>(pieces, to, room),
-                8 => self.copy::<8>(pieces, to, room),
-                _ => self.copy::<4>(pieces, to, room),
+                16 => self.copy::<16>(pieces, to),
+                8 => self.copy::<8>(pieces, to),
+                _ => self.copy::<4>(pieces, to),
             }
         }
     }
 
     /// # Safety
-    /// All patches lie in the values, and `to` has `room` values, a line of `nr` for each offset.
+    /// All patches lie in the values, and `to` has a line of `nr` for each offset and room for a
+    /// chunk more.
     #[inline(always)]
-    unsafe fn copy<const C: usize>(&self, pieces: &[(usize, usize)], to: *mut T, room: usize) {
-        debug_assert!(room >= (self.offsets.len() - 1) * self.nr + self.count + C - 1);
-        let from = self.values.as_ptr();
-        // SAFETY: the caller's promise.
+    unsafe fn copy<const C: usize>(&self, pieces: &[(usize, usize)], to: *mut T) {
+        // SAFETY: passed on to the caller.
         unsafe {
             match *pieces {
-                [(a, _)] => {
-                    for (k, &offset) in self.offsets.iter().enumerate() {
-                        let v = from.add(offset + a).cast::<[T; C]>().read();
-                        to.add(k * self.nr).cast::<[T; C]>().write(v);
-                    }
-                }
-                [(a, _), (b, second)] => {
-                    for (k, &offset) in self.offsets.iter().enumerate() {
-                        let v = from.add(offset + a).cast::<[T; C]>().read();
-                        let u = from.add(offset + b).cast::<[T; C]>().read();
-                        to.add(k * self.nr).cast::<[T; C]>().write(v);
-                        to.add(k * self.nr + second).cast::<[T; C]>().write(u);
-                    }
-                }
-                _ => {
-                    for (k, &offset) in self.offsets.iter().enumerate() {
-                        for &(place, column) in pieces {
-                            let v = from.add(offset + place).cast::<[T; C]>().read();
-                            to.add(k * self.nr + column).cast::<[T; C]>().write(v);
-                        }
-                    }
+                [a] => self.copy_all::<C>(&[a], to),
+                [a, b] => self.copy_all::<C>(&[a, b], to),
+                [a, b, c] => self.copy_all::<C>(&[a, b, c], to),
+                [a, b, c, d] => self.copy_all::<C>(&[a, b, c, d], to),
+                _ => self.copy_all::<C>(pieces, to),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `copy`.
+    #[inline(always)]
+    unsafe fn copy_all<const C: usize>(&self, pieces: &[(usize, usize)], to: *mut T) {
+        let from = self.values.as_ptr();
+        for (k, &offset) in self.offsets.iter().enumerate() {
+            for &(place, column) in pieces {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let v = from.add(offset + place).cast::<[T; C]>().read();
+                    to.add(k * self.nr + column).cast::<[T; C]>().write(v);
                 }
             }
         }

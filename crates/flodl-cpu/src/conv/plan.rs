@@ -264,51 +264,36 @@ impl Slab {
     /// `dst` is writable for [`Slab::plane`] values and [`SPILL`] more, which may be overwritten.
     #[inline(always)]
     pub unsafe fn fill<T: Gemm>(&self, src: &[T], origin: [usize; 3], dst: *mut T) {
-        let [_, h_axis, w_axis] = self.axes;
-        let source = |i: usize, slot: usize| -> Option<usize> {
-            let (a, residue) = (&self.axes[i], slot / self.run[i]);
-            let at = ((origin[i] + slot % self.run[i]) * a.stride + residue) as isize - a.pad;
-            (0..a.src as isize).contains(&at).then_some(at as usize)
-        };
+        let [d_axis, h_axis, w_axis] = self.axes;
+        // What each row takes from its line, found once where the stride has one residue.
+        let one = (w_axis.residues() == 1).then(|| self.span(origin[2], 0));
         let width = self.extent[2];
         let mut row = dst;
-        if h_axis.stride == 1 && w_axis.stride == 1 {
-            let start = origin[2] as isize - w_axis.pad;
-            let first = start.min(0).unsigned_abs().min(width);
-            let end = (w_axis.src as isize - start).clamp(first as isize, width as isize) as usize;
-            let from = (start + first as isize).max(0) as usize;
-            for d in 0..self.extent[0] {
-                let plane = source(0, d);
-                for h in 0..self.extent[1] {
-                    let h = (origin[1] + h) as isize - h_axis.pad;
-                    let inside = (0..h_axis.src as isize).contains(&h) && end > first;
-                    // SAFETY: as below.
-                    unsafe {
-                        match plane.filter(|_| inside) {
-                            Some(d) => {
-                                let line = (d * h_axis.src + h as usize) * w_axis.src + from;
-                                zeros(row, first);
-                                gather(&src[line..], 1, row.add(first), end - first);
-                                zeros(row.add(end), width - end);
-                            }
-                            None => zeros(row, width),
-                        }
-                        row = row.add(width);
-                    }
-                }
-            }
-            return;
-        }
-        for d in 0..self.extent[0] {
-            let d = source(0, d);
-            for h in 0..self.extent[1] {
+        let lines = |i: usize, a: Axis| {
+            let run = self.run[i];
+            (0..a.residues()).flat_map(move |residue| {
+                (0..run).map(move |slot| {
+                    let at = ((origin[i] + slot) * a.stride + residue) as isize - a.pad;
+                    (0..a.src as isize).contains(&at).then_some(at as usize)
+                })
+            })
+        };
+        for d in lines(0, d_axis) {
+            for h in lines(1, h_axis) {
                 // SAFETY: the rows follow one another inside the plane; each may spill over what
-                // comes after it, which is written later.
+                // comes after it, which is written later. The spans lie inside a line.
                 unsafe {
-                    match (d, source(1, h)) {
+                    match (d, h) {
                         (Some(d), Some(h)) => {
                             let line = &src[(d * h_axis.src + h) * w_axis.src..];
-                            self.fill_row(line, origin[2], row);
+                            if let Some(span) = one {
+                                self.fill_run(line, span, row);
+                            } else {
+                                for residue in 0..w_axis.residues() {
+                                    let span = self.span(origin[2], residue);
+                                    self.fill_run(line, span, row.add(residue * self.run[2]));
+                                }
+                            }
                         }
                         _ => zeros(row, width),
                     }
@@ -318,28 +303,29 @@ impl Slab {
         }
     }
 
+    /// For a residue of the last axis: its first slot and the end of its slots with a value, and
+    /// where in the line the first of them is.
     #[inline(always)]
-    unsafe fn fill_row<T: Gemm>(&self, line: &[T], origin: usize, row: *mut T) {
+    fn span(&self, origin: usize, residue: usize) -> (usize, usize, usize) {
         let (a, run) = (&self.axes[2], self.run[2]);
-        for residue in 0..a.residues() {
-            // Slot i holds source (origin + i) * stride + residue - pad.
-            let start = (origin * a.stride + residue) as isize - a.pad;
-            let stride = a.stride as isize;
-            let first = ((-start).max(0) as usize).div_ceil(a.stride).min(run);
-            let left = a.src as isize - start;
-            let end = if left <= 0 { 0 } else { ((left - 1) / stride + 1) as usize };
-            let end = end.clamp(first, run);
-            // SAFETY: inside the row, or spilling over what is written later; the line has all
-            // values between the first and the last that are read.
-            unsafe {
-                let dst = row.add(residue * run);
-                zeros(dst, first);
-                if end > first {
-                    let from = (start + first as isize * stride) as usize;
-                    gather(&line[from..], a.stride, dst.add(first), end - first);
-                }
-                zeros(dst.add(end), run - end);
+        // Slot i holds source (origin + i) * stride + residue - pad.
+        let start = (origin * a.stride + residue) as isize - a.pad;
+        let first = ((-start).max(0) as usize).div_ceil(a.stride).min(run);
+        let left = (a.src as isize - start).max(0) as usize;
+        let end = left.div_ceil(a.stride).clamp(first, run);
+        (first, end, (start + (first * a.stride) as isize).max(0) as usize)
+    }
+
+    #[inline(always)]
+    unsafe fn fill_run<T: Gemm>(&self, line: &[T], span: (usize, usize, usize), dst: *mut T) {
+        let (first, end, from) = span;
+        // SAFETY: inside the row, or spilling over what is written later.
+        unsafe {
+            zeros(dst, first);
+            if end > first {
+                gather(&line[from..], self.axes[2].stride, dst.add(first), end - first);
             }
+            zeros(dst.add(end), self.run[2] - end);
         }
     }
 }

@@ -172,6 +172,7 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, '_, T> {
         let (slab, rest) = space.split_at_mut(slab_len);
         let (a_panels, b_panel) = rest.split_at_mut(a_len);
         let mut places = Scratch::<u64>::new(most)?;
+        let mut made = ([0; 3], 0);
 
         let pieces =
             self.part * plan.pieces / plan.parts..(self.part + 1) * plan.pieces / plan.parts;
@@ -205,17 +206,16 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, '_, T> {
                 }
             }
             let strides = pass.axes.map(|a| a.stride);
-            let mut rest = places[..pixels].chunks_exact_mut(lengths[2]);
-            for n in 0..images {
-                for d in 0..lengths[0] {
-                    for h in 0..lengths[1] {
-                        let row = (d * strides[0] * extent[1] + h * strides[1]) * extent[2];
-                        let Some(places) = rest.next() else { break };
-                        for (w, place) in places.iter_mut().enumerate() {
-                            *place = ((row + w * strides[2]) * channels + n * image) as u64;
-                        }
-                    }
-                }
+            // Most pieces are of one form.
+            let fresh = if made == (lengths, pixels) { 0 } else { pixels };
+            made = (lengths, pixels);
+            for (q, place) in places[..fresh].iter_mut().enumerate() {
+                let (w, p) = (q % lengths[2], q / lengths[2]);
+                let (h, p) = (p % lengths[1], p / lengths[1]);
+                let (d, n) = (p % lengths[0], p / lengths[0]);
+                let row = d * strides[0] * extent[1] + h * strides[1];
+                let at = (row * extent[2] + w * strides[2]) * channels + n * image;
+                *place = at as u64;
             }
             for j in (0..columns).step_by(nr) {
                 let cols = nr.min(columns - j);
@@ -287,6 +287,10 @@ fn fill<T: Gemm>(
         line[..first * channels].fill(T::ZERO);
         line[end * channels..].fill(T::ZERO);
         let line = &mut line[first * channels..end * channels];
+        if channels == 1 {
+            line.copy_from_slice(&src[..len]);
+            continue;
+        }
         // SAFETY: the line has room for `len` pixels; the source was checked above.
         unsafe {
             pack_raw(isa, channels, line.as_mut_ptr(), src.as_ptr(), plane, 1, channels, len)
@@ -366,24 +370,28 @@ impl<T: Gemm> Columns<'_, T> {
     /// room for a chunk more.
     #[inline(always)]
     unsafe fn copy<const C: usize>(&self, pieces: &[Piece], dst: *mut T) {
-        let slab = self.slab.as_ptr();
+        // SAFETY: passed on to the caller.
+        unsafe {
+            match *pieces {
+                [a] => self.copy_all::<C>(&[a], dst),
+                [a, b] => self.copy_all::<C>(&[a, b], dst),
+                [a, b, c] => self.copy_all::<C>(&[a, b, c], dst),
+                _ => self.copy_all::<C>(pieces, dst),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `copy`.
+    #[inline(always)]
+    unsafe fn copy_all<const C: usize>(&self, pieces: &[Piece], dst: *mut T) {
         for (q, &place) in self.places.iter().enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let (from, to) = (slab.add(place as usize), dst.add(q * self.nr));
-                match *pieces {
-                    [a, b] => {
-                        let v = from.add(a.from).cast::<[T; C]>().read();
-                        let u = from.add(b.from).cast::<[T; C]>().read();
-                        to.add(a.to).cast::<[T; C]>().write(v);
-                        to.add(b.to).cast::<[T; C]>().write(u);
-                    }
-                    _ => {
-                        for piece in pieces {
-                            let v = from.add(piece.from).cast::<[T; C]>().read();
-                            to.add(piece.to).cast::<[T; C]>().write(v);
-                        }
-                    }
+            for piece in pieces {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let from = self.slab.as_ptr().add(place as usize + piece.from);
+                    let to = dst.add(q * self.nr + piece.to).cast::<[T; C]>();
+                    to.write(from.cast::<[T; C]>().read());
                 }
             }
         }

@@ -10,7 +10,7 @@ pub mod kernel;
 pub mod pack;
 #[cfg(test)]
 mod tests;
-mod vector;
+pub(crate) mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

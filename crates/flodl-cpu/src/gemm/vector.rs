@@ -116,7 +116,10 @@ fn dots<A: Arch, T: Gemm, const L: usize>(g: &Gemv<T>, lines: std::ops::Range<us
 
 /// `R` dot products with one vector, each in `L` partial sums.
 #[inline(always)]
-fn dot<A: Arch, T: Gemm, const L: usize, const R: usize>(rows: [&[T]; R], x: &[T]) -> [T; R] {
+pub(crate) fn dot<A: Arch, T: Gemm, const L: usize, const R: usize>(
+    rows: [&[T]; R],
+    x: &[T],
+) -> [T; R] {
     let mut sums = [[T::ZERO; L]; R];
     let chunks = x.as_chunks::<L>();
     let row_chunks = rows.map(|row| row.as_chunks::<L>());

@@ -284,11 +284,17 @@ fn fold_view<F: Fold, Then: Fold, T: FloatMath>(
         (1, false) if dense_last => {
             return fold_columns::<F, T>(x.data, [1, 1, dims[0]], [0, 0], out);
         }
+        (2, true) if dense_last && is_reduced(0) => {
+            // Rows with gaps: one result for each, then those.
+            let mut part = Scratch::<T>::new(dims[0])?;
+            fold_rows::<F, T>(x.data, strides[0], dims[1], &mut part);
+            fold_rows::<Then, T>(&part, 0, dims[0], out);
+        }
         (2, true) if dense_last => fold_rows::<F, T>(x.data, strides[0], dims[1], out),
-        (2, false) if dense_last => {
+        (2, false) if dense_last && is_reduced(0) => {
             return fold_columns::<F, T>(x.data, [1, dims[0], dims[1]], [0, strides[0]], out);
         }
-        (3, false) if dense_last && is_reduced(1) => {
+        (3, false) if dense_last && is_reduced(1) && !is_reduced(0) => {
             let sizes = [dims[0], dims[1], dims[2]];
             return fold_columns::<F, T>(x.data, sizes, [strides[0], strides[1]], out);
         }

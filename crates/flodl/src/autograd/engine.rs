@@ -182,7 +182,7 @@ fn collect(roots: &[(Variable, Variable)], inputs: &[&Variable]) -> Vec<Rc<Node>
         order.push(node);
     }
     // A chain comes out sorted; only branches cost anything here.
-    order.sort_by(|a, b| b.seq.cmp(&a.seq));
+    order.sort_by_key(|node| std::cmp::Reverse(node.seq));
     order
 }
 

@@ -1,6 +1,6 @@
 //! Reverse-mode automatic differentiation: [`Variable`], the tape, and the operations on it.
 //!
-//! An operation on variables that require gradients leaves a [`tape::Node`] behind its result. The
+//! An operation on variables that require gradients leaves a node behind its result. The
 //! nodes hold what their gradient needs and point at the nodes of their inputs; [`Variable::backward`]
 //! walks them from the newest to the oldest. One file under `ops/` holds a family of operations,
 //! each with its forward and its gradient side by side; the walker knows no operation.

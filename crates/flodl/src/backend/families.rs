@@ -28,6 +28,7 @@ pub trait Backend:
     + Conv
     + Random
     + Index
+    + Arrange
     + Embedding
     + Norm
     + Pool
@@ -533,6 +534,69 @@ pub trait Conv {
         dy: Operand<'_>,
         dw: &mut Storage,
     ) -> Result<()>;
+}
+
+/// Sorting, selecting, and rearrangements that strides alone cannot express. Operands are
+/// contiguous, unless a method says otherwise, and of any dtype.
+pub trait Arrange {
+    /// The first `k` elements along a dim in ascending or descending order, stable, and where they
+    /// stood, as i64. With the dim's size as `k` this is sorting.
+    fn sort(
+        &self,
+        x: Operand<'_>,
+        dim: usize,
+        k: usize,
+        descending: bool,
+        values: &mut Storage,
+        indices: &mut Storage,
+    ) -> Result<()>;
+    /// The lower median along a dim, NaN where there is one, and where it stands, as i64.
+    fn median(
+        &self,
+        x: Operand<'_>,
+        dim: usize,
+        values: &mut Storage,
+        indices: &mut Storage,
+    ) -> Result<()>;
+    /// Distinct elements in ascending order, or the runs of equal ones; how many there are. Outputs
+    /// have room for as many elements as `x` has.
+    fn unique(
+        &self,
+        x: Operand<'_>,
+        consecutive: bool,
+        values: &mut Storage,
+        inverse: &mut Storage,
+        counts: &mut Storage,
+    ) -> Result<usize>;
+    /// The `n` places that are not 0, a row of indices each, as i64.
+    fn nonzero(&self, x: Operand<'_>, n: usize, out: &mut Storage) -> Result<()>;
+    /// The `n` elements of `x` where the bool mask of its shape is true.
+    fn masked_select(
+        &self,
+        x: Operand<'_>,
+        mask: Operand<'_>,
+        n: usize,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// Writes the elements of `src` in order to the places of `y` where the mask is true.
+    fn masked_scatter(&self, y: Target<'_>, mask: Operand<'_>, src: Operand<'_>) -> Result<()>;
+    /// Where each value belongs in its ascending row, as i64; one row may serve all values.
+    fn searchsorted(
+        &self,
+        sorted: Operand<'_>,
+        values: Operand<'_>,
+        right: bool,
+        out: &mut Storage,
+    ) -> Result<()>;
+    /// Rows of zeros with a 1 where the index says, as i64.
+    fn one_hot(&self, index: Operand<'_>, classes: usize, out: &mut Storage) -> Result<()>;
+    /// The upper or lower triangle of each matrix; zeros elsewhere.
+    fn triangle(&self, x: Operand<'_>, upper: bool, diagonal: i64, out: &mut Storage)
+    -> Result<()>;
+    /// Reverses the marked dims.
+    fn flip(&self, x: Operand<'_>, reverse: &[bool], out: &mut Storage) -> Result<()>;
+    /// Moves elements on along a dim, those that fall off the end to its start.
+    fn roll(&self, x: Operand<'_>, dim: usize, shift: i64, out: &mut Storage) -> Result<()>;
 }
 
 /// Padding of planes; operands are contiguous.

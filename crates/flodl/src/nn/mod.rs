@@ -24,7 +24,7 @@ pub use init::*;
 pub use linear::Linear;
 pub(crate) use module::unique;
 pub use module::*;
-pub use norm::{GroupNorm, InstanceNorm, LayerNorm, RMSNorm};
+pub use norm::{GroupNorm, InstanceNorm, LayerNorm, LocalResponseNorm, RMSNorm};
 pub use pad::*;
 pub use parameter::{Buffer, Parameter};
 pub use pool::*;

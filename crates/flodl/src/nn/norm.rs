@@ -6,8 +6,8 @@ use std::rc::Rc;
 use super::batch_norm::{Running, unit_affine};
 use super::{Buffer, Module, Parameter};
 use crate::{
-    DType, Device, Error, Result, Tensor, TensorOptions, Variable, group_norm_opt, instance_norm,
-    layer_norm_opt, rms_norm,
+    DType, Device, Error, Result, Tensor, TensorOptions, Variable, Windows, avg_pool,
+    group_norm_opt, instance_norm, layer_norm_opt, rms_norm,
 };
 
 /// Checks that an input ends in these dims.
@@ -508,5 +508,77 @@ impl Module for InstanceNorm {
 
     fn identity(&self) -> Option<usize> {
         Some(Rc::as_ptr(&self.training) as usize)
+    }
+}
+
+/// Divides each element of `[N, C, …]` by (k + alpha · the mean of the squares of the `size`
+/// channels around it)^beta (Krizhevsky et al., 2012).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LocalResponseNorm {
+    size: i64,
+    alpha: f64,
+    beta: f64,
+    k: f64,
+}
+
+impl LocalResponseNorm {
+    /// Over this many channels, alpha 1e-4, beta 0.75, k 1.
+    pub fn new(size: i64) -> Self {
+        LocalResponseNorm { size, alpha: 1e-4, beta: 0.75, k: 1.0 }
+    }
+
+    /// Factor of the mean of squares.
+    pub fn alpha(mut self, alpha: f64) -> Self {
+        self.alpha = alpha;
+        self
+    }
+
+    /// The exponent.
+    pub fn beta(mut self, beta: f64) -> Self {
+        self.beta = beta;
+        self
+    }
+
+    /// Added to the mean of squares.
+    pub fn k(mut self, k: f64) -> Self {
+        self.k = k;
+        self
+    }
+}
+
+impl Module for LocalResponseNorm {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        let shape = input.shape();
+        if self.size < 1 {
+            let what = format!("size {} must be positive", self.size);
+            return Err(Error::invalid("LocalResponseNorm", what));
+        }
+        if shape.len() < 3 || shape.contains(&0) {
+            return Err(Error::Shape {
+                op: "LocalResponseNorm",
+                expected: "an input [N, C, spatial...] that is not empty".into(),
+                got: shape,
+            });
+        }
+        let (before, after) = (self.size / 2, (self.size - 1) / 2);
+        let planes = input.mul(input)?.reshape(&[shape[0], 1, shape[1], -1])?;
+        let windows = Windows {
+            kernel: [self.size, 1],
+            stride: [1, 1],
+            padding: [0, 0],
+            dilation: [1, 1],
+            ceil_mode: false,
+        };
+        let means = avg_pool(&planes.pad(&[0, 0, before, after], 0.0)?, &windows, true, None)?;
+        let scale = means.mul_scalar(self.alpha)?.add_scalar(self.k)?.pow_scalar(-self.beta)?;
+        input.mul(&scale.reshape(&shape)?)
+    }
+
+    fn name(&self) -> &str {
+        "LocalResponseNorm"
+    }
+
+    fn structural_hash(&self) -> Option<String> {
+        Some(format!("{self:?}"))
     }
 }

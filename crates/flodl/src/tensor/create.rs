@@ -8,13 +8,27 @@ fn bytes_of<T: Copy, const N: usize>(data: &[T], to_bytes: impl Fn(T) -> [u8; N]
     data.iter().flat_map(|&v| to_bytes(v)).collect()
 }
 
+/// Values by index, with an error instead of an abort where there is no memory for them.
+fn values<T>(n: usize, at: impl Fn(usize) -> T) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    if all.try_reserve_exact(n).is_err() {
+        return Err(Error::OutOfMemory {
+            device: Device::CPU,
+            requested: n.saturating_mul(size_of::<T>()),
+            in_use: flodl_cpu::alloc::memory_stats().current,
+        });
+    }
+    all.extend((0..n).map(at));
+    Ok(all)
+}
+
 impl Tensor {
     /// Zeros.
     ///
     /// # Errors
     /// When a size is negative, the device cannot be used, or memory is short.
     pub fn zeros(shape: &[i64], opts: TensorOptions) -> Result<Self> {
-        Self::full(shape, 0.0, opts)
+        Self::full_dims(&shape::sizes("zeros", shape)?, 0.0, opts)
     }
 
     /// Ones.
@@ -22,7 +36,7 @@ impl Tensor {
     /// # Errors
     /// As for [`Tensor::zeros`].
     pub fn ones(shape: &[i64], opts: TensorOptions) -> Result<Self> {
-        Self::full(shape, 1.0, opts)
+        Self::full_dims(&shape::sizes("ones", shape)?, 1.0, opts)
     }
 
     /// One value everywhere.
@@ -159,8 +173,7 @@ impl Tensor {
                 end - step * (n - 1 - i) as f64
             }
         };
-        let values: Vec<f64> = (0..n).map(at).collect();
-        Self::from_f64(&values, &[steps], opts.device)?.to_dtype(opts.dtype)
+        Self::from_f64(&values(n, at)?, &[steps], opts.device)?.to_dtype(opts.dtype)
     }
 
     /// Values from `start` up to, not including, `end` in steps.
@@ -176,11 +189,11 @@ impl Tensor {
             ));
         }
         let n = shape::sizes("arange", &[count as i64])?[0];
-        if opts.dtype.is_float() {
-            let values: Vec<f64> = (0..n).map(|i| start + step * i as f64).collect();
+        if opts.dtype.is_float() || start.fract() != 0.0 || step.fract() != 0.0 {
+            let values = values(n, |i| start + step * i as f64)?;
             Self::from_f64(&values, &[n as i64], opts.device)?.to_dtype(opts.dtype)
         } else {
-            let values: Vec<i64> = (0..n).map(|i| start as i64 + step as i64 * i as i64).collect();
+            let values = values(n, |i| start as i64 + step as i64 * i as i64)?;
             Self::from_i64(&values, &[n as i64], opts.device)?.to_dtype(opts.dtype)
         }
     }
@@ -190,7 +203,7 @@ impl Tensor {
     /// # Errors
     /// When `n` is negative.
     pub fn eye(n: i64, opts: TensorOptions) -> Result<Self> {
-        let mut out = Self::zeros(&[n, n], opts)?;
+        let mut out = Self::full_dims(&shape::sizes("eye", &[n, n])?, 0.0, opts)?;
         let diagonal = out.diagonal(0, 0, 1)?.layout().clone();
         if n > 0 {
             out.backend()?.fill(out.fresh_storage(), &diagonal, opts.dtype, 1.0)?;

@@ -18,13 +18,19 @@ impl fmt::Display for Tensor {
         if self.len() == 0 {
             f.write_str("[]")?;
             if self.ndim() != 1 {
-                write!(f, ", size={:?}", self.shape())?;
+                let sizes: Vec<String> = self.dims().iter().map(usize::to_string).collect();
+                write!(f, ", size=({})", sizes.join(", "))?;
             }
         } else {
             let format = NumberFormat::of(self).map_err(|_| fmt::Error)?;
             write_dims(f, self, &format, 7)?;
         }
-        let default = matches!(self.dtype(), DType::Float32 | DType::Int64 | DType::Bool);
+        // Digits tell integers from floats; without any, only the default goes without saying.
+        let default = match self.dtype() {
+            DType::Float32 => true,
+            DType::Int64 | DType::Bool => self.len() > 0,
+            _ => false,
+        };
         if !default {
             write!(f, ", dtype={}", self.dtype())?;
         }
@@ -170,6 +176,7 @@ fn write_level(
             }
         }
         match index {
+            None if last => f.write_str(" ...")?,
             None => f.write_str("...")?,
             Some(i) => {
                 let entry = t.select(0, i).map_err(|_| fmt::Error)?;

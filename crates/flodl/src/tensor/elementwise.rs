@@ -614,6 +614,13 @@ impl Tensor {
     /// # Errors
     /// When the mask is not bool or does not broadcast to the tensor's shape.
     pub fn masked_fill(&self, mask: &Tensor, value: f64) -> Result<Tensor> {
+        if mask.dtype() != DType::Bool {
+            return Err(Error::DType {
+                op: "masked_fill",
+                expected: "a bool mask".into(),
+                got: mask.dtype(),
+            });
+        }
         let fill = Tensor::full_dims(&[], value, self.options())?;
         Tensor::where_cond(mask, &fill, self)
     }

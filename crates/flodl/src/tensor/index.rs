@@ -33,8 +33,50 @@ impl Tensor {
         Ok(out)
     }
 
+    /// A copy with `src` in place of one entry along a dim.
+    ///
+    /// # Errors
+    /// When the index is out of range or `src` has not the shape of an entry.
+    pub fn select_scatter(&self, src: &Tensor, dim: i32, index: i64) -> Result<Tensor> {
+        self.check_same("select_scatter", src)?;
+        let part = self.select(dim, index)?;
+        if part.dims() != src.dims() {
+            return Err(Error::ShapeMismatch {
+                op: "select_scatter",
+                lhs: part.shape(),
+                rhs: src.shape(),
+                why: "the source must have the shape of the entry it replaces".into(),
+            });
+        }
+        let d = self.dim("select_scatter", dim)? as i32;
+        self.narrow_scatter(&src.unsqueeze(d)?, d, index)
+    }
+
+    /// Writes this tensor to the view of zeros of `dims` that `view` picks, which has this shape.
+    pub(crate) fn placed(
+        &self,
+        dims: &[usize],
+        view: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let mut out = Tensor::full_dims(dims, 0.0, self.options())?;
+        let target = view(&out)?.layout().clone();
+        if self.len() > 0 {
+            out.backend()?.copy_into(self.operand(), out.fresh_storage(), &target)?;
+        }
+        Ok(out)
+    }
+
+    /// The element at each flat index of a tensor of indices, in its shape.
+    ///
+    /// # Errors
+    /// When an index points outside.
+    pub fn take(&self, index: &Tensor) -> Result<Tensor> {
+        let flat = self.reshape(&[self.numel()])?;
+        flat.gather(0, &index.reshape(&[index.numel()])?)?.reshape_dims(index.dims())
+    }
+
     /// `index` as kernels take it: contiguous `Int64`.
-    fn checked_index(op: &'static str, index: &Tensor) -> Result<Tensor> {
+    pub(crate) fn checked_index(op: &'static str, index: &Tensor) -> Result<Tensor> {
         if !matches!(index.dtype(), DType::Int64 | DType::Int32 | DType::UInt8) {
             return Err(Error::DType {
                 op,

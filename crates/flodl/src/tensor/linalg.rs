@@ -78,6 +78,9 @@ impl Tensor {
         let (left, right) = (stack(self, m, k)?, stack(other, k, n)?);
         let mut out = batch.clone();
         out.extend([m, n]);
+        if !shape::countable(&out) {
+            return Err(shape::too_large("matmul", &out));
+        }
         if !self.dtype().is_float() {
             return left.matmul_integer(&right)?.reshape_dims(&out);
         }
@@ -143,7 +146,12 @@ impl Tensor {
     /// When an operand is not 3-d or shapes do not fit.
     pub fn bmm(&self, other: &Tensor) -> Result<Tensor> {
         if self.ndim() != 3 || other.ndim() != 3 || self.dims()[0] != other.dims()[0] {
-            return Err(self.matmul_mismatch(other, "bmm takes two [batch, …, …] tensors"));
+            return Err(Error::ShapeMismatch {
+                op: "bmm",
+                lhs: self.shape(),
+                rhs: other.shape(),
+                why: "both need 3 dims and one batch size".into(),
+            });
         }
         self.matmul(other)
     }

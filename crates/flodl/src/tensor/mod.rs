@@ -5,6 +5,8 @@
 //! slicing and broadcasting make views without a copy. Tensors are `Send + Sync` and record no
 //! gradients; [`crate::Variable`] does.
 
+mod arrange;
+mod compat;
 mod create;
 mod display;
 mod elementwise;
@@ -12,9 +14,9 @@ mod index;
 mod inplace;
 mod linalg;
 mod movement;
-mod nn;
 mod random;
 mod reduce;
+mod sort;
 
 use std::sync::Arc;
 
@@ -22,8 +24,6 @@ use crate::backend::{self, Backend, Operand, Storage};
 use crate::dtype::any_type;
 use crate::shape::{self, Dims, Layout};
 use crate::{DType, Device, Error, Result};
-
-pub use nn::RnnParams;
 
 /// An n-dimensional array of numbers.
 ///
@@ -44,8 +44,12 @@ pub struct Tensor {
 impl Tensor {
     /// A contiguous tensor on fresh memory with arbitrary contents.
     pub(crate) fn fresh(shape: &[usize], dtype: DType, device: Device) -> Result<Tensor> {
+        let bytes = shape.iter().try_fold(dtype.element_size(), |n, &d| n.checked_mul(d));
+        let Some(bytes) = bytes.filter(|&n| n <= isize::MAX as usize) else {
+            return Err(shape::too_large("empty", shape));
+        };
         let layout = Layout::contiguous(shape);
-        let storage = backend::alloc(device, layout.numel() * dtype.element_size())?;
+        let storage = backend::alloc(device, bytes)?;
         Ok(Tensor { storage, layout, dtype })
     }
 

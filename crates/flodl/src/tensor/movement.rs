@@ -67,7 +67,7 @@ impl Tensor {
         let known: Vec<i64> = shape.iter().map(|&n| if n == -1 { 1 } else { n }).collect();
         let mut dims = shape::sizes(op, &known)?;
         let rest: usize = dims.iter().product();
-        if rest == 0 || self.len() % rest != 0 {
+        if rest == 0 || !self.len().is_multiple_of(rest) {
             return Err(mismatch());
         }
         let at = shape.iter().position(|&n| n == -1).expect("counted above");
@@ -123,6 +123,9 @@ impl Tensor {
                 n => usize::try_from(n).map_err(|_| error()),
             })
             .collect::<Result<Dims>>()?;
+        if !shape::countable(&dims) {
+            return Err(shape::too_large("expand", &dims));
+        }
         self.expand_dims(&dims).ok_or_else(error)
     }
 
@@ -171,8 +174,8 @@ impl Tensor {
     /// # Errors
     /// When a dim does not exist.
     pub fn movedim(&self, src: i64, dst: i64) -> Result<Tensor> {
-        let from = self.dim("movedim", src as i32)?;
-        let to = self.dim("movedim", dst as i32)?;
+        let from = self.dim_i64("movedim", src)?;
+        let to = self.dim_i64("movedim", dst)?;
         let mut order: Vec<i64> = (0..self.ndim() as i64).collect();
         if !order.is_empty() {
             let d = order.remove(from);
@@ -235,7 +238,11 @@ impl Tensor {
             return Err(Error::invalid("slice", format!("step {step} must be positive")));
         }
         let d = self.dim("slice", dim)?;
-        let mut out = self.narrow(dim, start, end - start)?;
+        let length = end.checked_sub(start).filter(|&n| n >= 0);
+        let Some(length) = length else {
+            return Err(Error::invalid("slice", format!("{start}..{end} is no range")));
+        };
+        let mut out = self.narrow(dim, start, length)?;
         out.layout.shape[d] = out.layout.shape[d].div_ceil(step as usize);
         out.layout.strides[d] *= step as usize;
         Ok(out)
@@ -326,7 +333,14 @@ impl Tensor {
             let size = if d < lead { 1 } else { self.dims()[d - lead] };
             pairs.extend([1, size]);
             wide.extend([count, size]);
-            out.push(count * size);
+            out.push(count.saturating_mul(size));
+        }
+        if !shape::countable(&wide) {
+            return Err(Error::Shape {
+                op: "repeat",
+                expected: format!("fewer repeats than {repeats:?}, for memory to address them"),
+                got: self.shape(),
+            });
         }
         let view = self.reshape_dims(&pairs)?.expand_dims(&wide).expect("only ones grow");
         view.reshape_dims(&out)
@@ -425,7 +439,12 @@ impl Tensor {
                 why: "all shapes must be equal".into(),
             });
         }
-        let d = if dim < 0 { dim + first.ndim() as i32 + 1 } else { dim };
+        let n = first.ndim() as i32 + 1;
+        if dim < -n || dim >= n {
+            let dim = i64::from(dim);
+            return Err(Error::DimOutOfRange { op: "stack", dim, ndim: first.ndim() });
+        }
+        let d = if dim < 0 { dim + n } else { dim };
         let parts = tensors.iter().map(|t| t.unsqueeze(d)).collect::<Result<Vec<_>>>()?;
         Tensor::cat_many(&parts.iter().collect::<Vec<_>>(), d)
     }
@@ -449,7 +468,8 @@ impl Tensor {
     /// When they do not.
     pub fn split_sizes(&self, sizes: &[i64], dim: i32) -> Result<Vec<Tensor>> {
         let size = self.size(dim)?;
-        if sizes.iter().sum::<i64>() != size || sizes.iter().any(|&n| n < 0) {
+        let total = sizes.iter().try_fold(0i64, |sum, &n| sum.checked_add(n));
+        if total != Some(size) || sizes.iter().any(|&n| n < 0) {
             return Err(Error::invalid(
                 "split",
                 format!("sizes {sizes:?} do not add up to {size}"),
@@ -502,7 +522,7 @@ impl Tensor {
         if a == b || self.ndim() < 2 {
             return Err(Error::Shape {
                 op: "diagonal",
-                expected: format!("two different dims, not {dim1} and {dim2},"),
+                expected: format!("two different dims (not {dim1} and {dim2})"),
                 got: self.shape(),
             });
         }

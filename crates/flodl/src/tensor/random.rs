@@ -128,6 +128,9 @@ impl Tensor {
             ));
         }
         let classes = *self.dims().last().expect("at least one dim");
+        let mut shape = self.shape();
+        *shape.last_mut().expect("at least one dim") = num_samples;
+        let total: usize = shape::sizes("multinomial", &shape)?.iter().product();
         let (k, mut picked) = (num_samples as usize, Vec::new());
         let mut rng = rng::Rng::seed(rng::draw_seed());
         for row in weights.chunks(classes.max(1)) {
@@ -137,6 +140,13 @@ impl Tensor {
                     "multinomial",
                     format!("{k} samples from a row with {positive} positive weights"),
                 ));
+            }
+            if picked.capacity() == 0 && picked.try_reserve_exact(total).is_err() {
+                return Err(Error::OutOfMemory {
+                    device: self.device(),
+                    requested: total * size_of::<i64>(),
+                    in_use: flodl_cpu::alloc::memory_stats().current,
+                });
             }
             if replacement {
                 let sums: Vec<f64> = row
@@ -164,8 +174,6 @@ impl Tensor {
                 picked.extend(race.iter().take(k).map(|&(_, i)| i));
             }
         }
-        let mut shape = self.shape();
-        *shape.last_mut().expect("at least one dim") = num_samples;
         Tensor::from_i64(&picked, &shape, self.device())
     }
 }

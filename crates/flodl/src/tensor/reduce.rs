@@ -230,7 +230,13 @@ impl Tensor {
         self.arg_reduce("argmin", ArgOp::Min, dim, keepdim)
     }
 
-    fn arg_reduce(&self, name: &'static str, op: ArgOp, dim: i32, keepdim: bool) -> Result<Tensor> {
+    pub(crate) fn arg_reduce(
+        &self,
+        name: &'static str,
+        op: ArgOp,
+        dim: i32,
+        keepdim: bool,
+    ) -> Result<Tensor> {
         let d = self.dim(name, dim)?;
         let reduced = self.reduced(name, &[dim])?;
         self.nonempty(name, &reduced)?;

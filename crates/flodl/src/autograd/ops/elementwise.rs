@@ -328,6 +328,40 @@ impl Variable {
         self.add(&tensor1.mul(tensor2)?.mul_scalar(value)?)
     }
 
+    /// self + value · tensor1 / tensor2.
+    ///
+    /// # Errors
+    /// When shapes cannot be broadcast or dtypes differ.
+    pub fn addcdiv(&self, tensor1: &Variable, tensor2: &Variable, value: f64) -> Result<Variable> {
+        self.add(&tensor1.div(tensor2)?.mul_scalar(value)?)
+    }
+
+    /// self + weight · (end - self) with a weight for each element.
+    ///
+    /// # Errors
+    /// When shapes cannot be broadcast or dtypes differ.
+    pub fn lerp_tensor(&self, end: &Variable, weight: &Variable) -> Result<Variable> {
+        self.add(&end.sub(self)?.mul(weight)?)
+    }
+
+    /// The remainder of a division by a number, with the sign of `self`.
+    ///
+    /// # Errors
+    /// For boolean tensors.
+    pub fn fmod(&self, divisor: f64) -> Result<Variable> {
+        let data = self.with_data(|t| t.fmod(divisor))?;
+        Ok(from_nothing("fmod", self, data, Ok))
+    }
+
+    /// The remainder of a division by a number, with the sign of the divisor.
+    ///
+    /// # Errors
+    /// For boolean tensors.
+    pub fn remainder(&self, divisor: f64) -> Result<Variable> {
+        let data = self.with_data(|t| t.remainder(divisor))?;
+        Ok(from_nothing("remainder", self, data, Ok))
+    }
+
     /// self + weight · (end - self).
     ///
     /// # Errors

@@ -41,6 +41,52 @@ impl Variable {
         }))
     }
 
+    /// beta · self + alpha · mat1 · mat2.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn addmm(
+        &self,
+        mat1: &Variable,
+        mat2: &Variable,
+        beta: f64,
+        alpha: f64,
+    ) -> Result<Variable> {
+        let product = mat1.matmul(mat2)?.mul_scalar(alpha)?;
+        if beta == 0.0 { Ok(product) } else { self.mul_scalar(beta)?.add(&product) }
+    }
+
+    /// The matrix product of two stacks of matrices.
+    ///
+    /// # Errors
+    /// When an operand is not 3-d or shapes do not fit.
+    pub fn bmm(&self, other: &Variable) -> Result<Variable> {
+        if self.ndim() != 3 || other.ndim() != 3 || self.shape()[0] != other.shape()[0] {
+            // The tensors' own check words the error.
+            return Ok(Variable::constant(self.data().bmm(&other.data())?));
+        }
+        self.matmul(other)
+    }
+
+    /// Euclidean distances between the rows of two matrices (or stacks of them).
+    ///
+    /// # Errors
+    /// When row lengths differ.
+    pub fn cdist(&self, other: &Variable) -> Result<Variable> {
+        self.cdist_p(other, 2.0)
+    }
+
+    /// p-norm distances between the rows of two matrices (or stacks of them).
+    ///
+    /// # Errors
+    /// When row lengths differ.
+    pub fn cdist_p(&self, other: &Variable, p: f64) -> Result<Variable> {
+        if self.ndim() < 2 || other.ndim() < 2 || self.shape().last() != other.shape().last() {
+            return Ok(Variable::constant(self.data().cdist_p(&other.data(), p)?));
+        }
+        self.unsqueeze(-2)?.sub(&other.unsqueeze(-3)?)?.norm_p(p, -1, false)
+    }
+
     /// All dims but the last joined into rows.
     pub(crate) fn rows(&self) -> Result<Variable> {
         if self.ndim() == 2 {

@@ -5,6 +5,7 @@
 //! kernel gives the gradient faster, it is used unless the pass records.
 
 mod activation;
+mod arrange;
 mod conv;
 mod dropout;
 mod elementwise;

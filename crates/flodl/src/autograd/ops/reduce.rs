@@ -3,7 +3,7 @@
 use super::{from_nothing, from_output};
 use crate::autograd::is_grad_enabled;
 use crate::autograd::tape::{Saved, grads, record};
-use crate::backend::ScanOp;
+use crate::backend::{ArgOp, ScanOp};
 use crate::shape::{Dims, to_i64};
 use crate::{Result, Tensor, Variable};
 
@@ -24,7 +24,7 @@ impl Variable {
         g.expand_to(from)
     }
 
-    fn from_dims(&self) -> Dims {
+    fn own_dims(&self) -> Dims {
         self.with_data(|t| Dims::from_slice(t.dims()))
     }
 
@@ -50,7 +50,7 @@ impl Variable {
     /// When a dim does not exist or appears twice.
     pub fn sum_dims(&self, dims: &[i32], keepdim: bool) -> Result<Variable> {
         let data = self.with_data(|t| t.sum_dims(dims, keepdim))?;
-        let (from, dims) = (self.from_dims(), dims.to_vec());
+        let (from, dims) = (self.own_dims(), dims.to_vec());
         Ok(from_nothing("sum", self, data, move |g| g.spread(&dims, keepdim, &from)))
     }
 
@@ -76,7 +76,7 @@ impl Variable {
     /// When a dim does not exist or appears twice.
     pub fn mean_dims(&self, dims: &[i32], keepdim: bool) -> Result<Variable> {
         let data = self.with_data(|t| t.mean_dims(dims, keepdim))?;
-        let (from, dims) = (self.from_dims(), dims.to_vec());
+        let (from, dims) = (self.own_dims(), dims.to_vec());
         let count = self.numel() as f64 / (data.numel() as f64).max(1.0);
         Ok(from_nothing("mean", self, data, move |g| {
             g.div_scalar(count)?.spread(&dims, keepdim, &from)
@@ -97,7 +97,7 @@ impl Variable {
     /// When the dim does not exist.
     pub fn prod_dim(&self, dim: i32, keepdim: bool) -> Result<Variable> {
         let data = self.with_data(|t| t.prod_dim(dim, keepdim))?;
-        let (x, from) = (Saved::new(self), self.from_dims());
+        let (x, from) = (Saved::new(self), self.own_dims());
         Ok(record("prod", data, &[self], move |ctx| {
             let (g, x) = (ctx.grad().spread(&[dim], keepdim, &from)?, x.get()?);
             Ok(grads![g.mul(&x.product_of_others(dim)?)?])
@@ -165,7 +165,7 @@ impl Variable {
     /// When the dim does not exist.
     pub fn logsumexp(&self, dim: i32, keepdim: bool) -> Result<Variable> {
         let data = self.with_data(|t| t.logsumexp(dim, keepdim))?;
-        let (x, y, from) = (Saved::new(self), data.clone(), self.from_dims());
+        let (x, y, from) = (Saved::new(self), data.clone(), self.own_dims());
         Ok(record("logsumexp", data, &[self], move |ctx| {
             let y = ctx.output(&y).spread(&[dim], keepdim, &from)?;
             let g = ctx.grad().spread(&[dim], keepdim, &from)?;
@@ -209,8 +209,8 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist or is empty.
     pub fn min_dim(&self, dim: i32, keepdim: bool) -> Result<Variable> {
-        let index = self.with_data(|t| t.argmin(dim, true))?;
-        self.picked("min_dim", dim, keepdim, &index)
+        let index = self.with_data(|t| t.arg_reduce("min_dim", ArgOp::Min, dim, true))?;
+        self.picked(dim, keepdim, &index)
     }
 
     /// The largest elements along a dim; the gradient goes to the first of equal ones.
@@ -218,18 +218,11 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist or is empty.
     pub fn max_dim(&self, dim: i32, keepdim: bool) -> Result<Variable> {
-        let index = self.with_data(|t| t.argmax(dim, true))?;
-        self.picked("max_dim", dim, keepdim, &index)
+        let index = self.with_data(|t| t.arg_reduce("max_dim", ArgOp::Max, dim, true))?;
+        self.picked(dim, keepdim, &index)
     }
 
-    fn picked(
-        &self,
-        name: &'static str,
-        dim: i32,
-        keepdim: bool,
-        index: &Tensor,
-    ) -> Result<Variable> {
-        let _ = name;
+    fn picked(&self, dim: i32, keepdim: bool, index: &Tensor) -> Result<Variable> {
         let values = self.gather(dim, index)?;
         if keepdim { Ok(values) } else { values.squeeze(dim) }
     }
@@ -272,7 +265,7 @@ impl Variable {
     /// When a dim does not exist or appears twice.
     pub fn var_dims(&self, dims: &[i32], correction: f64, keepdim: bool) -> Result<Variable> {
         let data = self.with_data(|t| t.var_dims(dims, correction, keepdim))?;
-        let (x, from, dims) = (Saved::new(self), self.from_dims(), dims.to_vec());
+        let (x, from, dims) = (Saved::new(self), self.own_dims(), dims.to_vec());
         let count = self.numel() as f64 / (data.numel() as f64).max(1.0);
         Ok(record("var", data, &[self], move |ctx| {
             let x = x.get()?;
@@ -304,7 +297,7 @@ impl Variable {
     /// When a dim does not exist or appears twice.
     pub fn norm_dims(&self, p: f64, dims: &[i32], keepdim: bool) -> Result<Variable> {
         let data = self.with_data(|t| t.norm_dims(p, dims, keepdim))?;
-        let (x, y, from, dims) = (Saved::new(self), data.clone(), self.from_dims(), dims.to_vec());
+        let (x, y, from, dims) = (Saved::new(self), data.clone(), self.own_dims(), dims.to_vec());
         Ok(record("norm", data, &[self], move |ctx| {
             let x = x.get()?;
             let y = ctx.output(&y).spread(&dims, keepdim, &from)?;

@@ -75,7 +75,7 @@ pub fn interpolate_by(
     let op = "interpolate";
     let shape = input.shape();
     let spatial = shape.get(2..).unwrap_or(&[]);
-    if scale_factor.len() != spatial.len() || scale_factor.iter().any(|&s| !(s > 0.0)) {
+    if scale_factor.len() != spatial.len() || scale_factor.iter().any(|&s| s.is_nan() || s <= 0.0) {
         return Err(Error::invalid(
             op,
             format!("scale factors {scale_factor:?} must be positive, one for each spatial dim"),

@@ -174,7 +174,12 @@ impl Variable {
                 why: "all shapes must be equal".into(),
             });
         }
-        let d = if dim < 0 { dim + first.ndim() as i32 + 1 } else { dim };
+        let n = first.ndim() as i32 + 1;
+        if dim < -n || dim >= n {
+            let dim = i64::from(dim);
+            return Err(Error::DimOutOfRange { op: "stack", dim, ndim: first.ndim() });
+        }
+        let d = if dim < 0 { dim + n } else { dim };
         let parts = vars.iter().map(|v| v.unsqueeze(d)).collect::<Result<Vec<_>>>()?;
         Variable::cat_many(&parts.iter().collect::<Vec<_>>(), d)
     }
@@ -251,5 +256,94 @@ impl Variable {
         }
         let data = self.with_data(Tensor::contiguous)?;
         Ok(from_nothing("contiguous", self, data, Ok))
+    }
+
+    /// Moves one dim to another place.
+    ///
+    /// # Errors
+    /// When a dim does not exist.
+    pub fn movedim(&self, src: i64, dst: i64) -> Result<Variable> {
+        let data = self.with_data(|t| t.movedim(src, dst))?;
+        Ok(from_nothing("movedim", self, data, move |g| g.movedim(dst, src)))
+    }
+
+    /// The transpose of a matrix; fewer dims are returned as they are.
+    ///
+    /// # Errors
+    /// When there are more than two dims.
+    pub fn t(&self) -> Result<Variable> {
+        let data = self.with_data(Tensor::t)?;
+        Ok(from_nothing("t", self, data, |g| g.t()))
+    }
+
+    /// Every `step`-th entry along a dim of `start..end`.
+    ///
+    /// # Errors
+    /// When the range is not inside the dim or the step is not positive.
+    pub fn slice(&self, dim: i32, start: i64, end: i64, step: i64) -> Result<Variable> {
+        let data = self.with_data(|t| t.slice(dim, start, end, step))?;
+        let from = self.with_data(|t| Dims::from_slice(t.dims()));
+        Ok(from_nothing("slice", self, data, move |g| g.unslice(&from, dim, start, end, step)))
+    }
+
+    /// The way back of `slice`.
+    fn unslice(
+        &self,
+        dims: &[usize],
+        dim: i32,
+        start: i64,
+        end: i64,
+        step: i64,
+    ) -> Result<Variable> {
+        let view = |t: &Tensor| t.slice(dim, start, end, step);
+        let data = self.with_data(|t| t.placed(dims, view))?;
+        Ok(from_nothing("unslice", self, data, move |g| g.slice(dim, start, end, step)))
+    }
+
+    /// The diagonal between two dims as the last dim of the result.
+    ///
+    /// # Errors
+    /// When the dims are the same.
+    pub fn diagonal(&self, offset: i64, dim1: i32, dim2: i32) -> Result<Variable> {
+        let data = self.with_data(|t| t.diagonal(offset, dim1, dim2))?;
+        let from = self.with_data(|t| Dims::from_slice(t.dims()));
+        Ok(from_nothing("diagonal", self, data, move |g| g.undiagonal(&from, offset, dim1, dim2)))
+    }
+
+    /// The way back of `diagonal`.
+    fn undiagonal(&self, dims: &[usize], offset: i64, dim1: i32, dim2: i32) -> Result<Variable> {
+        let data = self.with_data(|t| t.placed(dims, |z| z.diagonal(offset, dim1, dim2)))?;
+        Ok(from_nothing("undiagonal", self, data, move |g| g.diagonal(offset, dim1, dim2)))
+    }
+
+    /// All entries along a dim, which disappears. One node serves all of them.
+    ///
+    /// # Errors
+    /// When the dim does not exist.
+    pub fn unbind(&self, dim: i32) -> Result<Vec<Variable>> {
+        let d = self.with_data(|t| t.dim("unbind", dim))? as i32;
+        let n = self.with_data(|t| t.size(d))?;
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        self.split(1, d)?.iter().map(|v| v.squeeze(d)).collect()
+    }
+
+    /// Pieces of `batch_size` rows; the last may be smaller.
+    ///
+    /// # Errors
+    /// When the size is not positive or there are no dims.
+    pub fn batches(&self, batch_size: i64) -> Result<Vec<Variable>> {
+        self.split(batch_size, 0)
+    }
+
+    /// Like [`Variable::repeat`], but fewer counts than dims repeat the last dims only.
+    ///
+    /// # Errors
+    /// When a count is negative.
+    pub fn tile(&self, reps: &[i64]) -> Result<Variable> {
+        let mut repeats = vec![1; self.ndim().saturating_sub(reps.len())];
+        repeats.extend_from_slice(reps);
+        self.repeat(&repeats)
     }
 }

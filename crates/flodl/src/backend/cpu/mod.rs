@@ -1,5 +1,6 @@
 //! The CPU engine: dtypes matched once, then the kernels of `flodl_cpu`.
 
+mod arrange;
 mod conv;
 mod elementwise;
 mod embedding;

@@ -1,32 +1,14 @@
-//! Whole training steps: forward, loss, `zero_grad`, backward, Adam.
+//! How each model is built, and what one step of it is.
 
-use std::process::Command;
 use std::rc::Rc;
 
 use flodl::*;
 
-use crate::report::{self, Peer, Row};
-use crate::{Common, timing, twin};
-
 /// A step that can be repeated.
-type Step = Box<dyn FnMut() -> Result<()>>;
+pub type Step = Box<dyn FnMut() -> Result<()>>;
 
-/// The models, by name; `None` for those whose layers do not exist yet.
-const MODELS: [(&str, Option<fn() -> Result<Step>>); 13] = [
-    ("mlp", Some(mlp)),
-    ("convnet", Some(convnet)),
-    ("gru_seq", None),
-    ("lstm_seq", None),
-    ("transformer", None),
-    ("conv_autoenc", Some(conv_autoenc)),
-    ("residual_tower", Some(residual_tower)),
-    ("gated_routing", Some(gated_routing)),
-    ("iterative_refine", Some(iterative_refine)),
-    ("feedback_fixed", Some(feedback_fixed)),
-    ("tiny_step", Some(tiny_step)),
-    ("tiny_forward", Some(tiny_forward)),
-    ("op_chain", Some(op_chain)),
-];
+/// Makes a model and its batch.
+pub type Build = fn() -> Result<Step>;
 
 fn random(shape: &[i64]) -> Result<Variable> {
     Ok(Variable::new(Tensor::randn(shape, TensorOptions::default())?, false))
@@ -43,7 +25,7 @@ fn training(model: Graph, x: Variable, y: Variable) -> Result<Step> {
     }))
 }
 
-fn mlp() -> Result<Step> {
+pub fn mlp() -> Result<Step> {
     let mut flow = FlowBuilder::new();
     for (i, o) in [(1024, 2048), (2048, 2048), (2048, 2048), (2048, 2048)] {
         flow = flow.through(Linear::new(i, o)?).through(GELU).through(LayerNorm::new(o)?);
@@ -52,7 +34,7 @@ fn mlp() -> Result<Step> {
     training(model, random(&[256, 1024])?, random(&[256, 1024])?)
 }
 
-fn convnet() -> Result<Step> {
+pub fn convnet() -> Result<Step> {
     let mut flow = FlowBuilder::new();
     for (n, (i, o)) in
         [(3, 64), (64, 128), (128, 256), (256, 512), (512, 512)].into_iter().enumerate()
@@ -73,7 +55,7 @@ fn convnet() -> Result<Step> {
     training(model, random(&[128, 3, 64, 64])?, random(&[128, 100])?)
 }
 
-fn conv_autoenc() -> Result<Step> {
+pub fn conv_autoenc() -> Result<Step> {
     let sizes = [3, 64, 128, 256, 512];
     let mut flow = FlowBuilder::new();
     for pair in sizes.windows(2) {
@@ -102,7 +84,7 @@ fn block(width: i64) -> Result<Graph> {
         .build()
 }
 
-fn residual_tower() -> Result<Step> {
+pub fn residual_tower() -> Result<Step> {
     let mut flow = FlowBuilder::from(Linear::new(1024, 1024)?);
     for _ in 0..12 {
         flow = flow.also(block(1024)?);
@@ -123,11 +105,11 @@ fn repeated(width: i64, batch: i64, times: usize) -> Result<Step> {
     training(model, random(&[batch, width])?, random(&[batch, width])?)
 }
 
-fn iterative_refine() -> Result<Step> {
+pub fn iterative_refine() -> Result<Step> {
     repeated(1024, 256, 8)
 }
 
-fn feedback_fixed() -> Result<Step> {
+pub fn feedback_fixed() -> Result<Step> {
     repeated(512, 128, 10)
 }
 
@@ -158,7 +140,7 @@ impl Module for Gate {
     }
 }
 
-fn gated_routing() -> Result<Step> {
+pub fn gated_routing() -> Result<Step> {
     let experts = (0..8).map(|_| Ok(Rc::new(block(512)?))).collect::<Result<Vec<_>>>()?;
     let gate = Gate { router: Linear::new(512, 8)?, experts };
     let model = FlowBuilder::from(Linear::new(512, 512)?)
@@ -178,17 +160,17 @@ fn tiny() -> Result<Graph> {
         .build()
 }
 
-fn tiny_step() -> Result<Step> {
+pub fn tiny_step() -> Result<Step> {
     training(tiny()?, random(&[16, 2])?, random(&[16, 2])?)
 }
 
-fn tiny_forward() -> Result<Step> {
+pub fn tiny_forward() -> Result<Step> {
     let (model, x) = (tiny()?, random(&[1, 2])?);
     model.eval();
     Ok(Box::new(move || no_grad(|| model.forward(&x)).map(|_| ())))
 }
 
-fn op_chain() -> Result<Step> {
+pub fn op_chain() -> Result<Step> {
     let x = Variable::new(Tensor::ones(&[1], TensorOptions::default())?, true);
     let one = Variable::new(Tensor::ones(&[1], TensorOptions::default())?, false);
     Ok(Box::new(move || {
@@ -200,69 +182,4 @@ fn op_chain() -> Result<Step> {
         x.zero_grad();
         Ok(())
     }))
-}
-
-/// Rows whose steps take microseconds.
-fn is_tiny(name: &str) -> bool {
-    matches!(name, "tiny_step" | "tiny_forward" | "op_chain")
-}
-
-/// Measures one model in this process and prints the result as JSON.
-pub fn child(name: &str, steps: usize, threads: usize) -> crate::Result<()> {
-    let entry = MODELS.iter().find(|m| m.0 == name);
-    let build = entry.and_then(|m| m.1).ok_or_else(|| format!("no model is called {name}"))?;
-    set_num_threads(threads);
-    manual_seed(0);
-    let mut step = build()?;
-    let times = if is_tiny(name) {
-        timing::calls(std::time::Duration::from_secs(1), || Ok(step()?))?
-    } else {
-        timing::steps(steps, || Ok(step()?))?
-    };
-    let row = Row {
-        model: name.into(),
-        median_ms: times.median * 1e3,
-        min_ms: times.min * 1e3,
-        peak_rss_mb: timing::peak_rss_mb(),
-        threads,
-        pytorch: None,
-    };
-    println!("{}", serde_json::to_string(&row)?);
-    Ok(())
-}
-
-/// The `models` command.
-pub fn run(common: &Common, steps: usize) -> crate::Result<()> {
-    let names: Vec<&str> = MODELS.iter().map(|m| m.0).collect();
-    if let Some(only) = &common.only
-        && !names.contains(&only.as_str())
-    {
-        return Err(format!("no model is called {only}; there are {}", names.join(", ")).into());
-    }
-    let program = std::env::current_exe()?;
-    let threads = twin::threads(common);
-    let mut rows = Vec::new();
-    for (name, build) in MODELS {
-        if common.only.as_deref().is_some_and(|only| only != name) {
-            continue;
-        }
-        if build.is_none() {
-            eprintln!("{name}: not yet built, its layers do not exist");
-            continue;
-        }
-        let (mut ours, mut theirs): (Vec<Row>, Vec<Peer>) = (Vec::new(), Vec::new());
-        let pairs = if common.vs_pytorch.is_some() { common.pairs.max(1) } else { 1 };
-        for pair in 0..pairs {
-            eprintln!("{name} ({}/{pairs})", pair + 1);
-            let args = [name, &steps.to_string(), &threads.to_string()];
-            ours.push(twin::finish(Command::new(&program).arg("child").args(args), name)?);
-            if let Some(python) = &common.vs_pytorch {
-                let args = ["model", name, &steps.to_string(), &threads.to_string()];
-                theirs.push(twin::run(common, python, &args)?);
-            }
-        }
-        rows.push(report::join(&ours, &theirs));
-    }
-    report::print(&rows);
-    report::save(&common.json, &rows)
 }

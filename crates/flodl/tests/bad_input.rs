@@ -1,0 +1,897 @@
+//! Wrong calls and the exact error of each. None may panic, and none may give a result.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use flodl::*;
+
+fn t(shape: &[i64]) -> Tensor {
+    Tensor::ones(shape, TensorOptions::default()).unwrap()
+}
+
+fn i(values: &[i64]) -> Tensor {
+    Tensor::from_i64(values, &[values.len() as i64], Device::CPU).unwrap()
+}
+
+fn f(values: &[f32]) -> Tensor {
+    Tensor::from_f32(values, &[values.len() as i64], Device::CPU).unwrap()
+}
+
+fn double(shape: &[i64]) -> Tensor {
+    Tensor::ones(shape, DType::Float64.into()).unwrap()
+}
+
+fn v(shape: &[i64]) -> Variable {
+    Variable::new(t(shape), true)
+}
+
+fn cuda() -> TensorOptions {
+    TensorOptions { dtype: DType::Float32, device: Device::CUDA(0) }
+}
+
+/// A tensor of more elements than memory holds, on one element of memory.
+fn huge() -> Tensor {
+    t(&[1]).expand(&[1 << 59]).unwrap()
+}
+
+fn unit<T>(result: Result<T>) -> Result<()> {
+    result.map(|_| ())
+}
+
+type Call = fn() -> Result<()>;
+
+const CALLS: &[(&str, Call, &str)] = &[
+    // Making tensors.
+    (
+        "negative size",
+        || unit(Tensor::zeros(&[2, -1], Default::default())),
+        "zeros: expected sizes of at least 0, got shape [2, -1]",
+    ),
+    (
+        "too many elements",
+        || unit(Tensor::zeros(&[1 << 40, 1 << 40], Default::default())),
+        "zeros: expected fewer elements than memory can address, got shape [1099511627776, 1099511627776]",
+    ),
+    (
+        "values and shape",
+        || unit(Tensor::from_f32(&[1.0, 2.0], &[3], Device::CPU)),
+        "from_blob: expected a shape of 2 elements for the 8 bytes of float32 given, got shape [3]",
+    ),
+    (
+        "bytes and shape",
+        || unit(Tensor::from_blob(&[0; 6], &[2], DType::Int32, Device::CPU)),
+        "from_blob: expected a shape of 1 elements for the 6 bytes of int32 given, got shape [2]",
+    ),
+    (
+        "arange away",
+        || unit(Tensor::arange(0.0, 5.0, -1.0, Default::default())),
+        "arange: no finite way from 0 to 5 in steps of -1",
+    ),
+    (
+        "arange step 0",
+        || unit(Tensor::arange(0.0, 5.0, 0.0, Default::default())),
+        "arange: no finite way from 0 to 5 in steps of 0",
+    ),
+    (
+        "arange endless",
+        || unit(Tensor::arange(0.0, f64::INFINITY, 1.0, Default::default())),
+        "arange: no finite way from 0 to inf in steps of 1",
+    ),
+    (
+        "arange NaN",
+        || unit(Tensor::arange(f64::NAN, 1.0, 1.0, Default::default())),
+        "arange: no finite way from NaN to 1 in steps of 1",
+    ),
+    (
+        "linspace negative",
+        || unit(Tensor::linspace(0.0, 1.0, -2, Default::default())),
+        "linspace: expected sizes of at least 0, got shape [-2]",
+    ),
+    (
+        "eye negative",
+        || unit(Tensor::eye(-1, Default::default())),
+        "eye: expected sizes of at least 0, got shape [-1, -1]",
+    ),
+    (
+        "rand of integers",
+        || unit(Tensor::rand(&[2], DType::Int64.into())),
+        "rand: expected a floating-point dtype, got dtype int64",
+    ),
+    (
+        "randint empty",
+        || unit(Tensor::randint(3, 3, &[2], Default::default())),
+        "randint: the range 3..3 is empty",
+    ),
+    (
+        "randperm negative",
+        || unit(Tensor::randperm(-3, Default::default())),
+        "randperm: expected sizes of at least 0, got shape [-3]",
+    ),
+    // Devices.
+    (
+        "zeros on CUDA",
+        || unit(Tensor::zeros(&[2], cuda())),
+        "cuda:0 is not available: this build of flodl has no CUDA engine; use Device::CPU",
+    ),
+    (
+        "values on CUDA",
+        || unit(Tensor::from_f32(&[1.0], &[1], Device::CUDA(0))),
+        "cuda:0 is not available: this build of flodl has no CUDA engine; use Device::CPU",
+    ),
+    (
+        "to CUDA",
+        || unit(t(&[2]).to_device(Device::CUDA(1))),
+        "cuda:1 is not available: this build of flodl has no CUDA engine; use Device::CPU",
+    ),
+    (
+        "variable to CUDA",
+        || unit(v(&[2]).to_device(Device::CUDA(0))),
+        "cuda:0 is not available: this build of flodl has no CUDA engine; use Device::CPU",
+    ),
+    // Shapes of operands.
+    (
+        "add",
+        || unit(t(&[2, 3]).add(&t(&[2]))),
+        "add: shapes [2, 3] and [2] do not fit: sizes 3 and 2 at dim 1 cannot be broadcast",
+    ),
+    (
+        "variable add",
+        || unit(v(&[2, 3]).add(&v(&[4, 3]))),
+        "add: shapes [2, 3] and [4, 3] do not fit: sizes 2 and 4 at dim 0 cannot be broadcast",
+    ),
+    (
+        "add in place",
+        || t(&[3]).add_(&t(&[2, 3])),
+        "add_: shapes [3] and [2, 3] do not fit: the second operand must broadcast to the first",
+    ),
+    (
+        "copy in place",
+        || t(&[3]).copy_(&t(&[2]), false),
+        "copy_: shapes [3] and [2] do not fit: the source must broadcast to the target",
+    ),
+    (
+        "matmul",
+        || unit(t(&[2, 3]).matmul(&t(&[2, 3]))),
+        "matmul: shapes [2, 3] and [2, 3] do not fit: inner sizes 3 and 2 differ",
+    ),
+    (
+        "matmul batch",
+        || unit(t(&[2, 2, 3]).matmul(&t(&[3, 3, 2]))),
+        "matmul: shapes [2] and [3] do not fit: sizes 2 and 3 at dim 0 cannot be broadcast",
+    ),
+    (
+        "matmul scalar",
+        || unit(t(&[]).matmul(&t(&[2]))),
+        "matmul: shapes [] and [2] do not fit: both need at least 1 dim",
+    ),
+    (
+        "bmm",
+        || unit(v(&[2, 2, 3]).bmm(&v(&[3, 3, 2]))),
+        "bmm: shapes [2, 2, 3] and [3, 3, 2] do not fit: both need 3 dims and one batch size",
+    ),
+    (
+        "linear",
+        || unit(linear(&v(&[4, 3]), &v(&[5, 4]), None)),
+        "linear: shapes [4, 3] and [5, 4] do not fit: the last dim of the input must be in_features of the weight [out_features, in_features]",
+    ),
+    (
+        "linear bias",
+        || unit(linear(&v(&[4, 3]), &v(&[5, 3]), Some(&v(&[4])))),
+        "linear: expected a bias of [5], got shape [4]",
+    ),
+    (
+        "cdist",
+        || unit(v(&[2, 3]).cdist(&v(&[2, 2]))),
+        "cdist: shapes [2, 3] and [2, 2] do not fit: both need at least 2 dims and rows of one length",
+    ),
+    (
+        "where",
+        || unit(Tensor::where_cond(&t(&[2]), &t(&[2]), &t(&[2]))),
+        "where_cond: expected a bool condition, got dtype float32",
+    ),
+    (
+        "mask dtype",
+        || unit(t(&[2]).masked_fill(&i(&[0, 1]), 0.0)),
+        "masked_fill: expected a bool mask, got dtype int64",
+    ),
+    (
+        "masked_select dtype",
+        || unit(t(&[2]).masked_select(&i(&[0, 1]))),
+        "masked_select: expected a bool mask, got dtype int64",
+    ),
+    (
+        "masked_scatter too few",
+        || {
+            let mask = t(&[3]).gt_scalar(0.0)?;
+            unit(t(&[3]).masked_scatter(&mask, &t(&[2])))
+        },
+        "masked_scatter: shapes [3] and [2] do not fit: the mask must broadcast to [3], and its 3 true entries need as many source elements",
+    ),
+    (
+        "prelu",
+        || unit(v(&[2, 3]).prelu(&v(&[2]))),
+        "prelu: shapes [2, 3] and [2] do not fit: the weight needs 1 element or one per entry of dim 1",
+    ),
+    (
+        "cat nothing",
+        || unit(Tensor::cat_many(&[], 0)),
+        "cat: expected at least one tensor, got none",
+    ),
+    (
+        "cat scalars",
+        || unit(t(&[]).cat(&t(&[]), 0)),
+        "cat: expected tensors of at least 1 dim (stack joins scalars), got shape []",
+    ),
+    (
+        "cat",
+        || unit(t(&[2, 3]).cat(&t(&[2, 4]), 0)),
+        "cat: shapes [2, 3] and [2, 4] do not fit: sizes must agree in every dim but 0",
+    ),
+    (
+        "cat dtypes",
+        || unit(t(&[2]).cat(&i(&[1]), 0)),
+        "cat: dtypes float32 and int64 do not mix; cast one with to_dtype",
+    ),
+    (
+        "cat dims",
+        || unit(Variable::cat_many(&[&v(&[2]), &v(&[2, 1])], 0)),
+        "cat: shapes [2] and [2, 1] do not fit: sizes must agree in every dim but 0",
+    ),
+    (
+        "stack",
+        || unit(Tensor::stack(&[&t(&[2]), &t(&[3])], 0)),
+        "stack: shapes [2] and [3] do not fit: all shapes must be equal",
+    ),
+    (
+        "stack nothing",
+        || unit(Variable::stack(&[], 0)),
+        "stack: expected at least one variable, got none",
+    ),
+    (
+        "stack place",
+        || unit(Tensor::stack(&[&t(&[2])], 3)),
+        "stack: dim 3 is out of range for a tensor of 1 dims",
+    ),
+    (
+        "meshgrid",
+        || unit(Tensor::meshgrid(&[&t(&[2, 2])])),
+        "meshgrid: expected 1-d tensors, got shape [2, 2]",
+    ),
+    // Dtypes.
+    (
+        "add dtypes",
+        || unit(t(&[2]).add(&double(&[2]))),
+        "add: dtypes float32 and float64 do not mix; cast one with to_dtype",
+    ),
+    (
+        "matmul dtypes",
+        || unit(t(&[2, 2]).matmul(&double(&[2, 2]))),
+        "matmul: dtypes float32 and float64 do not mix; cast one with to_dtype",
+    ),
+    (
+        "integer division",
+        || unit(i(&[1]).div(&i(&[2]))),
+        "div: expected a floating-point tensor, got dtype int64",
+    ),
+    (
+        "exp of integers",
+        || unit(i(&[1]).exp()),
+        "exp: expected a floating-point tensor, got dtype int64",
+    ),
+    (
+        "mean of integers",
+        || unit(i(&[1]).mean()),
+        "mean: expected a floating-point tensor, got dtype int64",
+    ),
+    (
+        "softmax of integers",
+        || unit(i(&[1]).softmax(0)),
+        "softmax: expected a floating-point tensor, got dtype int64",
+    ),
+    (
+        "two masks added",
+        || {
+            let mask = t(&[2]).gt_scalar(0.0)?;
+            unit(mask.add(&mask))
+        },
+        "add: expected at least one numeric tensor (logical_and and its kin take two masks), got dtype bool",
+    ),
+    (
+        "negated mask",
+        || unit(t(&[2]).gt_scalar(0.0)?.neg()),
+        "neg: expected a numeric tensor, got dtype bool",
+    ),
+    (
+        "float index",
+        || unit(t(&[2]).index_select(0, &t(&[1]))),
+        "index_select: expected an integer index, got dtype float32",
+    ),
+    (
+        "searchsorted dtypes",
+        || unit(t(&[2]).searchsorted(&i(&[1]))),
+        "searchsorted: dtypes float32 and int64 do not mix; cast one with to_dtype",
+    ),
+    (
+        "one_hot of floats",
+        || unit(t(&[2]).one_hot(3)),
+        "one_hot: expected an integer index, got dtype float32",
+    ),
+    // Dims.
+    (
+        "sum dim",
+        || unit(t(&[2, 3]).sum_dim(2, false)),
+        "sum: dim 2 is out of range for a tensor of 2 dims",
+    ),
+    (
+        "sum dim negative",
+        || unit(v(&[2, 3]).sum_dim(-3, false)),
+        "sum: dim -3 is out of range for a tensor of 2 dims",
+    ),
+    (
+        "sum dims twice",
+        || unit(t(&[2, 3]).sum_dims(&[0, -2], false)),
+        "sum: dim 0 appears more than once",
+    ),
+    (
+        "softmax dim",
+        || unit(v(&[2, 3]).softmax(5)),
+        "softmax: dim 5 is out of range for a tensor of 2 dims",
+    ),
+    (
+        "transpose",
+        || unit(t(&[2, 3]).transpose(0, 2)),
+        "transpose: dim 2 is out of range for a tensor of 2 dims",
+    ),
+    (
+        "transpose extreme",
+        || unit(t(&[2, 3]).transpose(i32::MIN, i32::MAX)),
+        "transpose: dim -2147483648 is out of range for a tensor of 2 dims",
+    ),
+    (
+        "permute short",
+        || unit(t(&[2, 3]).permute(&[0])),
+        "permute: expected dims [0] to name each dim once, got shape [2, 3]",
+    ),
+    (
+        "permute twice",
+        || unit(v(&[2, 3]).permute(&[0, 0])),
+        "permute: expected dims [0, 0] to name each dim once, got shape [2, 3]",
+    ),
+    (
+        "permute wide",
+        || unit(t(&[2, 3]).permute(&[0, 1 << 40])),
+        "permute: expected dims [0, 1099511627776] to name each dim once, got shape [2, 3]",
+    ),
+    (
+        "movedim wide",
+        || unit(t(&[2, 3]).movedim(1 << 32, 0)),
+        "movedim: dim 4294967296 is out of range for a tensor of 2 dims",
+    ),
+    (
+        "unsqueeze",
+        || unit(t(&[2]).unsqueeze(3)),
+        "unsqueeze: dim 3 is out of range for a tensor of 1 dims",
+    ),
+    (
+        "squeeze",
+        || unit(t(&[2]).squeeze(1)),
+        "squeeze: dim 1 is out of range for a tensor of 1 dims",
+    ),
+    ("flatten", || unit(t(&[2, 3]).flatten(1, 0)), "flatten: start_dim 1 comes after end_dim 0"),
+    ("flip twice", || unit(t(&[2, 3]).flip(&[1, -1])), "flip: dim 1 appears more than once"),
+    (
+        "flip wide",
+        || unit(t(&[2, 3]).flip(&[i64::MAX])),
+        "flip: dim 9223372036854775807 is out of range for a tensor of 2 dims",
+    ),
+    ("roll", || unit(v(&[2, 3]).roll(1, 2)), "roll: dim 2 is out of range for a tensor of 2 dims"),
+    (
+        "sort",
+        || unit(t(&[2, 3]).sort(2, false)),
+        "sort: dim 2 is out of range for a tensor of 2 dims",
+    ),
+    (
+        "diagonal",
+        || unit(t(&[2, 3]).diagonal(0, 1, -1)),
+        "diagonal: expected two different dims (not 1 and -1), got shape [2, 3]",
+    ),
+    ("triu", || unit(t(&[3]).triu(0)), "triu: expected at least 2 dims, got shape [3]"),
+    ("t of three", || unit(t(&[2, 3, 4]).t()), "t: expected at most 2 dims, got shape [2, 3, 4]"),
+    ("size", || unit(t(&[2]).size(1)), "size: dim 1 is out of range for a tensor of 1 dims"),
+    (
+        "channels last",
+        || unit(t(&[2]).to_channels_last()),
+        "to_channels_last: expected 4 dims, [N, C, H, W], got shape [2]",
+    ),
+    // New shapes.
+    (
+        "reshape",
+        || unit(t(&[2, 3]).reshape(&[4])),
+        "reshape: shapes [2, 3] and [4] do not fit: 6 elements do not fill the new shape",
+    ),
+    (
+        "reshape unknown twice",
+        || unit(t(&[2, 3]).reshape(&[-1, -1])),
+        "reshape: expected at most one size of -1, got shape [-1, -1]",
+    ),
+    (
+        "reshape unknown",
+        || unit(t(&[2, 3]).reshape(&[4, -1])),
+        "reshape: shapes [2, 3] and [4, -1] do not fit: 6 elements do not fill the new shape",
+    ),
+    (
+        "reshape negative",
+        || unit(v(&[2, 3]).reshape(&[-2, 3])),
+        "reshape: expected sizes of at least 0, got shape [-2, 3]",
+    ),
+    (
+        "reshape empty",
+        || unit(t(&[0, 3]).reshape(&[0, -1])),
+        "reshape: shapes [0, 3] and [0, -1] do not fit: 0 elements do not fill the new shape",
+    ),
+    (
+        "view",
+        || unit(t(&[2, 3]).transpose(0, 1)?.view(&[6])),
+        "view: shape [3, 2] with strides [1, 3] cannot be viewed as [6]; use reshape",
+    ),
+    (
+        "expand",
+        || unit(t(&[2, 3]).expand(&[4, 3])),
+        "expand: shapes [2, 3] and [4, 3] do not fit: only dims of size 1 can grow, and -1 stands for an existing dim",
+    ),
+    (
+        "expand fewer",
+        || unit(t(&[2, 3]).expand(&[3])),
+        "expand: shapes [2, 3] and [3] do not fit: only dims of size 1 can grow, and -1 stands for an existing dim",
+    ),
+    (
+        "expand too far",
+        || unit(t(&[1, 1]).expand(&[1 << 40, 1 << 40])),
+        "expand: expected fewer elements than memory can address, got shape [1099511627776, 1099511627776]",
+    ),
+    (
+        "narrow",
+        || unit(t(&[4]).narrow(0, 2, 3)),
+        "narrow: start 2 and length 3 are not inside dim 0 of size 4",
+    ),
+    (
+        "narrow extreme",
+        || unit(t(&[4]).narrow(0, i64::MIN, i64::MAX)),
+        "narrow: start -9223372036854775808 and length 9223372036854775807 are not inside dim 0 of size 4",
+    ),
+    (
+        "narrow negative",
+        || unit(v(&[4]).narrow(0, 1, -1)),
+        "narrow: start 1 and length -1 are not inside dim 0 of size 4",
+    ),
+    (
+        "narrow scalar",
+        || unit(t(&[]).narrow(0, 0, 1)),
+        "narrow: dim 0 is out of range for a tensor of 0 dims",
+    ),
+    ("slice step", || unit(t(&[4]).slice(0, 0, 4, 0)), "slice: step 0 must be positive"),
+    (
+        "slice extreme",
+        || unit(t(&[4]).slice(0, i64::MIN, i64::MAX, 1)),
+        "slice: -9223372036854775808..9223372036854775807 is no range",
+    ),
+    ("select", || unit(t(&[4]).select(0, 4)), "select: index 4 is out of range for size 4"),
+    (
+        "select extreme",
+        || unit(v(&[4]).select(0, i64::MIN)),
+        "select: index -9223372036854775808 is out of range for size 4",
+    ),
+    ("split", || unit(t(&[4]).split(0, 0)), "split: size 0 must be positive"),
+    (
+        "split sizes",
+        || unit(v(&[4]).split_sizes(&[1, 2], 0)),
+        "split: sizes [1, 2] do not add up to 4",
+    ),
+    (
+        "split sizes extreme",
+        || unit(v(&[4]).split_sizes(&[i64::MAX, i64::MAX], 0)),
+        "split: sizes [9223372036854775807, 9223372036854775807] do not add up to 4",
+    ),
+    ("chunk", || unit(t(&[4]).chunk(0, 0)), "chunk: 0 chunks: must be positive"),
+    (
+        "repeat fewer",
+        || unit(v(&[2, 3]).repeat(&[2])),
+        "repeat: expected at most 1 dims for repeats [2], got shape [2, 3]",
+    ),
+    (
+        "repeat negative",
+        || unit(t(&[2]).repeat(&[-1])),
+        "repeat: expected sizes of at least 0, got shape [-1]",
+    ),
+    (
+        "repeat too often",
+        || unit(t(&[1 << 10]).repeat(&[1 << 55])),
+        "repeat: expected fewer repeats than [36028797018963968], for memory to address them, got shape [1024]",
+    ),
+    (
+        "tile negative",
+        || unit(v(&[2]).tile(&[-1])),
+        "repeat: expected sizes of at least 0, got shape [-1]",
+    ),
+    (
+        "pad odd",
+        || unit(t(&[2]).pad(&[1], 0.0)),
+        "pad: expected a tensor that padding [1] fits (a pair for each dim, the last dim's first), got shape [2]",
+    ),
+    (
+        "pad too many",
+        || unit(v(&[2]).pad(&[1, 1, 1, 1], 0.0)),
+        "pad: expected a tensor that padding [1, 1, 1, 1] fits (a pair for each dim, the last dim's first), got shape [2]",
+    ),
+    (
+        "pad away",
+        || unit(t(&[2]).pad(&[-2, -1], 0.0)),
+        "pad: expected a tensor that padding [-2, -1] fits (no more removed than there is), got shape [2]",
+    ),
+    (
+        "pad extreme",
+        || unit(t(&[2]).pad(&[i64::MIN, i64::MIN], 0.0)),
+        "pad: expected a tensor that padding [-9223372036854775808, -9223372036854775808] fits (no more removed than there is), got shape [2]",
+    ),
+    (
+        "pad far",
+        || unit(t(&[2]).pad(&[i64::MAX, i64::MAX], 0.0)),
+        "pad: expected fewer elements than memory can address, got shape [9223372036854775807]",
+    ),
+    (
+        "pad reflect",
+        || unit(t(&[1, 2]).pad_mode(&[2, 0], 1, 0.0)),
+        "pad: expected a tensor that padding [2, 0] fits (reflecting needs a smaller border), got shape [1, 2]",
+    ),
+    (
+        "pad circular",
+        || unit(v(&[1, 2]).pad_mode(&[3, 0], 3, 0.0)),
+        "pad: expected a tensor that padding [3, 0] fits (wrapping needs a border no larger than the input), got shape [1, 2]",
+    ),
+    (
+        "pad replicate nothing",
+        || unit(t(&[1, 0]).pad_mode(&[3, 0], 2, 0.0)),
+        "pad: expected a tensor that padding [3, 0] fits (there is no edge to repeat), got shape [1, 0]",
+    ),
+    (
+        "pad mode",
+        || unit(t(&[1, 2]).pad_mode(&[1, 0], 4, 0.0)),
+        "pad: mode 4 must be 0 (constant), 1 (reflect), 2 (replicate) or 3 (circular)",
+    ),
+    // Nothing to choose from.
+    (
+        "max of nothing",
+        || unit(t(&[0]).max()),
+        "max: expected at least one element to choose from, got shape [0]",
+    ),
+    (
+        "max dim of nothing",
+        || unit(v(&[2, 0]).max_dim(1, false)),
+        "max_dim: expected at least one element to choose from, got shape [2, 0]",
+    ),
+    (
+        "argmin of nothing",
+        || unit(t(&[0, 2]).argmin(0, false)),
+        "argmin: expected at least one element to choose from, got shape [0, 2]",
+    ),
+    (
+        "median of nothing",
+        || unit(t(&[0]).median()),
+        "median: expected at least one element to choose from, got shape [0]",
+    ),
+    (
+        "amax of nothing",
+        || unit(t(&[0, 2]).amax(&[], false)),
+        "amax: expected at least one element to choose from, got shape [0, 2]",
+    ),
+    (
+        "topk",
+        || unit(t(&[3]).topk(4, 0, true, true)),
+        "topk: k = 4 must be in 0..=3, the size of dim 0",
+    ),
+    (
+        "topk negative",
+        || unit(v(&[3]).topk(-1, 0, true, true)),
+        "topk: k = -1 must be in 0..=3, the size of dim 0",
+    ),
+    // Indices.
+    (
+        "gather index",
+        || unit(t(&[3]).gather(0, &i(&[0, 3]))),
+        "gather: index 3 is out of range for size 3",
+    ),
+    (
+        "gather negative",
+        || unit(v(&[3]).gather(0, &i(&[-1]))),
+        "gather: index -1 is out of range for size 3",
+    ),
+    (
+        "gather shape",
+        || unit(t(&[3]).gather(0, &i(&[0]).reshape(&[1, 1])?)),
+        "gather: shapes [3] and [1, 1] do not fit: the index may not be larger in any dim but 0",
+    ),
+    (
+        "scatter index",
+        || unit(t(&[3]).scatter(0, &i(&[5]), &t(&[1]))),
+        "scatter: index 5 is out of range for size 3",
+    ),
+    (
+        "scatter shape",
+        || unit(t(&[3]).scatter_add(0, &i(&[0, 1]), &t(&[1]))),
+        "scatter_add: shapes [2] and [1] do not fit: the source must be at least as large as the index",
+    ),
+    (
+        "scatter dtypes",
+        || unit(t(&[3]).scatter_add(0, &i(&[0]), &double(&[1]))),
+        "scatter_add: dtypes float32 and float64 do not mix; cast one with to_dtype",
+    ),
+    (
+        "index_select",
+        || unit(t(&[3]).index_select(0, &i(&[3]))),
+        "index_select: index 3 is out of range for size 3",
+    ),
+    (
+        "index_select 2-d",
+        || unit(t(&[3]).index_select(0, &i(&[0]).reshape(&[1, 1])?)),
+        "index_select: expected a 1-d index, got shape [1, 1]",
+    ),
+    (
+        "index_add",
+        || unit(t(&[3]).index_add(0, &i(&[7]), &t(&[1]))),
+        "index_add: index 7 is out of range for size 3",
+    ),
+    (
+        "index_add shape",
+        || unit(t(&[3]).index_add(0, &i(&[1, 2]), &t(&[1]))),
+        "index_add: shapes [3] and [1] do not fit: the source must have this shape with dim 0 as long as the 1-d index (2)",
+    ),
+    ("take", || unit(v(&[2, 2]).take(&i(&[4]))), "gather: index 4 is out of range for size 4"),
+    (
+        "narrow_scatter",
+        || unit(t(&[3]).narrow_scatter(&t(&[2]), 0, 2)),
+        "narrow: start 2 and length 2 are not inside dim 0 of size 3",
+    ),
+    (
+        "select_scatter",
+        || unit(v(&[3, 2]).select_scatter(&v(&[3]), 0, 1)),
+        "select_scatter: shapes [2] and [3] do not fit: the source must have the shape of the entry it replaces",
+    ),
+    (
+        "one_hot index",
+        || unit(i(&[0, 3]).one_hot(3)),
+        "one_hot: index 3 is out of range for size 3",
+    ),
+    (
+        "one_hot negative",
+        || unit(i(&[-1]).one_hot(3)),
+        "one_hot: index -1 is out of range for size 3",
+    ),
+    (
+        "one_hot no classes",
+        || unit(i(&[0]).one_hot(0)),
+        "one_hot: index 0 is out of range for size 0",
+    ),
+    (
+        "one_hot of nothing",
+        || unit(i(&[]).one_hot(-1)),
+        "one_hot: num_classes -1 must be positive, or -1 where there are indices",
+    ),
+    (
+        "searchsorted",
+        || unit(t(&[2, 3]).searchsorted(&t(&[3]))),
+        "searchsorted: shapes [2, 3] and [3] do not fit: the sequence must have 1 dim, or the values' dims up to the last",
+    ),
+    // Probabilities.
+    (
+        "bernoulli NaN",
+        || unit(f(&[0.5, f32::NAN]).bernoulli()),
+        "bernoulli: probabilities must lie in [0, 1], not NaN",
+    ),
+    (
+        "bernoulli above 1",
+        || unit(f(&[1.5]).bernoulli()),
+        "bernoulli: probabilities must lie in [0, 1], not NaN",
+    ),
+    (
+        "multinomial NaN",
+        || unit(f(&[f32::NAN, 1.0]).multinomial(1, true)),
+        "multinomial: weights must be finite and not negative, and never NaN",
+    ),
+    (
+        "multinomial negative",
+        || unit(f(&[-1.0, 1.0]).multinomial(1, true)),
+        "multinomial: weights must be finite and not negative, and never NaN",
+    ),
+    (
+        "multinomial zeros",
+        || unit(f(&[0.0, 0.0]).multinomial(1, true)),
+        "multinomial: 1 samples from a row with 0 positive weights",
+    ),
+    (
+        "multinomial too many",
+        || unit(f(&[0.0, 1.0]).multinomial(2, false)),
+        "multinomial: 2 samples from a row with 1 positive weights",
+    ),
+    (
+        "multinomial none",
+        || unit(f(&[1.0]).multinomial(0, true)),
+        "multinomial: expected 1 or 2 dims of weights and at least 1 sample (0), got shape [1]",
+    ),
+    (
+        "dropout",
+        || unit(dropout(&v(&[2]), 1.5, true)),
+        "dropout: probability 1.5 must be in [0, 1]",
+    ),
+    (
+        "dropout NaN",
+        || unit(dropout(&v(&[2]), f64::NAN, true)),
+        "dropout: probability NaN must be in [0, 1]",
+    ),
+    // Reading.
+    ("item of many", || unit(t(&[2]).item()), "item: expected exactly one element, got shape [2]"),
+    (
+        "item of nothing",
+        || unit(v(&[0]).item()),
+        "item: expected exactly one element, got shape [0]",
+    ),
+    // Gradients.
+    (
+        "backward of many",
+        || v(&[2]).mul_scalar(2.0)?.backward(),
+        "backward: expected a one-element variable, got shape [2]; reduce it with sum() or mean(), or pass a gradient",
+    ),
+    (
+        "backward of a constant",
+        || Variable::new(t(&[1]), false).backward(),
+        "backward: this variable does not require a gradient: nothing it was computed from does, or it was computed under no_grad",
+    ),
+    (
+        "backward under no_grad",
+        || no_grad(|| v(&[1]).exp())?.backward(),
+        "backward: this variable does not require a gradient: nothing it was computed from does, or it was computed under no_grad",
+    ),
+    (
+        "backward twice",
+        || {
+            let y = v(&[1]).exp()?;
+            y.backward()?;
+            y.backward()
+        },
+        "exp: what backward needs was freed by an earlier backward; pass retain_graph to the first one",
+    ),
+    (
+        "backward gradient",
+        || {
+            let options = BackwardOptions::default().gradient(v(&[3]));
+            v(&[2]).exp()?.backward_with(options)
+        },
+        "backward: shapes [2] and [3] do not fit: the gradient must have the variable's shape",
+    ),
+    (
+        "grad lists",
+        || unit(grad(&[&v(&[1])], &[], &[], BackwardOptions::default())),
+        "grad: 1 outputs but 0 grad_outputs",
+    ),
+    (
+        "integers require",
+        || Variable::new(i(&[1]), true).set_requires_grad(true),
+        "set_requires_grad: expected a floating-point tensor, got dtype int64",
+    ),
+    (
+        "results require",
+        || v(&[1]).exp()?.set_requires_grad(false),
+        "set_requires_grad: only leaves can change it; use detach() for the result of an operation",
+    ),
+    (
+        "tensor requires",
+        || unit(t(&[1]).set_requires_grad(true)),
+        "set_requires_grad: a Tensor records nothing; wrap it with Variable::new(tensor, true)",
+    ),
+    (
+        "tensor backward",
+        || t(&[1]).backward(),
+        "backward: a Tensor records nothing; wrap it with Variable::new(tensor, true)",
+    ),
+    (
+        "tensor set_grad",
+        || t(&[1]).set_grad(&t(&[1])),
+        "set_grad: a Tensor records nothing; wrap it with Variable::new(tensor, true)",
+    ),
+    // Optimizer steps on tensors.
+    (
+        "adam shapes",
+        || t(&[2]).adam_step(&t(&[3]), &mut t(&[2]), &mut t(&[2]), 0.1, 0.9, 0.99, 1e-8, 0.0, 1),
+        "adam_step: shapes [2] and [3] do not fit: gradient and moments must have the parameter's shape",
+    ),
+    (
+        "adam step 0",
+        || t(&[2]).adam_step(&t(&[2]), &mut t(&[2]), &mut t(&[2]), 0.1, 0.9, 0.99, 1e-8, 0.0, 0),
+        "adam_step: step 0 must be at least 1",
+    ),
+    (
+        "adam lists",
+        || {
+            let (mut p, mut m, mut v) = ([t(&[2])], [t(&[2])], [t(&[2])]);
+            Tensor::fused_adam_(
+                &mut p,
+                &[],
+                &mut m,
+                &mut v,
+                0.1,
+                0.9,
+                0.99,
+                1e-8,
+                0.0,
+                &[1],
+                None,
+                None,
+            )
+        },
+        "fused_adam_: lists of 1 and 0 tensors",
+    ),
+    (
+        "clip",
+        || unit(Tensor::clip_grad_norm_fused(&[], -1.0)),
+        "clip_grad_norm: max_norm -1 is negative",
+    ),
+    // Too large for memory.
+    (
+        "huge broadcast",
+        || {
+            let (a, b) = (huge().unsqueeze(0)?, huge().unsqueeze(1)?);
+            unit(a.add(&b))
+        },
+        "add: expected fewer elements than memory can address, got shape [576460752303423488, 576460752303423488]",
+    ),
+    (
+        "huge product",
+        || {
+            let (a, b) = (huge().unsqueeze(1)?, huge().unsqueeze(0)?);
+            unit(a.matmul(&b))
+        },
+        "matmul: expected fewer elements than memory can address, got shape [576460752303423488, 576460752303423488]",
+    ),
+];
+
+/// Calls whose message holds the bytes in use at the time.
+const TOO_LARGE: &[(&str, Call)] = &[
+    ("zeros", || unit(Tensor::zeros(&[1 << 45], Default::default()))),
+    ("linspace", || unit(Tensor::linspace(0.0, 1.0, 1 << 58, Default::default()))),
+    ("arange", || unit(Tensor::arange(0.0, 1e17, 1.0, Default::default()))),
+    ("copy", || unit(huge().copy())),
+    ("exp", || unit(huge().exp())),
+    ("to_vec", || unit(huge().to_f32_vec())),
+    ("sort", || unit(huge().sort(0, false))),
+    ("eye", || unit(Tensor::eye(1 << 29, Default::default()))),
+    ("multinomial", || unit(t(&[2]).multinomial(1 << 58, true))),
+    ("one_hot", || unit(i(&[1]).one_hot(1 << 58))),
+    ("pad", || unit(v(&[2]).pad(&[0, 1 << 58], 0.0))),
+    ("repeat", || unit(v(&[2]).repeat(&[1 << 57]))),
+];
+
+fn run(name: &str, call: Call) -> String {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Err(_) => format!("{name} panicked"),
+        Ok(Ok(())) => format!("{name} gave a result"),
+        Ok(Err(e)) => e.to_string(),
+    }
+}
+
+#[test]
+fn every_wrong_call_has_its_error() {
+    let mut faults = String::new();
+    for (name, call, want) in CALLS {
+        let got = run(name, *call);
+        if got != *want {
+            faults += &format!("{name}: {got}\n    expected {want}\n");
+        }
+    }
+    assert!(faults.is_empty(), "\n{faults}");
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_an_error() {
+    for (name, call) in TOO_LARGE {
+        let got = run(name, *call);
+        assert!(got.starts_with("out of memory on cpu: asked for "), "{name}: {got}");
+    }
+}
