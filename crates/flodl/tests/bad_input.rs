@@ -545,7 +545,7 @@ const CALLS: &[(&str, Call, &str)] = &[
     (
         "pad circular",
         || unit(v(&[1, 2]).pad_mode(&[3, 0], 3, 0.0)),
-        "pad: expected a tensor that padding [3, 0] fits (wrapping needs a border no larger than the input), got shape [1, 2]",
+        "pad: expected a dim 1 that circular padding [3, 0] fits, got shape [1, 2]",
     ),
     (
         "pad replicate nothing",
