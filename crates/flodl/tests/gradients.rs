@@ -84,8 +84,8 @@ const ROWS: &[Row] = &[
     ("roll", T, |v| v[0].roll(-5, 1)),
     ("pad", T, |v| v[0].pad(&[1, 2, -1, 1], 3.0)),
     ("pad_mode reflect", T, |v| v[0].pad_mode(&[3, 1, 1, 2], 1, 0.0)),
-    ("pad_mode replicate", T, |v| v[0].pad_mode(&[3, 1, 1, 2], PadMode::Replicate, 0.0)),
-    ("pad_mode circular", T, |v| v[0].pad_mode(&[3, 4, 1, 2], PadMode::Circular, 0.0)),
+    ("pad_mode replicate", T, |v| v[0].pad_mode(&[3, 1, 1, 2], 2, 0.0)),
+    ("pad_mode circular", T, |v| v[0].pad_mode(&[3, 4, 1, 2], 3, 0.0)),
     ("masked_select", M, |v| v[0].masked_select(&mask(&[1, 0, 1, 0, 1, 1], &[2, 3]))),
     ("masked_select broadcast", M, |v| v[0].masked_select(&mask(&[1, 0, 1, 1], &[4, 1, 1]))),
     ("masked_scatter", &[(&[2, 3], Any), (&[5], Any)], |v| {

@@ -167,7 +167,7 @@ fn layer_norm_values() -> Checked {
     assert!(LayerNorm::new(0).is_err());
     let small = t(&[0.0, 1e-4], &[1, 2]);
     let tight = LayerNorm::with_eps(2, 1e-12)?.affine(false).forward(&small)?;
-    assert!(values(&tight)[1] > 0.9 && tight.requires_grad() == false);
+    assert!(values(&tight)[1] > 0.9 && !tight.requires_grad());
     Ok(())
 }
 

@@ -83,7 +83,7 @@ pub const ROWS: &[Entry] = &[
     ("AdamW.step", "256 params in 1 tensors", Some(|| step(1, 256, |p| AdamW::new(p, 1e-3, 0.01)))),
     ("SGD mom.step", "256 params in 1 tensors", Some(|| step(1, 256, |p| SGD::new(p, 1e-3, 0.9)))),
     ("SGD.step", "256 params in 1 tensors", Some(|| step(1, 256, |p| SGD::new(p, 1e-3, 0.0)))),
-    ("full MLP train step", "16-16-4 b1 Adam", Some(|| train_step())),
-    ("add no-grad", "4x4", Some(|| add_no_grad())),
-    ("Linear no-grad", "16x16 b1", Some(|| linear_no_grad())),
+    ("full MLP train step", "16-16-4 b1 Adam", Some(train_step)),
+    ("add no-grad", "4x4", Some(add_no_grad)),
+    ("Linear no-grad", "16x16 b1", Some(linear_no_grad)),
 ];

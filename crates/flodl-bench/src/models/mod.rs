@@ -58,10 +58,10 @@ pub fn child(name: &str, steps: usize, threads: usize) -> Result<()> {
     let (timing, build) = find(name)?;
     set_num_threads(threads);
     manual_seed(0);
-    let mut step = build()?;
+    let step = build()?;
     let times = match timing {
         Steps => timing::steps(steps, step)?,
-        Batches => timing::calls(Duration::from_secs(1), || step())?,
+        Batches => timing::calls(Duration::from_secs(1), step)?,
     };
     let row = Row { peak_rss_mb: timing::peak_rss_mb(), ..Row::new(name, times, threads) };
     println!("{}", serde_json::to_string(&row)?);

@@ -2,12 +2,14 @@
 //! gradients, which are transposed convolution and its gradients too.
 //!
 //! Everything but the gradient by weight is a set of passes (`plan`), computed as a matrix product
-//! with patches packed on the way (`implicit`), place by place for small images (`positions`) or,
-//! where sums are short, row by row (`direct`).
+//! with patches packed on the way (`implicit`), place by place for small images (`positions`), from
+//! the products of all pixels with all taps where outputs have few channels (`narrow`) or, where
+//! sums are short, row by row (`direct`).
 
 mod direct;
 mod fold;
 mod implicit;
+mod narrow;
 mod plan;
 mod positions;
 #[cfg(test)]
@@ -16,7 +18,8 @@ mod weight;
 
 pub use fold::{FoldGeom, fold, unfold};
 
-use crate::alloc::OutOfMemory;
+use crate::alloc::{OutOfMemory, Scratch};
+use crate::element::Float;
 use crate::gemm::Gemm;
 use crate::threads::{self, SharedMut};
 use plan::{Pass, size};
@@ -48,6 +51,19 @@ pub struct ConvGeom {
     pub padding: [usize; 3],
     /// Distances between adjacent taps, at least 1.
     pub dilation: [usize; 3],
+}
+
+/// Number of window positions along a dim, or `None` if the window does not fit once.
+pub fn conv_output_size(
+    input: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+) -> Option<usize> {
+    let span = kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
+    let room = input.checked_add(padding.checked_mul(2)?)?.checked_sub(span)?;
+    Some(room.checked_div(stride)? + 1)
 }
 
 impl ConvGeom {
@@ -136,6 +152,8 @@ fn passes<T: Gemm>(all: &[Pass<T>], dst: &mut [T]) -> Result<(), OutOfMemory> {
     let work = all.iter().map(Pass::work).sum();
     if all.iter().all(|pass| direct::suits(pass, work)) {
         direct::run(all, dst)
+    } else if narrow::suits(all) {
+        narrow::run(all, dst)
     } else if positions::suits(all) {
         positions::run(all, dst)
     } else {
@@ -174,37 +192,60 @@ pub fn conv_backward_weight<T: Gemm>(
     }
 }
 
-/// The gradient by bias: sums `dy`, `[batch, channels, spatial]`, over all but the channels.
+/// The gradient of the bias: `db[c]` is the sum of `dy[n, c, s]` over n and s, for dy `[N, C, S]`.
+///
+/// Images are summed in parts that depend on the sizes alone.
+///
+/// # Errors
+/// [`OutOfMemory`] if there is no room for partial sums.
 ///
 /// # Panics
-/// If a slice does not have its length.
-pub fn channel_sums<T: Gemm>(
-    batch: usize,
-    channels: usize,
-    spatial: usize,
-    dy: &[T],
-    db: &mut [T],
-) {
-    assert!(dy.len() == batch * channels * spatial && db.len() == channels);
-    let db = SharedMut::new(db);
-    threads::parallel_rows(channels, batch * spatial, |range| {
-        // SAFETY: these channels are this task's.
-        let db = unsafe { db.range(range.clone()) };
-        sum_channels(batch, channels, spatial, range.start, dy, db);
+/// If a slice does not have the size that `dims` say.
+pub fn channel_sums<T: Float>(dims: [usize; 3], dy: &[T], db: &mut [T]) -> Result<(), OutOfMemory> {
+    let [batch, channels, spatial] = dims;
+    assert_eq!(dy.len(), batch * channels * spatial, "channel_sums: dy has another size");
+    assert_eq!(db.len(), channels, "channel_sums: db has another size");
+    let images = SUM_GRAIN.div_ceil((channels * spatial).max(1)).min(batch.max(1));
+    let parts = batch.div_ceil(images).clamp(1, SUM_PARTS);
+    if parts == 1 {
+        sum_images(0..batch, channels, spatial, dy, db);
+        return Ok(());
+    }
+    let mut sums = Scratch::<T>::new(parts * channels)?;
+    let shared = SharedMut::new(&mut sums);
+    threads::parallel_for(parts, |part| {
+        // SAFETY: each part has its own sums.
+        let sums = unsafe { shared.range(part * channels..(part + 1) * channels) };
+        let images = part * batch / parts..(part + 1) * batch / parts;
+        sum_images(images, channels, spatial, dy, sums);
     });
+    for (c, db) in db.iter_mut().enumerate() {
+        let total: f64 = sums.iter().skip(c).step_by(channels).map(|v| v.to_f64()).sum();
+        *db = T::from_f64(total);
+    }
+    Ok(())
 }
 
+/// Values that one part of [`channel_sums`] adds up at least.
+const SUM_GRAIN: usize = 64 * 1024;
+/// Most parts.
+const SUM_PARTS: usize = 16;
+
 crate::simd_fn! {
-    /// Sums of the channels from `first` on. Lanes and images go to f64, so that long sums stay
+    /// Sums of the channels over some images. Planes are added up in f64, so that long sums stay
     /// exact.
-    fn sum_channels<A, (T: Gemm)>(
-        batch: usize, channels: usize, spatial: usize, first: usize, dy: &'x [T], db: &'x mut [T]
+    fn sum_images<A, (T: Float)>(
+        images: std::ops::Range<usize>,
+        channels: usize,
+        spatial: usize,
+        dy: &'x [T],
+        db: &'x mut [T],
     ) {
         const LANES: usize = 64;
         for (c, db) in db.iter_mut().enumerate() {
             let mut sum = 0.0;
-            for n in 0..batch {
-                let plane = &dy[(n * channels + first + c) * spatial..][..spatial];
+            for n in images.clone() {
+                let plane = &dy[(n * channels + c) * spatial..][..spatial];
                 for block in plane.chunks(8192) {
                     let mut lanes = [T::ZERO; LANES];
                     let mut chunks = block.chunks_exact(LANES);
@@ -214,7 +255,10 @@ crate::simd_fn! {
                         }
                     }
                     let rest: T = chunks.remainder().iter().copied().sum();
-                    sum += lanes.iter().map(|l| l.to_f64()).sum::<f64>() + rest.to_f64();
+                    if block.len() >= LANES {
+                        sum += lanes.iter().map(|l| l.to_f64()).sum::<f64>();
+                    }
+                    sum += rest.to_f64();
                 }
             }
             *db = T::from_f64(sum);

@@ -132,6 +132,13 @@ fn geometries() -> Vec<ConvGeom> {
         geom((2, 1, 8, 20), plane(24, 24), plane(8, 8), [1, 8, 8], ZERO, ONE),
         geom((2, 1, 8, 16), plane(12, 13), plane(2, 2), [1, 4, 5], ZERO, ONE),
         geom((2, 1, 16, 8), plane(9, 9), plane(2, 2), ONE, [0, 4, 4], ONE),
+        // Few output channels, many input channels, in one direction or the other.
+        geom((3, 1, 20, 3), plane(9, 13), plane(3, 3), ONE, same, ONE),
+        geom((3, 1, 3, 20), plane(19, 21), plane(4, 4), [1, 2, 2], same, ONE),
+        geom((2, 2, 40, 4), plane(12, 11), plane(3, 2), ONE, [0, 4, 3], [1, 2, 1]),
+        geom((2, 1, 2, 33), [5, 9, 14], [2, 3, 4], [1, 2, 3], [1, 0, 1], [1, 1, 2]),
+        geom((2, 1, 17, 1), [1, 1, 90], [1, 1, 7], ONE, [0, 0, 3], ONE),
+        geom((2, 1, 2, 20), [1, 1, 301], [1, 1, 2], [1, 1, 3], ZERO, ONE),
         // 1x1.
         geom((3, 1, 30, 20), plane(9, 9), ONE, ONE, ZERO, ONE),
         geom((3, 1, 64, 40), plane(16, 16), ONE, ONE, ZERO, ONE),
@@ -185,10 +192,12 @@ fn empty_batches_pass_through() {
 
 #[test]
 fn channel_sums_add_up() {
-    for (batch, channels, spatial) in [(1, 1, 1), (3, 5, 7), (2, 3, 1000), (4, 2, 20_000)] {
+    for (batch, channels, spatial) in
+        [(1, 1, 1), (3, 5, 7), (2, 3, 1000), (4, 2, 20_000), (40, 3, 5000)]
+    {
         let dy = numbers::<f32>(batch * channels * spatial, 7);
         let mut db = vec![f32::NAN; channels];
-        channel_sums(batch, channels, spatial, &dy, &mut db);
+        channel_sums([batch, channels, spatial], &dy, &mut db).unwrap();
         for (c, &got) in db.iter().enumerate() {
             let want: f64 = (0..batch)
                 .flat_map(|n| &dy[(n * channels + c) * spatial..][..spatial])
@@ -220,4 +229,29 @@ fn results_do_not_depend_on_the_number_of_threads() {
         };
         assert_eq!(run(1), run(5));
     }
+}
+
+#[test]
+fn the_data_gradient_is_the_transpose_of_the_forward_pass() {
+    for mut g in geometries() {
+        // A size that a transposed convolution with output padding may have.
+        g.output[2] += (g.dilation[2] > 1) as usize;
+        let (x, w, dy) =
+            (numbers::<f64>(g.x_len(), 1), numbers(g.w_len(), 2), numbers(g.y_len(), 3));
+        let (mut y, mut dx) = (vec![f64::NAN; g.y_len()], vec![f64::NAN; g.x_len()]);
+        conv_forward(&g, &x, &w, None, &mut y).unwrap();
+        conv_backward_data(&g, &dy, &w, None, &mut dx).unwrap();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let (left, right) = (dot(&y, &dy), dot(&x, &dx));
+        assert!((left - right).abs() <= 1e-9 * (1.0 + left.abs()), "{left} {right} {g:?}");
+    }
+}
+
+#[test]
+fn output_size_of_windows_that_do_and_do_not_fit() {
+    assert_eq!(conv_output_size(5, 3, 1, 1, 1), Some(5));
+    assert_eq!(conv_output_size(8, 4, 2, 1, 1), Some(4));
+    assert_eq!(conv_output_size(2, 3, 1, 0, 1), None);
+    assert_eq!(conv_output_size(4, 3, 0, 0, 1), None);
+    assert_eq!(conv_output_size(4, 0, 1, 0, 1), None);
 }

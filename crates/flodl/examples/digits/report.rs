@@ -190,6 +190,9 @@ pub fn save(model: &Graph, history: &[Epoch], dir: &str) -> Result<()> {
     Ok(())
 }
 
+/// Name, colour and points of a curve.
+type Line<'a> = (&'a str, RGBColor, Vec<(f64, f64)>);
+
 /// Loss on the left, accuracies on the right.
 fn curves(history: &[Epoch]) -> std::result::Result<String, Box<dyn std::error::Error>> {
     let mut svg = String::new();
@@ -203,7 +206,7 @@ fn curves(history: &[Epoch]) -> std::result::Result<String, Box<dyn std::error::
         let draw = |area: &DrawingArea<SVGBackend, plotters::coord::Shift>,
                     title: &str,
                     y: std::ops::Range<f64>,
-                    lines: &[(&str, RGBColor, Vec<(f64, f64)>)]|
+                    lines: &[Line]|
          -> std::result::Result<(), Box<dyn std::error::Error>> {
             let mut chart = ChartBuilder::on(area)
                 .caption(title, ("sans-serif", 20))

@@ -65,8 +65,13 @@ pub(crate) fn pad_named(
 ) -> Result<Variable> {
     let shape = input.shape();
     if !padding.len().is_multiple_of(2) || padding.len() / 2 > shape.len() {
-        let what = format!("padding {padding:?} must be pairs for at most {} dims", shape.len());
-        return Err(Error::invalid(op, what));
+        return Err(Error::Shape {
+            op,
+            expected: format!(
+                "a tensor that padding {padding:?} fits (a pair for each dim, the last dim's first)"
+            ),
+            got: shape,
+        });
     }
     let mut x = input.clone();
     for (k, sides) in padding.chunks_exact(2).enumerate() {
