@@ -20,19 +20,22 @@ def optimizer(kind, params, **options):
 
 
 def steps(step, count):
-    """Two warm-up steps, then `count`, or with 0 as many as two seconds hold, at least 5."""
+    """Samples and processor time of a step, after two warm-up steps.
+
+    Takes `count` samples, or with 0 as many as two seconds hold, at least 5.
+    """
     step()
     step()
-    samples, start = [], time.perf_counter()
+    samples, start, cpu = [], time.perf_counter(), time.process_time()
     while len(samples) < count if count else len(samples) < 5 or time.perf_counter() - start < 2:
         t = time.perf_counter()
         step()
         samples.append(time.perf_counter() - t)
-    return samples
+    return samples, (time.process_time() - cpu) / len(samples)
 
 
 def calls(call, budget=0.1):
-    """Samples of a short call, in batches of at least 20 µs, after a warm-up."""
+    """Samples and processor time of a short call, in batches of at least 20 µs, after a warm-up."""
     begin, once, warm = time.perf_counter(), float("inf"), 0
     while warm < 2 or (time.perf_counter() - begin < budget / 4 and warm < 10_000):
         t = time.perf_counter()
@@ -40,16 +43,17 @@ def calls(call, budget=0.1):
         once = min(once, time.perf_counter() - t)
         warm += 1
     batch = int(min(max(20e-6 / max(once, 1e-9), 1), 10_000) + 0.999)
-    samples, start = [], time.perf_counter()
+    samples, start, cpu = [], time.perf_counter(), time.process_time()
     while len(samples) < 5 or (time.perf_counter() - start < budget and len(samples) < 10_000):
         t = time.perf_counter()
         for _ in range(batch):
             call()
         samples.append((time.perf_counter() - t) / batch)
-    return samples
+    return samples, (time.process_time() - cpu) / (len(samples) * batch)
 
 
-def result(samples, peak=False):
+def result(measured, peak=False):
+    samples, cpu = measured
     ordered = sorted(samples)
     n = len(ordered)
     middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
@@ -58,6 +62,7 @@ def result(samples, peak=False):
         "version": torch.__version__,
         "median_ms": middle * 1e3,
         "min_ms": ordered[0] * 1e3,
+        "cpu_ms": cpu * 1e3,
         "peak_rss_mb": rss,
     }
 

@@ -16,6 +16,9 @@ pub struct Row {
     pub median_ms: f64,
     /// Minimum time in milliseconds.
     pub min_ms: f64,
+    /// Processor time of all threads in milliseconds; 0 where the system does not say.
+    #[serde(default)]
+    pub cpu_ms: f64,
     /// Peak resident memory of the process in MiB; 0 where it was not measured.
     #[serde(default)]
     pub peak_rss_mb: f64,
@@ -37,12 +40,13 @@ impl Row {
     /// A row of this process.
     pub fn new(model: &str, times: Times, threads: usize) -> Self {
         let versions = [("flodl".into(), env!("CARGO_PKG_VERSION").into())].into();
-        let (median_ms, min_ms) = (times.median_ms, times.min_ms);
+        let Times { median_ms, min_ms, cpu_ms } = times;
         let (model, machine) = (model.into(), machine());
         Row {
             model,
             median_ms,
             min_ms,
+            cpu_ms,
             peak_rss_mb: 0.0,
             threads,
             machine,
@@ -61,6 +65,9 @@ pub struct Peer {
     pub median_ms: f64,
     /// Minimum time in milliseconds.
     pub min_ms: f64,
+    /// Processor time of all threads in milliseconds.
+    #[serde(default)]
+    pub cpu_ms: f64,
     /// Peak resident memory in MiB; 0 where it was not measured.
     #[serde(default)]
     pub peak_rss_mb: f64,
@@ -79,6 +86,9 @@ pub struct Peer {
     /// Its minimum divided by ours: what a quiet machine would show.
     #[serde(default)]
     pub ratio_of_minimums: f64,
+    /// Its processor time divided by ours: with one thread, what a busy machine cannot distort.
+    #[serde(default)]
+    pub ratio_of_cpu: f64,
 }
 
 /// The processor's name and its cores.
@@ -95,21 +105,25 @@ pub fn join(common: &Common, ours: &[Row], theirs: &[Peer]) -> Row {
     let mut row = ours[0].clone();
     row.median_ms = median(&ours.iter().map(|r| r.median_ms).collect::<Vec<_>>());
     row.min_ms = least(ours.iter().map(|r| r.min_ms));
+    row.cpu_ms = least(ours.iter().map(|r| r.cpu_ms));
     row.peak_rss_mb = ours.iter().map(|r| r.peak_rss_mb).fold(0.0, f64::max);
     if let Some(first) = theirs.first() {
         let ratios: Vec<f64> =
             ours.iter().zip(theirs).map(|(a, b)| b.median_ms / a.median_ms).collect();
         let min_ms = least(theirs.iter().map(|r| r.min_ms));
+        let cpu_ms = least(theirs.iter().map(|r| r.cpu_ms));
         row.versions.insert("torch".into(), first.version.clone());
         row.pytorch = Some(Peer {
             version: first.version.clone(),
             median_ms: median(&theirs.iter().map(|r| r.median_ms).collect::<Vec<_>>()),
             min_ms,
+            cpu_ms,
             peak_rss_mb: theirs.iter().map(|r| r.peak_rss_mb).fold(0.0, f64::max),
             best: common.pytorch_best,
             ratio_median: median(&ratios),
             ratio_min: least(ratios.iter().copied()),
             ratio_of_minimums: min_ms / row.min_ms,
+            ratio_of_cpu: if row.cpu_ms > 0.0 { cpu_ms / row.cpu_ms } else { 0.0 },
             ratios,
         });
     }
@@ -139,7 +153,7 @@ fn table(rows: &[Row]) -> String {
         if memory {
             head.push("peak MiB");
         }
-        head.extend(["ratio of medians", "least", "ratio of minimums"]);
+        head.extend(["ratio of medians", "least", "of minimums", "of CPU time"]);
     }
     let mut text =
         format!("| row | {} |\n| --- |{}\n", head.join(" | "), " ---: |".repeat(head.len()));
@@ -154,7 +168,7 @@ fn table(rows: &[Row]) -> String {
             if memory {
                 cells.push(mib(p.peak_rss_mb));
             }
-            let ratios = [p.ratio_median, p.ratio_min, p.ratio_of_minimums];
+            let ratios = [p.ratio_median, p.ratio_min, p.ratio_of_minimums, p.ratio_of_cpu];
             cells.extend(ratios.map(|r| format!("{r:.2}")));
         }
         text += &format!("| {} |\n", cells.join(" | "));
@@ -202,7 +216,7 @@ mod tests {
     use super::*;
 
     fn row(ms: f64) -> Row {
-        Row::new("m", Times { median_ms: ms, min_ms: ms / 2.0 }, 2)
+        Row::new("m", Times { median_ms: ms, min_ms: ms / 2.0, cpu_ms: ms }, 2)
     }
 
     fn peer(ms: f64) -> Peer {

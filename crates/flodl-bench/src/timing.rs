@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 pub struct Times {
     pub median_ms: f64,
     pub min_ms: f64,
+    /// Processor time of all threads for one run, the mean; 0 where the system does not say.
+    pub cpu_ms: f64,
 }
 
 /// Median of a list; NaN of an empty one.
@@ -30,9 +32,19 @@ pub fn geometric_mean(values: &[f64]) -> f64 {
     (values.iter().map(|v| v.ln()).sum::<f64>() / values.len() as f64).exp()
 }
 
-fn times(seconds: &[f64]) -> Times {
+fn times(seconds: &[f64], cpu_seconds: f64) -> Times {
     let min_ms = least(seconds.iter().copied()) * 1e3;
-    Times { median_ms: median(seconds) * 1e3, min_ms }
+    Times { median_ms: median(seconds) * 1e3, min_ms, cpu_ms: cpu_seconds * 1e3 }
+}
+
+/// Processor time that the threads of this process have used.
+fn cpu_seconds() -> f64 {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    let nanoseconds: f64 = tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+        .filter_map(|text| text.split_whitespace().next()?.parse::<f64>().ok())
+        .sum();
+    nanoseconds * 1e-9
 }
 
 /// Times a step that takes long: two warm-up runs, then `steps` runs, or with 0 as many as two
@@ -43,7 +55,7 @@ pub fn steps<E>(
 ) -> std::result::Result<Times, E> {
     step()?;
     step()?;
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_seconds());
     let mut samples = Vec::new();
     while match steps {
         0 => samples.len() < 5 || start.elapsed() < Duration::from_secs(2),
@@ -53,7 +65,8 @@ pub fn steps<E>(
         step()?;
         samples.push(start.elapsed().as_secs_f64());
     }
-    Ok(times(&samples))
+    let cpu = (cpu_seconds() - cpu) / samples.len() as f64;
+    Ok(times(&samples, cpu))
 }
 
 /// Times a call that may be short, for about `budget` after a warm-up of a quarter of that. Short
@@ -72,7 +85,7 @@ pub fn calls<E>(
         warm += 1;
     }
     let batch = (20e-6 / once.max(1e-9)).ceil().clamp(1.0, 10_000.0) as usize;
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), cpu_seconds());
     let mut samples = Vec::new();
     while samples.len() < 5 || (start.elapsed() < budget && samples.len() < 10_000) {
         let start = Instant::now();
@@ -81,7 +94,8 @@ pub fn calls<E>(
         }
         samples.push(start.elapsed().as_secs_f64() / batch as f64);
     }
-    Ok(times(&samples))
+    let cpu = (cpu_seconds() - cpu) / (samples.len() * batch) as f64;
+    Ok(times(&samples, cpu))
 }
 
 /// The most memory this process ever had resident, in MiB; 0 where the system does not say.
