@@ -16,7 +16,7 @@ use report::{Epoch, Progress};
 #[derive(Parser)]
 struct Args {
     /// Passes over the training digits
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 20)]
     epochs: usize,
     /// Seed of weights, order and dropout
     #[arg(long, default_value_t = 1)]
