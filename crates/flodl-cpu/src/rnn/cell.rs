@@ -221,14 +221,16 @@ pub fn cell_backward<T: Float>(
     if let Some(dx) = dx {
         finish.input(w.w_ih, packed.map(|p| &p.ih_back), dx, false)?;
     }
+    let [add_ih, add_hh, ..] = weights.accumulate;
     if let Some(dw) = weights.w_ih.as_deref_mut() {
-        finish.w_ih(x, dw)?;
+        finish.w_ih(x, dw, add_ih)?;
     }
     if let Some(dw) = weights.w_hh.as_deref_mut() {
         match h {
-            Some(h) => finish.w_hh(0, batch, Mat::row_major(h.data, h.ld), dw, false)?,
+            Some(h) => finish.w_hh(0, batch, Mat::row_major(h.data, h.ld), dw, add_hh)?,
+            None if add_hh => {}
             None => dw.fill(T::ZERO),
         }
     }
-    finish.biases(weights.b_ih, weights.b_hh)
+    finish.biases(&mut weights)
 }

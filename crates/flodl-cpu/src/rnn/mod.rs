@@ -129,7 +129,7 @@ impl<T> Weights<'_, T> {
     }
 }
 
-/// Gradients of [`Weights`], each overwritten; `None` where not wanted.
+/// Gradients of [`Weights`]; `None` where not wanted.
 #[derive(Debug)]
 pub struct WeightGrads<'a, T> {
     /// Of `w_ih`.
@@ -140,6 +140,8 @@ pub struct WeightGrads<'a, T> {
     pub b_ih: Option<&'a mut [T]>,
     /// Of `b_hh`.
     pub b_hh: Option<&'a mut [T]>,
+    /// Whether each of these, in this order, is added to instead of overwritten.
+    pub accumulate: [bool; 4],
 }
 
 impl<T: Float> WeightGrads<'_, T> {
@@ -151,7 +153,11 @@ impl<T: Float> WeightGrads<'_, T> {
 
     fn zero(&mut self) {
         let all = [&mut self.w_ih, &mut self.w_hh, &mut self.b_ih, &mut self.b_hh];
-        all.into_iter().flatten().for_each(|g| g.fill(T::ZERO));
+        for (g, add) in all.into_iter().zip(self.accumulate) {
+            if let (Some(g), false) = (g, add) {
+                g.fill(T::ZERO);
+            }
+        }
     }
 }
 
@@ -257,13 +263,14 @@ impl<T: Float> Finish<'_, T> {
     }
 
     /// Gradient of the input's weight from the input `[rows, input]`.
-    fn w_ih(&self, x: &[T], dw: &mut [T]) -> Result<(), OutOfMemory> {
+    fn w_ih(&self, x: &[T], dw: &mut [T], accumulate: bool) -> Result<(), OutOfMemory> {
         let (blocks, count) = self.input_blocks();
         for &(col, row, len) in &blocks[..count] {
             let a = Mat::row_major(self.d.get(col..).unwrap_or(&[]), self.ld()).t();
             let b = Mat::row_major(x, self.input);
             let dw = &mut dw[row * self.input..];
-            gemm(len, self.input, self.rows, a, b, dw, self.input, &Epilogue::default())?;
+            let ep = Epilogue { accumulate, ..Epilogue::default() };
+            gemm(len, self.input, self.rows, a, b, dw, self.input, &ep)?;
         }
         Ok(())
     }
@@ -284,30 +291,29 @@ impl<T: Float> Finish<'_, T> {
     }
 
     /// Gradients of the biases: sums over the rows.
-    fn biases(&self, b_ih: Option<&mut [T]>, b_hh: Option<&mut [T]>) -> Result<(), OutOfMemory> {
-        let sums = |first: usize, len: usize, out: &mut [T]| {
+    fn biases(&self, grads: &mut WeightGrads<T>) -> Result<(), OutOfMemory> {
+        let sums = |first: usize, out: &mut [T], accumulate: bool| {
             let ones = Mat { data: &[T::ONE], row_stride: 0, col_stride: 0 };
             let b = Mat::row_major(self.d.get(first..).unwrap_or(&[]), self.ld());
-            gemm(1, len, self.rows, ones, b, out, len, &Epilogue::default())
+            let ep = Epilogue { accumulate, ..Epilogue::default() };
+            gemm(1, out.len(), self.rows, ones, b, out, out.len(), &ep)
         };
+        let [_, _, add_i, add_h] = grads.accumulate;
         let n = self.hidden;
-        let wide = self.mode.gates() * n;
-        match (b_ih, b_hh) {
-            (Some(i), Some(h)) => {
-                sums(0, wide, h)?;
+        if let Some(h) = grads.b_hh.as_deref_mut() {
+            sums(0, h, add_h)?;
+        }
+        match (grads.b_ih.as_deref_mut(), grads.b_hh.as_deref()) {
+            (None, _) => {}
+            (Some(i), Some(h)) if self.mode != Mode::Gru && !add_i && !add_h => {
                 i.copy_from_slice(h);
-                if self.mode == Mode::Gru {
-                    sums(3 * n, n, &mut i[2 * n..])?;
-                }
             }
-            (Some(i), None) => {
-                sums(0, wide, i)?;
-                if self.mode == Mode::Gru {
-                    sums(3 * n, n, &mut i[2 * n..])?;
-                }
+            (Some(i), _) if self.mode == Mode::Gru => {
+                let (same, new) = i.split_at_mut(2 * n);
+                sums(0, same, add_i)?;
+                sums(3 * n, new, add_i)?;
             }
-            (None, Some(h)) => sums(0, wide, h)?,
-            (None, None) => {}
+            (Some(i), _) => sums(0, i, add_i)?,
         }
         Ok(())
     }

@@ -293,7 +293,7 @@ impl<'a, T: Float> Run<'a, T> {
         let RnnGeom { mode, batch, hidden, steps, .. } = *self.geom;
         let finish = Finish { mode, rows: steps * batch, input: self.input, hidden, d };
         if let Some(dw) = grads.w_ih.as_deref_mut() {
-            finish.w_ih(x, dw)?;
+            finish.w_ih(x, dw, false)?;
         }
         if let Some(dw) = grads.w_hh.as_deref_mut() {
             // Each step's gradient meets the state before it.
@@ -306,7 +306,7 @@ impl<'a, T: Float> Run<'a, T> {
                 finish.w_hh(start, batch, Mat::row_major(h0, hidden), dw, true)?;
             }
         }
-        finish.biases(grads.b_ih.as_deref_mut(), grads.b_hh.as_deref_mut())
+        finish.biases(grads)
     }
 }
 
@@ -427,7 +427,8 @@ pub fn sequence_backward<T: Float>(
     for g in [&grads.h0, &grads.c0] {
         assert!(!bad(g, geom.state_len()), "rnn: length of a state's gradient");
     }
-    for (g, w) in grads.weights.iter().zip(weights) {
+    for (g, w) in grads.weights.iter_mut().zip(weights) {
+        g.accumulate = [false; 4];
         g.check(w, geom.mode.gates() * geom.hidden);
     }
     if geom.batch == 0 {

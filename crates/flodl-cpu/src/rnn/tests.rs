@@ -213,6 +213,7 @@ fn gradients<T: Float>(net: &Net, by: &[Vec<f64>; 3]) -> Vec<Vec<T>> {
                 w_hh: Some(b),
                 b_ih: some(c).then_some(&mut c[..]),
                 b_hh: some(d).then_some(&mut d[..]),
+                accumulate: [false; 4],
             })
             .collect(),
     };

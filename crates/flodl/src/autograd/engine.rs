@@ -250,7 +250,8 @@ fn run(order: &[Rc<Node>], keep: bool, sink: &mut Sink<'_>) -> Result<()> {
                 .into(),
         })?;
         let needs = node.edges.borrow().iter().map(|e| !matches!(e, Edge::None)).collect();
-        let ctx = Ctx { node, grads: std::cell::RefCell::new(grads), needs };
+        let to_leaves = sink.inputs.is_empty();
+        let ctx = Ctx { node, grads: std::cell::RefCell::new(grads), needs, to_leaves };
         let results = function(&ctx)?;
         drop(borrowed);
         drop(backward);

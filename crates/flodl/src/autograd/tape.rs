@@ -51,6 +51,8 @@ pub struct Ctx<'a> {
     pub(crate) node: &'a Rc<Node>,
     pub(crate) grads: RefCell<SmallVec<[Option<Variable>; 1]>>,
     pub(crate) needs: SmallVec<[bool; 4]>,
+    /// Whether gradients are added to the leaves in this pass.
+    pub(crate) to_leaves: bool,
 }
 
 impl Ctx<'_> {
@@ -67,6 +69,27 @@ impl Ctx<'_> {
     /// Whether input `i` wants a gradient.
     pub fn needs(&self, i: usize) -> bool {
         self.needs[i]
+    }
+
+    /// The gradient that leaf `i` has so far, moved out of it, if a kernel can add to it in place;
+    /// the sum is then returned as the gradient of input `i`.
+    pub(crate) fn take_sum(&self, i: usize) -> Option<Tensor> {
+        if !self.to_leaves || is_grad_enabled() {
+            return None;
+        }
+        let edges = self.node.edges.borrow();
+        let Edge::Leaf(leaf) = &edges[i] else { return None };
+        let sum = leaf.take_grad()?;
+        let own = sum.is_unshared() && !sum.requires_grad();
+        let fits = |s: &Tensor| {
+            let whole = s.is_unshared() && s.is_contiguous() && s.layout().offset == 0;
+            whole && leaf.with_data(|d| d.dims() == s.dims() && d.dtype() == s.dtype())
+        };
+        if own && sum.with_data(fits) {
+            return Some(sum.data());
+        }
+        leaf.put_grad(Some(sum));
+        None
     }
 
     /// A saved output as the variable that it was: connected to the tape when this pass records.
