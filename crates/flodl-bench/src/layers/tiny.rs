@@ -3,8 +3,8 @@
 use flodl::*;
 
 use super::{
-    Entry, add_no_grad, bags, cross_entropy, embedding, layer, linear_no_grad, mse, op, step,
-    train_step,
+    Entry, add_no_grad, bags, cross_entropy, embedding, gru_cell, layer, linear_no_grad, lstm_cell,
+    mse, op, step, train_step,
 };
 
 #[rustfmt::skip]

@@ -2,7 +2,7 @@
 
 use flodl::*;
 
-use super::{Entry, bags, cross_entropy, embedding, layer, mse, op, step};
+use super::{Entry, bags, cross_entropy, embedding, gru_cell, layer, lstm_cell, mse, op, step};
 
 #[rustfmt::skip]
 pub const ROWS: &[Entry] = &[
