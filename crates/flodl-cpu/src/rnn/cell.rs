@@ -2,7 +2,7 @@
 
 use super::gates::{self, Rows, RowsMut};
 use super::sequence::fill_rows;
-use super::{Finish, Float, Mode, Packed, WeightGrads, Weights, input_bias, product};
+use super::{Finish, Float, Mode, Packed, WeightGrads, Weights, gradient_ld, input_bias, product};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Epilogue, Mat};
 
@@ -73,6 +73,11 @@ impl CellGeom {
         self.batch * self.mode.width() * self.hidden
     }
 
+    /// Elements from a row of gradients of sums to the next (see [`CellGrads::sums`]).
+    pub fn sums_ld<T>(&self) -> usize {
+        gradient_ld::<T>(self.mode.width() * self.hidden)
+    }
+
     fn check<T: Float>(
         &self,
         x: &[T],
@@ -101,6 +106,9 @@ pub struct CellGrads<'a, T> {
     pub wants_h: bool,
     /// Of the weights.
     pub weights: WeightGrads<'a, T>,
+    /// Of the sums that the gates are made of: kept here, `batch` rows of [`CellGeom::sums_ld`],
+    /// they give [`cell_weight_grads`] the gradients of the weights over many steps at once.
+    pub sums: Option<&'a mut [T]>,
 }
 
 fn rows<T>(state: Option<State<T>>) -> Rows<T> {
@@ -185,7 +193,7 @@ pub fn cell_backward<T: Float>(
 ) -> Result<(), OutOfMemory> {
     geom.check(x, [h, c, dh, dc], w, gates, out);
     let CellGeom { mode, batch, input, hidden } = *geom;
-    let CellGrads { x: dx, state, wants_h, mut weights } = grads;
+    let CellGrads { x: dx, state, wants_h, mut weights, sums } = grads;
     assert!(state.len() == out.len(), "rnn: length of the state's gradient");
     assert!(dx.as_ref().is_none_or(|g| g.len() == x.len()), "rnn: length of dx");
     weights.check(w, mode.gates() * hidden);
@@ -194,7 +202,10 @@ pub fn cell_backward<T: Float>(
         return Ok(());
     }
     let (wide, width, ld) = (mode.gates() * hidden, mode.width() * hidden, geom.state());
-    let mut d = Scratch::new(gates.len())?;
+    let ldd = geom.sums_ld::<T>();
+    let mut own = Scratch::new(if sums.is_some() { 0 } else { batch * ldd })?;
+    let d = sums.unwrap_or(&mut own);
+    assert!(d.len() == batch * ldd, "rnn: length of the sums");
     let step = gates::Backward {
         mode,
         hidden,
@@ -207,17 +218,17 @@ pub fn cell_backward<T: Float>(
         carried: false,
         dh: RowsMut::new(state, ld),
         dc: if mode.has_cell() { RowsMut::new(&mut state[hidden..], ld) } else { RowsMut::none() },
-        d: RowsMut::new(&mut d, width),
+        d: RowsMut::new(d, ldd),
     };
     // SAFETY: all lengths were checked above; dh and dc take different columns of `state`.
     unsafe { gates::backward(step, batch) };
     if wants_h {
         let w_hh = Mat::row_major(w.w_hh, hidden);
         let ep = Epilogue { accumulate: mode == Mode::Gru, ..Epilogue::default() };
-        let (a, packed) = (Mat::row_major(&d, width), packed.map(|p| &p.hh_back));
+        let (a, packed) = (Mat::row_major(d, ldd), packed.map(|p| &p.hh_back));
         product((batch, hidden, wide), a, w_hh, packed, state, ld, &ep)?;
     }
-    let finish = Finish { mode, rows: batch, input, hidden, d: &d };
+    let finish = Finish { mode, rows: batch, input, hidden, d };
     if let Some(dx) = dx {
         finish.input(w.w_ih, packed.map(|p| &p.ih_back), dx, false)?;
     }
@@ -233,4 +244,33 @@ pub fn cell_backward<T: Float>(
         }
     }
     finish.biases(&mut weights)
+}
+
+/// Gradients of the weights over `geom.batch` rows, those of one step after the other, from the
+/// gradients of the sums, the inputs and the states before (zeros where there was none).
+///
+/// # Errors
+/// [`OutOfMemory`] if there is no room for packed panels.
+///
+/// # Panics
+/// If lengths do not fit.
+pub fn cell_weight_grads<T: Float>(
+    geom: &CellGeom,
+    sums: &[T],
+    x: &[T],
+    h: &[T],
+    mut grads: WeightGrads<T>,
+) -> Result<(), OutOfMemory> {
+    let CellGeom { mode, batch, input, hidden } = *geom;
+    assert!(sums.len() == batch * geom.sums_ld::<T>(), "rnn: length of the sums");
+    assert!(x.len() == batch * input && h.len() == batch * hidden, "rnn: inputs and states");
+    let finish = Finish { mode, rows: batch, input, hidden, d: sums };
+    let [add_ih, add_hh, ..] = grads.accumulate;
+    if let Some(dw) = grads.w_ih.as_deref_mut() {
+        finish.w_ih(x, dw, add_ih)?;
+    }
+    if let Some(dw) = grads.w_hh.as_deref_mut() {
+        finish.w_hh(0, batch, Mat::row_major(h, hidden), dw, add_hh)?;
+    }
+    finish.biases(&mut grads)
 }

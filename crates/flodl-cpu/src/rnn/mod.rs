@@ -14,7 +14,9 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 
-pub use cell::{CellGeom, CellGrads, CellWeights, State, cell_backward, cell_forward};
+pub use cell::{
+    CellGeom, CellGrads, CellWeights, State, cell_backward, cell_forward, cell_weight_grads,
+};
 pub use sequence::{Reserve, SequenceGrads, sequence_backward, sequence_forward};
 
 use std::sync::OnceLock;
@@ -219,8 +221,14 @@ fn input_bias<T: Float>(
     }
 }
 
+/// Elements from a row of gradients of sums to the next. Rows that are multiples of a page apart
+/// would fall into the same few lines of the cache.
+fn gradient_ld<T>(width: usize) -> usize {
+    if (width * size_of::<T>()).is_multiple_of(4096) { width + 64 / size_of::<T>() } else { width }
+}
+
 /// The products of the gradients of the sums, which cells and sequences share: `d` has `rows` rows
-/// of `width · hidden` (see [`gates::Backward::d`]).
+/// of `width · hidden`, [`gradient_ld`] apart (see [`gates::Backward::d`]).
 struct Finish<'a, T> {
     mode: Mode,
     rows: usize,
@@ -231,7 +239,7 @@ struct Finish<'a, T> {
 
 impl<T: Float> Finish<'_, T> {
     fn ld(&self) -> usize {
-        self.mode.width() * self.hidden
+        gradient_ld::<T>(self.mode.width() * self.hidden)
     }
 
     /// Blocks of the input product's gradient: first column in `d`, first row of the weight, rows.

@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use super::gates::{self, Rows, RowsMut};
-use super::{FEW_ROWS, Finish, Float, Packed, RnnGeom, WeightGrads, Weights, input_bias, product};
+use super::{
+    FEW_ROWS, Finish, Float, Packed, RnnGeom, WeightGrads, Weights, gradient_ld, input_bias,
+    product,
+};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Epilogue, Mat, gemm};
 use crate::threads::SharedMut;
@@ -224,7 +227,7 @@ impl<'a, T: Float> Run<'a, T> {
         }
     }
 
-    /// Runs the steps backwards. `d` is scratch of the gates' size; with `to_first`, the gradient of
+    /// Runs the steps backwards. `d` is scratch for gradients of sums; with `to_first`, the gradient of
     /// the states before the first step ends up in `dh` and `dc`.
     fn backward(
         &self,
@@ -238,12 +241,13 @@ impl<'a, T: Float> Run<'a, T> {
         let RnnGeom { mode, batch, hidden, steps, .. } = *self.geom;
         let gru = mode == super::Mode::Gru;
         let (wide, width) = (mode.gates() * hidden, mode.width() * hidden);
+        let ld = gradient_ld::<T>(width);
         let packed = Packed::new();
         let packed = self.packs().then_some(&packed);
         let mut carried = carried;
         for k in (0..steps).rev() {
             let (t, before) = self.times(k);
-            let now = t * batch * width;
+            let now = t * batch;
             let cell = |t: usize| {
                 if mode.has_cell() {
                     Rows::new(&cells[t * batch * hidden..], hidden)
@@ -255,7 +259,7 @@ impl<'a, T: Float> Run<'a, T> {
             let step = gates::Backward {
                 mode,
                 hidden,
-                gates: Rows::new(&gates[now..], width),
+                gates: Rows::new(&gates[now * width..], width),
                 h_prev: match before {
                     Some(p) => Rows::new(&out[self.at(p)..], self.ld()),
                     None => first(self.h0),
@@ -267,13 +271,13 @@ impl<'a, T: Float> Run<'a, T> {
                 carried,
                 dh: RowsMut::new(dh, hidden),
                 dc: if mode.has_cell() { RowsMut::new(dc, hidden) } else { RowsMut::none() },
-                d: RowsMut::new(&mut d[now..], width),
+                d: RowsMut::new(&mut d[now * ld..], ld),
             };
             // SAFETY: `sequence_backward` has checked all lengths; `dh`, `dc` and `d` are ours.
             unsafe { gates::backward(step, batch) };
             carried = true;
             if k > 0 || to_first {
-                let a = Mat::row_major(&d[now..], width);
+                let a = Mat::row_major(&d[now * ld..], ld);
                 let w_hh = Mat::row_major(self.weights.w_hh, hidden);
                 let ep = Epilogue { accumulate: gru, ..Epilogue::default() };
                 product((batch, hidden, wide), a, w_hh, packed, dh, hidden, &ep)?;
@@ -436,7 +440,8 @@ pub fn sequence_backward<T: Float>(
         return Ok(());
     }
     let state = geom.batch * geom.hidden;
-    let mut d = Scratch::new(reserve.gates_len())?;
+    let ld = gradient_ld::<T>(geom.mode.width() * geom.hidden);
+    let mut d = Scratch::new(geom.rows() * ld)?;
     let mut dh = Scratch::new(state)?;
     let mut dc = Scratch::new(if geom.mode.has_cell() { state } else { 0 })?;
     // What a layer hands to the one below: layer l writes to l % 2.

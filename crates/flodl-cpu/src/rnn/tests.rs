@@ -312,10 +312,20 @@ fn a_cell_is_a_sequence_of_one_step() {
                     let mut ds = vec![f64::NAN; new.len()];
                     let mut dw = net.weights[0].each_ref().map(|v| vec![f64::NAN; v.len()]);
                     let [a, b, c2, d] = &mut dw;
-                    let weights =
-                        WeightGrads { w_ih: Some(a), w_hh: Some(b), b_ih: Some(c2), b_hh: Some(d) };
-                    let grads =
-                        CellGrads { x: Some(&mut dx), state: &mut ds, wants_h: states, weights };
+                    let weights = WeightGrads {
+                        w_ih: Some(a),
+                        w_hh: Some(b),
+                        b_ih: Some(c2),
+                        b_hh: Some(d),
+                        accumulate: [false; 4],
+                    };
+                    let grads = CellGrads {
+                        x: Some(&mut dx),
+                        state: &mut ds,
+                        wants_h: states,
+                        weights,
+                        sums: None,
+                    };
                     cell_backward(&g, &net.x, [h, c], &w, packed, (&gates, &new), given, grads)
                         .unwrap();
                     close("dx", &dx, &want[0], 1e-12);

@@ -46,6 +46,9 @@ pub struct CellGrads<'a> {
     pub weights: RnnWeightGrads<'a>,
     /// Whether each of these is added to.
     pub accumulate: [bool; 4],
+    /// Where the gradients of the gates' sums are kept for [`Rnn::rnn_cell_weights`], and in which
+    /// row they begin.
+    pub sums: Option<(&'a mut Storage, usize)>,
 }
 
 /// Gradients that a sequence's backward writes; `None` where not wanted.
@@ -112,5 +115,17 @@ pub trait Rnn {
         saved: CellSaved<'_>,
         given: [Option<Operand<'_>>; 2],
         grads: CellGrads<'_>,
+    ) -> Result<()>;
+    /// Elements of a row of the gradients of the gates' sums.
+    fn rnn_cell_sums(&self, g: &CellGeom, dtype: DType) -> Result<usize>;
+    /// Gradients of the weights over many steps: rows of gradients of sums, of inputs and of states
+    /// before (contiguous), `g.batch` of each.
+    fn rnn_cell_weights(
+        &self,
+        g: &CellGeom,
+        rows: [Operand<'_>; 3],
+        weights: RnnWeights<'_>,
+        grads: RnnWeightGrads<'_>,
+        accumulate: [bool; 4],
     ) -> Result<()>;
 }

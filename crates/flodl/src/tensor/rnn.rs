@@ -331,7 +331,7 @@ impl CellSpec {
     }
 
     /// Gradients of x, of the state before in the form of the new one, and of the weights. Those
-    /// of the weights are added to what `sums` holds.
+    /// of the weights are added to what `grads` holds.
     pub fn backward(
         &self,
         geom: &CellGeom,
@@ -342,14 +342,15 @@ impl CellSpec {
         [gates, out]: [&Tensor; 2],
         given: [Option<&Tensor>; 2],
         wants: [bool; 2],
-        sums: &mut [Option<Tensor>],
+        grads: &mut [Option<Tensor>],
         accumulate: [bool; 4],
+        sums: Option<(&mut Tensor, usize)>,
     ) -> Result<(Option<Tensor>, Tensor)> {
         let fresh = |dims: &[usize]| Tensor::fresh(dims, x.dtype(), x.device());
         let [wants_x, wants_h] = wants;
         let mut dx = wants_x.then(|| fresh(x.dims())).transpose()?;
         let mut state = fresh(out.dims())?;
-        let mut slots = sums.iter_mut().map(|g| g.as_mut().map(Tensor::fresh_storage));
+        let mut slots = grads.iter_mut().map(|g| g.as_mut().map(Tensor::fresh_storage));
         let mut next = || slots.next().flatten();
         x.backend()?.rnn_cell_backward(
             geom,
@@ -365,9 +366,26 @@ impl CellSpec {
                 wants_h,
                 weights: [next(), next(), next(), next()],
                 accumulate,
+                sums: sums.map(|(t, row)| (t.fresh_storage(), row)),
             },
         )?;
         Ok((dx, state))
+    }
+
+    /// Adds gradients of the weights over many steps to `grads`, or writes them.
+    pub fn weight_grads(
+        &self,
+        geom: &CellGeom,
+        [sums, x, h]: [&Tensor; 3],
+        params: &[Tensor],
+        grads: &mut [Option<Tensor>],
+        accumulate: [bool; 4],
+    ) -> Result<()> {
+        let mut slots = grads.iter_mut().map(|g| g.as_mut().map(Tensor::fresh_storage));
+        let mut next = || slots.next().flatten();
+        let grads = [next(), next(), next(), next()];
+        let rows = [sums.operand(), x.operand(), h.operand()];
+        x.backend()?.rnn_cell_weights(geom, rows, weights(params), grads, accumulate)
     }
 
     /// The step on tensors, without a tape: the new state, h and c side by side.

@@ -19,6 +19,7 @@ mod pool;
 mod reduce;
 mod resample;
 pub(crate) mod rnn;
+pub(crate) mod rnn_sums;
 mod shape;
 
 pub use conv::*;

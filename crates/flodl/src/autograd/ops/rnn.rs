@@ -3,10 +3,11 @@
 
 use std::rc::Rc;
 
+use super::rnn_sums::Shared;
 use super::{grad_by_composition, is_grad_enabled};
-use crate::autograd::tape::{Ctx, Grads, Saved, record, record_many, wants_grad};
+use crate::autograd::tape::{Ctx, Grads, Saved, record, record_many, take_sum, wants_grad};
 use crate::backend::RnnMode;
-use crate::tensor::{CellSpec, PackedWeights, SequenceSpec, state_rows};
+use crate::tensor::{CellSpec, SequenceSpec, state_rows};
 use crate::{DType, Error, Result, Tensor, TensorOptions, Variable, dropout, linear};
 
 /// What a cell reads besides its input.
@@ -70,7 +71,7 @@ pub(crate) fn cell(
     state: CellState<'_>,
     params: &[&Variable],
     joint: bool,
-    packed: Option<Rc<PackedWeights>>,
+    shared: Option<Rc<Shared>>,
 ) -> Result<Vec<Variable>> {
     if x.dtype().is_half() {
         return half_cell(spec, x, state, params, joint);
@@ -87,7 +88,7 @@ pub(crate) fn cell(
     let values = values.iter().map(Tensor::contiguous).collect::<Result<Vec<_>>>()?;
     let [h, c] = parts.map(|p| p.as_ref().map(state_rows).transpose());
     let (h, c) = (h?, c?);
-    let packed_now = packed.as_deref();
+    let packed_now = shared.as_deref().map(|s| &s.weights);
     let [gates, out] = spec.forward(&geom, &data, [h.as_ref(), c.as_ref()], &values, packed_now)?;
 
     let mut inputs = vec![x];
@@ -131,32 +132,41 @@ pub(crate) fn cell(
             [part(0)?, if lstm { part(1)? } else { None }]
         };
         let first = 1 + states;
+        let pending = match &shared {
+            Some(shared) => shared.pending(ctx, spec, &geom, &values, first)?,
+            None => None,
+        };
         let mut accumulate = [false; 4];
-        let mut sums = Vec::with_capacity(4);
+        let mut weights = Vec::with_capacity(4);
         for (i, value) in values.iter().enumerate() {
-            let sum = ctx.take_sum(first + i);
+            let sum = ctx.leaf(first + i).filter(|_| pending.is_none()).and_then(|l| take_sum(&l));
             accumulate[i] = sum.is_some();
-            sums.push(match sum {
+            weights.push(match sum {
                 Some(sum) => Some(sum),
-                None if ctx.needs(first + i) => {
+                None if ctx.needs(first + i) && pending.is_none() => {
                     Some(Tensor::fresh(value.dims(), value.dtype(), value.device())?)
                 }
                 None => None,
             });
         }
         let wants = [ctx.needs(0), states > 0 && ctx.needs(1)];
+        let mut pending = pending.as_ref().map(|p| p.borrow_mut());
         let (dx, before) = spec.backward(
             &geom,
             &data,
             [h.as_ref(), c.as_ref()],
             &values,
-            packed.as_deref(),
+            shared.as_deref().map(|s| &s.weights),
             [&gates, &out],
             [given[0].as_ref(), given[1].as_ref()],
             wants,
-            &mut sums,
+            &mut weights,
             accumulate,
+            pending.as_mut().map(|p| p.sums()),
         )?;
+        if let Some(pending) = &mut pending {
+            pending.add(&data, h.as_ref())?;
+        }
         let mut grads = Grads::new();
         grads.push(dx.map(Variable::constant));
         if joint_before || (states > 0 && !lstm) {
@@ -164,7 +174,7 @@ pub(crate) fn cell(
         } else if states > 0 {
             grads.extend(split(&before)?.map(|t| Some(Variable::constant(t))));
         }
-        grads.extend(sums.into_iter().map(|g| g.map(Variable::constant)));
+        grads.extend(weights.into_iter().map(|g| g.map(Variable::constant)));
         Ok(grads)
     };
     Ok(if new.len() == 1 {

@@ -148,7 +148,7 @@ impl Rnn for Cpu {
         given: [Option<Operand<'_>>; 2],
         grads: CellGrads<'_>,
     ) -> Result<()> {
-        let CellGrads { x: dx, state: dstate, wants_h, weights: dw, accumulate } = grads;
+        let CellGrads { x: dx, state: dstate, wants_h, weights: dw, accumulate, sums } = grads;
         float_type!("rnn_cell", x.dtype, T => kernels::cell_backward::<T>(
             g,
             slice(x),
@@ -162,8 +162,31 @@ impl Rnn for Cpu {
                 state: slice_mut(dstate, g.batch * g.state()),
                 wants_h,
                 weights: weight_grads(&w, dw, accumulate),
+                sums: sums.map(|(s, row)| {
+                    let ld = g.sums_ld::<T>();
+                    &mut slice_mut(s, (row + g.batch) * ld)[row * ld..]
+                }),
             },
         )?);
+        Ok(())
+    }
+
+    fn rnn_cell_sums(&self, g: &CellGeom, dtype: DType) -> Result<usize> {
+        Ok(float_type!("rnn_cell", dtype, T => g.sums_ld::<T>()))
+    }
+
+    fn rnn_cell_weights(
+        &self,
+        g: &CellGeom,
+        [sums, x, h]: [Operand<'_>; 3],
+        w: RnnWeights<'_>,
+        grads: RnnWeightGrads<'_>,
+        accumulate: [bool; 4],
+    ) -> Result<()> {
+        float_type!("rnn_cell", x.dtype, T => {
+            let grads = weight_grads::<T>(&w, grads, accumulate);
+            kernels::cell_weight_grads(g, slice(sums), slice(x), slice(h), grads)?;
+        });
         Ok(())
     }
 }

@@ -5,10 +5,11 @@ use std::rc::{Rc, Weak};
 
 use super::{suffix, uniform_params};
 use crate::autograd::ops::rnn::{CellState, cell};
+use crate::autograd::ops::rnn_sums::Shared;
 use crate::backend::RnnMode;
 use crate::nn::{Module, Parameter};
-use crate::tensor::{CellSpec, PackedWeights};
-use crate::{Device, Error, Result, Variable, is_grad_enabled};
+use crate::tensor::CellSpec;
+use crate::{DType, Device, Error, Result, Variable, is_grad_enabled};
 
 /// The packed form of the weights as it was last made.
 ///
@@ -18,8 +19,8 @@ use crate::{Device, Error, Result, Variable, is_grad_enabled};
 enum Cache {
     #[default]
     Empty,
-    Tape(Weak<PackedWeights>),
-    Kept(Rc<PackedWeights>),
+    Tape(Weak<Shared>),
+    Kept(Rc<Shared>),
 }
 
 /// What the cells have in common. A clone shares the weights.
@@ -48,9 +49,9 @@ impl Core {
     }
 
     /// The packed weights, made anew if the weights have changed.
-    fn packed(&self, recording: bool) -> Result<Rc<PackedWeights>> {
+    fn packed(&self, recording: bool) -> Result<Rc<Shared>> {
         let (w_ih, w_hh) = (&self.params[0].variable, &self.params[1].variable);
-        let fits = |p: &PackedWeights| w_ih.with_data(|a| w_hh.with_data(|b| p.is_of(a, b)));
+        let fits = |p: &Shared| w_ih.with_data(|a| w_hh.with_data(|b| p.weights.is_of(a, b)));
         let mut cache = self.cache.borrow_mut();
         let known = match &*cache {
             Cache::Empty => None,
@@ -59,7 +60,7 @@ impl Core {
         };
         let packed = match known.filter(|p| fits(p)) {
             Some(packed) => packed,
-            None => Rc::new(w_ih.with_data(|a| w_hh.with_data(|b| PackedWeights::new(a, b)))?),
+            None => Rc::new(w_ih.with_data(|a| w_hh.with_data(|b| Shared::new(a, b)))?),
         };
         *cache = match recording {
             true => Cache::Tape(Rc::downgrade(&packed)),
@@ -103,13 +104,14 @@ impl Core {
                 || state.is_some_and(Variable::requires_grad)
                 || params.iter().any(|p| p.requires_grad()));
         let spec = CellSpec { op: self.name, mode: self.mode };
-        let packed = self.packed(recording)?;
+        let computes = matches!(params[0].dtype(), DType::Float32 | DType::Float64);
+        let packed = if computes { Some(self.packed(recording)?) } else { None };
         let state = match state {
             None => CellState::Zeros,
             Some(state) if self.mode.has_cell() => CellState::Joint(state),
             Some(h) => CellState::Parts([Some(h), None]),
         };
-        let new = cell(spec, x, state, &params, true, Some(packed))?;
+        let new = cell(spec, x, state, &params, true, packed)?;
         Ok(new.into_iter().next().expect("a cell has a state"))
     }
 
