@@ -2,7 +2,7 @@
 
 use flodl::*;
 
-use super::{Entry, bags, cross_entropy, embedding, layer, mse, op, step};
+use super::{Entry, attention, bags, cross_entropy, embedding, layer, mse, op, step};
 
 #[rustfmt::skip]
 pub const ROWS: &[Entry] = &[
@@ -53,8 +53,8 @@ pub const ROWS: &[Entry] = &[
     ("LSTMCell", "256->512 b128", None),
     ("GRU 2L", "128->256 S50 b32", None),
     ("LSTM 2L", "128->256 S50 b32", None),
-    ("MHA self weights=T", "E512 h8 S128 b8", None),
-    ("MHA self weights=F", "E512 h8 S128 b8", None),
+    ("MHA self weights=T", "E512 h8 S128 b8", Some(|| attention(512, 8, 128, 8, true))),
+    ("MHA self weights=F", "E512 h8 S128 b8", Some(|| attention(512, 8, 128, 8, false))),
     ("Bilinear", "128,64->32 b256", None),
     ("ReLU", "4096x512", Some(|| layer(ReLU, &[4096, 512]))),
     ("Sigmoid", "4096x512", Some(|| layer(Sigmoid, &[4096, 512]))),

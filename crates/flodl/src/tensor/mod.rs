@@ -6,6 +6,7 @@
 //! gradients; [`crate::Variable`] does.
 
 mod arrange;
+mod attention;
 mod compat;
 mod create;
 mod display;
@@ -17,6 +18,8 @@ mod movement;
 mod random;
 mod reduce;
 mod sort;
+
+pub(crate) use attention::{Attend, attention_lead, attention_mask, attention_spec, four_dims};
 
 use std::sync::Arc;
 

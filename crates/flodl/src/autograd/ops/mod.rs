@@ -6,6 +6,7 @@
 
 mod activation;
 mod arrange;
+mod attention;
 mod conv;
 mod dropout;
 mod elementwise;
@@ -20,6 +21,8 @@ mod reduce;
 mod resample;
 mod shape;
 
+pub use attention::scaled_dot_product_attention;
+pub(crate) use attention::{attention, attention_weights, joint_attention};
 pub use conv::*;
 pub use dropout::{alpha_dropout, dropout, feature_dropout};
 pub use embedding::*;
