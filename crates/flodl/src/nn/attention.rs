@@ -6,7 +6,10 @@ use std::rc::Rc;
 use super::{Module, Parameter, RotaryEmbedding, init};
 use crate::autograd::ops::{attention, attention_weights, joint_attention};
 use crate::tensor::Attend;
-use crate::{AsTensor, DType, Device, Error, Result, Tensor, TensorOptions, Variable, linear};
+use crate::{
+    AsTensor, DType, Device, Error, Result, Tensor, TensorOptions, Variable, is_grad_enabled,
+    linear,
+};
 
 const OP: &str = "MultiheadAttention";
 
@@ -235,7 +238,7 @@ impl MultiheadAttention {
     /// masked out, or floats to add to the scores.
     ///
     /// # Errors
-    /// When shapes do not fit, or dtypes or devices differ.
+    /// When shapes do not fit, dtypes or devices differ, or the mask requires a gradient.
     pub fn forward_ext(
         &self,
         query: &Variable,
@@ -243,6 +246,11 @@ impl MultiheadAttention {
         value: &Variable,
         mask: Option<&dyn AsTensor>,
     ) -> Result<Variable> {
+        if mask.is_some_and(|m| m.wants_grad()) && is_grad_enabled() {
+            let what = "the mask requires a gradient, which a mask does not get here; detach it, \
+                        or call scaled_dot_product_attention_bias";
+            return Err(Error::invalid(OP, what));
+        }
         let attn_mask = mask.map(AsTensor::as_tensor);
         let options = AttentionOptions { attn_mask, ..AttentionOptions::default() };
         Ok(self.forward_with(query, key, value, &options)?.0)

@@ -50,6 +50,48 @@ pub fn scaled_dot_product_attention(
     attention(query, key, value, attn_mask, attend)
 }
 
+/// [`scaled_dot_product_attention`] with a learned bias on the scores, such as one of relative
+/// positions: a float variable that broadcasts to `[…, L, S]` and gets a gradient. By plain
+/// operations, so the scores exist as a whole.
+///
+/// # Errors
+/// When shapes do not fit, dtypes or devices differ, or `dropout_p` is not in `[0, 1]`.
+pub fn scaled_dot_product_attention_bias(
+    query: &Variable,
+    key: &Variable,
+    value: &Variable,
+    bias: &Variable,
+    dropout_p: f64,
+    is_causal: bool,
+    scale: Option<f64>,
+) -> Result<Variable> {
+    if !(0.0..=1.0).contains(&dropout_p) {
+        return Err(Error::invalid(OP, format!("dropout_p {dropout_p} must be in [0, 1]")));
+    }
+    bias.with_data(|b| b.check_float(OP))?;
+    let (q, k, v) = (query.data(), key.data(), value.data());
+    let lead = attention_lead([&q, &k, &v])?;
+    let (queries, keys) = (q.dims()[q.ndim() - 2], k.dims()[k.ndim() - 2]);
+    // Checks only.
+    attention_mask(&bias.data(), &q, &lead, queries, keys)?;
+    let attend = Attend { scale, causal: is_causal, dropout: dropout_p };
+    let four = |x: &Variable| {
+        let mut full = lead.clone();
+        full.extend(x.with_data(|t| crate::shape::Dims::from_slice(&t.dims()[t.ndim() - 2..])));
+        let (rows, width) = (full[lead.len()], full[lead.len() + 1]);
+        x.expand_to(&full)?.reshape(&four_dims(&lead, rows, width))
+    };
+    let (q, k, v) = (four(query)?, four(key)?, four(value)?);
+    let mut full = lead.clone();
+    full.extend([queries, keys]);
+    let bias = bias.expand_to(&full)?.reshape(&four_dims(&lead, queries, keys))?;
+    let spec = attention_spec([&q.data(), &k.data(), &v.data()], attend);
+    let y = composed_weights(&spec, [&q, &k], Scores::Bias(&bias), None)?.matmul(&v)?;
+    let mut full = crate::shape::to_i64(&lead);
+    full.extend([queries as i64, v.shape()[3]]);
+    y.reshape(&full)
+}
+
 /// Attention with any leading dims; mask and causality may come together.
 pub(crate) fn attention(
     query: &Variable,
@@ -70,7 +112,8 @@ pub(crate) fn attention(
         let (rows, width) = (tail[own - 2] as usize, tail[own - 1] as usize);
         let mut full = crate::shape::Dims::from_slice(&lead);
         full.extend([rows, width]);
-        let wide = wide.expand_to(&full)?;
+        let wide =
+            if wide.with_data(|t| t.dims() == &full[..]) { wide } else { wide.expand_to(&full)? };
         if lead.len() == 2 { Ok(wide) } else { wide.reshape(&four_dims(&lead, rows, width)) }
     };
     let out = fused(&four(query)?, &four(key)?, &four(value)?, mask, attend)?;
@@ -167,7 +210,15 @@ fn composed(
     lse: &Tensor,
 ) -> Result<Variable> {
     let blind = lse.eq_scalar(f64::INFINITY)?.unsqueeze(-1)?;
-    composed_weights(spec, [q, k], mask, Some(blind))?.matmul(v)
+    composed_weights(spec, [q, k], Scores::Mask(mask), Some(blind))?.matmul(v)
+}
+
+/// What plain operations do to the scores.
+enum Scores<'a> {
+    /// Nothing, or a mask `[B, H, L, S]`.
+    Mask(Option<&'a Tensor>),
+    /// A bias that gets a gradient.
+    Bias(&'a Variable),
 }
 
 /// The weights `[B, H, L, S]` by plain operations, dropout included; 0 for queries that see
@@ -175,23 +226,25 @@ fn composed(
 fn composed_weights(
     spec: &AttentionSpec,
     [q, k]: [&Variable; 2],
-    mask: Option<&Tensor>,
+    change: Scores<'_>,
     blind: Option<Tensor>,
 ) -> Result<Variable> {
     let mut scores = q.mul_scalar(spec.scale)?.matmul(&k.transpose(-2, -1)?)?;
-    match mask {
-        Some(m) if m.dtype() == DType::Bool => {
+    let masked = spec.causal || !matches!(change, Scores::Mask(None));
+    match change {
+        Scores::Mask(Some(m)) if m.dtype() == DType::Bool => {
             scores = scores.masked_fill(&m.logical_not()?, f64::NEG_INFINITY)?;
         }
-        Some(m) => scores = scores.add(&Variable::constant(m.clone()))?,
-        None => {}
+        Scores::Mask(Some(m)) => scores = scores.add(&Variable::constant(m.clone()))?,
+        Scores::Mask(None) => {}
+        Scores::Bias(bias) => scores = scores.add(bias)?,
     }
     if spec.causal {
         let shape = [spec.queries as i64, spec.keys as i64];
         let seen = Tensor::ones(&shape, q.with_data(Tensor::options))?.tril(0)?;
         scores = scores.masked_fill(&seen.eq_scalar(0.0)?, f64::NEG_INFINITY)?;
     }
-    let mut weights = if (mask.is_some() || spec.causal) && spec.keys > 0 {
+    let mut weights = if masked && spec.keys > 0 {
         let blind = match blind {
             Some(blind) => blind,
             None => scores.data().max_dim(-1, true)?.eq_scalar(f64::NEG_INFINITY)?,
@@ -222,6 +275,6 @@ pub(crate) fn attention_weights(
 ) -> Result<(Variable, Variable)> {
     let (q, k, v) = (query.data(), key.data(), value.data());
     let spec = attention_spec([&q, &k, &v], attend);
-    let weights = composed_weights(&spec, [query, key], mask, None)?;
+    let weights = composed_weights(&spec, [query, key], Scores::Mask(mask), None)?;
     Ok((weights.matmul(value)?, weights))
 }
