@@ -1,7 +1,7 @@
 //! Scaled dot-product attention, tiled: softmax(Q Kᵀ · scale + mask) V without the whole score
 //! matrix (Dao et al., 2022; the online softmax is Milakov and Gimelshein's, 2018).
 //!
-//! Scores live in blocks of [`QUERIES`] by [`KEYS`], transposed: a row for each key. The
+//! Scores live in blocks of 128 queries by 256 keys, transposed: a row for each key. The
 //! micro-kernel of [`crate::gemm`] then writes them from packed panels, the softmax runs down the
 //! columns without any reduction across a vector, and the same block is an operand of the next
 //! product as it lies. Only the output and the logarithm of each row's sum are kept; the gradient
