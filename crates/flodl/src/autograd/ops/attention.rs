@@ -56,6 +56,16 @@ pub fn scaled_dot_product_attention(
 ///
 /// # Errors
 /// When shapes do not fit, dtypes or devices differ, or `dropout_p` is not in `[0, 1]`.
+///
+/// ```
+/// use flodl::*;
+/// let x = Variable::new(Tensor::randn(&[2, 8, 16, 32], TensorOptions::default())?, false);
+/// let bias = Variable::new(Tensor::zeros(&[8, 16, 16], TensorOptions::default())?, true);
+/// let y = scaled_dot_product_attention_bias(&x, &x, &x, &bias, 0.0, true, None)?;
+/// y.sum()?.backward()?;
+/// assert_eq!(bias.grad().unwrap().shape(), [8, 16, 16]);
+/// # Ok::<(), Error>(())
+/// ```
 pub fn scaled_dot_product_attention_bias(
     query: &Variable,
     key: &Variable,

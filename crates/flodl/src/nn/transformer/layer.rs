@@ -13,6 +13,15 @@ use crate::{Module, MultiheadAttention, NamedInputModule, Parameter, Result, Var
 ///
 /// A clone shares the parameters, which have PyTorch's names (`self_attn.in_proj_weight`,
 /// `linear1.weight`, `norm1.weight`, …).
+///
+/// ```
+/// use flodl::*;
+/// let layer = TransformerEncoderLayer::new(16, 2)?;
+/// let x = Variable::new(Tensor::randn(&[2, 5, 16], TensorOptions::default())?, false);
+/// let masks = TransformerMasks { src_is_causal: true, ..TransformerMasks::default() };
+/// assert_eq!(layer.forward_with(&x, &masks)?.shape(), [2, 5, 16]);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TransformerEncoderLayer {
     config: Rc<TransformerConfig>,
@@ -105,6 +114,15 @@ impl Module for TransformerEncoderLayer {
 /// `[B, S, d_model]`.
 ///
 /// As a named-input module it takes the memory as `memory`.
+///
+/// ```
+/// use flodl::*;
+/// let layer = TransformerDecoderLayer::new(16, 2)?;
+/// let memory = Variable::new(Tensor::randn(&[2, 7, 16], TensorOptions::default())?, false);
+/// let target = Variable::new(Tensor::randn(&[2, 5, 16], TensorOptions::default())?, false);
+/// assert_eq!(layer.forward_ext(&target, &memory)?.shape(), [2, 5, 16]);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct TransformerDecoderLayer {
     config: Rc<TransformerConfig>,
