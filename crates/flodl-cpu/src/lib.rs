@@ -5,6 +5,7 @@
 //! CPU may have; [`simd::dispatch`] picks the best one at run time.
 
 pub mod alloc;
+pub mod attention;
 pub mod conv;
 pub mod element;
 pub mod elementwise;

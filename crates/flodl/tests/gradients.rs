@@ -73,6 +73,7 @@ const ROWS: &[Row] = &[
     ("threshold", F, |v| v[0].threshold(2.0, 7.0)),
     ("prelu", &[(&[2, 3], Any), (&[3], Any)], |v| v[0].prelu(&v[1])),
     ("prelu one weight", &[(&[2, 3], Any), (&[1], Any)], |v| v[0].prelu(&v[1])),
+    ("glu", T, |v| v[0].glu(-1)),
     // Order, masks, rearrangements.
     ("sort", T, |v| Ok(v[0].sort(1, true)?.0)),
     ("topk", T, |v| Ok(v[0].topk(2, -1, false, true)?.0)),

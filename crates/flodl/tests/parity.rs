@@ -1,6 +1,8 @@
 //! Parity with PyTorch: outputs, gradients and buffers of its own test cases, read from
 //! `goldens/` (or the folder that FLODL_GOLDENS names) and computed by this library.
 
+#[path = "parity/attention.rs"]
+mod attention;
 #[path = "parity/case.rs"]
 mod case;
 #[path = "parity/check.rs"]
@@ -65,14 +67,10 @@ fn table(entries: impl Iterator<Item = &'static Entry>) -> Table {
 /// Runs the cases of a folder of modules or functions.
 fn run_folder(report: &mut Report, folder: &str) {
     let losses = || loss::LOSSES.iter();
-    let modules = table(
-        modules::entries()
-            .chain(spatial::LAYERS)
-            .chain(layers::LAYERS)
-            .chain(rnn::LAYERS)
-            .chain(losses()),
-    );
+    let layers = [spatial::LAYERS, layers::LAYERS, rnn::LAYERS, attention::LAYERS];
+    let modules = table(modules::entries().chain(layers.into_iter().flatten()).chain(losses()));
     let functions = functional::entries().chain(spatial::FUNCTIONS).chain(loss::NORMS);
+    let functions = functions.chain(attention::FUNCTIONS);
     let functions = table(functions.chain(losses()));
     let ops = table(ops::entries());
     each_file(report, folder, |report, file_name, file| {

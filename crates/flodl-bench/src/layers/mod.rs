@@ -128,6 +128,16 @@ fn linear_no_grad() -> Result<Work> {
     Work::call(move || no_grad(|| module.forward(&x)))
 }
 
+/// Self-attention, with the weights beside the output or without.
+fn attention(width: i64, heads: i64, steps: i64, batch: i64, weights: bool) -> Result<Work> {
+    let module = MultiheadAttention::new(width, heads)?;
+    let options = AttentionOptions { need_weights: weights, ..AttentionOptions::default() };
+    let leaves = std::iter::once(input(&[batch, steps, width])?).chain(parameters(&module));
+    Work::passes(leaves.collect(), move |v| {
+        Ok(module.forward_with(&v[0], &v[0], &v[0], &options)?.0)
+    })
+}
+
 /// The `layers` command.
 pub fn run(common: &Common) -> crate::Result<()> {
     let specs = entries().map(|entry| {

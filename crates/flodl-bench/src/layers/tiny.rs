@@ -3,8 +3,8 @@
 use flodl::*;
 
 use super::{
-    Entry, add_no_grad, bags, cross_entropy, embedding, gru_cell, layer, linear_no_grad, lstm_cell,
-    mse, op, step, train_step,
+    Entry, add_no_grad, attention, bags, cross_entropy, embedding, gru_cell, layer, linear_no_grad,
+    lstm_cell, mse, op, step, train_step,
 };
 
 #[rustfmt::skip]
@@ -50,8 +50,9 @@ pub const ROWS: &[Entry] = &[
     ("LSTMCell", "16->16 b1", Some(|| lstm_cell(16, 16, 1))),
     ("GRU 2L", "16->16 S4 b1", Some(|| layer(GRU::new(16, 16, 2)?.batch_first(true), &[1, 4, 16]))),
     ("LSTM 2L", "16->16 S4 b1", Some(|| layer(LSTM::new(16, 16, 2)?.batch_first(true), &[1, 4, 16]))),
-    ("MHA self weights=T", "E16 h2 S4 b1", None),
-    ("MHA self weights=F", "E16 h2 S4 b1", None),
+    ("MHA self weights=T", "E16 h2 S4 b1", Some(|| attention(16, 2, 4, 1, true))),
+    ("MHA self weights=F", "E16 h2 S4 b1", Some(|| attention(16, 2, 4, 1, false))),
+
     ("Bilinear", "8,8->4 b1", None),
     ("ReLU", "1x16", Some(|| layer(ReLU, &[1, 16]))),
     ("Sigmoid", "1x16", Some(|| layer(Sigmoid, &[1, 16]))),

@@ -2,7 +2,9 @@
 
 use flodl::*;
 
-use super::{Entry, bags, cross_entropy, embedding, gru_cell, layer, lstm_cell, mse, op, step};
+use super::{
+    Entry, attention, bags, cross_entropy, embedding, gru_cell, layer, lstm_cell, mse, op, step,
+};
 
 #[rustfmt::skip]
 pub const ROWS: &[Entry] = &[
@@ -53,8 +55,9 @@ pub const ROWS: &[Entry] = &[
     ("LSTMCell", "256->512 b128", Some(|| lstm_cell(256, 512, 128))),
     ("GRU 2L", "128->256 S50 b32", Some(|| layer(GRU::new(128, 256, 2)?.batch_first(true), &[32, 50, 128]))),
     ("LSTM 2L", "128->256 S50 b32", Some(|| layer(LSTM::new(128, 256, 2)?.batch_first(true), &[32, 50, 128]))),
-    ("MHA self weights=T", "E512 h8 S128 b8", None),
-    ("MHA self weights=F", "E512 h8 S128 b8", None),
+    ("MHA self weights=T", "E512 h8 S128 b8", Some(|| attention(512, 8, 128, 8, true))),
+    ("MHA self weights=F", "E512 h8 S128 b8", Some(|| attention(512, 8, 128, 8, false))),
+
     ("Bilinear", "128,64->32 b256", None),
     ("ReLU", "4096x512", Some(|| layer(ReLU, &[4096, 512]))),
     ("Sigmoid", "4096x512", Some(|| layer(Sigmoid, &[4096, 512]))),

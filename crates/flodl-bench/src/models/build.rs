@@ -106,6 +106,48 @@ pub fn lstm_seq() -> Result<Step> {
     training(model, random(&[128, 50, 256])?, random(&[128, 256])?)
 }
 
+/// x plus a learned vector for each position.
+struct Positions(Parameter);
+
+impl Module for Positions {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        input.add(&self.0.variable)
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        vec![self.0.clone()]
+    }
+}
+
+pub fn transformer() -> Result<Step> {
+    let positions = init::normal(&[1, 128, 512], 0.0, 0.02, Device::CPU)?;
+    let mut flow = FlowBuilder::from(Embedding::new(8192, 512)?)
+        .through(Positions(Parameter::new(positions, "positions")));
+    for _ in 0..4 {
+        let feed_forward = FlowBuilder::from(Linear::new(512, 2048)?)
+            .through(GELU)
+            .through(Linear::new(2048, 512)?)
+            .build()?;
+        flow = flow
+            .also(MultiheadAttention::new(512, 8)?)
+            .through(LayerNorm::new(512)?)
+            .also(feed_forward)
+            .through(LayerNorm::new(512)?);
+    }
+    let model = flow.through(Linear::new(512, 8192)?).through(Flatten::new(0, 1)).build()?;
+    let tokens = |shape: &[i64]| -> Result<Variable> {
+        Ok(Variable::new(Tensor::randint(0, 8192, shape, DType::Int64.into())?, false))
+    };
+    let (x, y) = (tokens(&[32, 128])?, tokens(&[32 * 128])?);
+    let mut optimizer = Adam::new(&model.parameters(), 1e-4);
+    Ok(Box::new(move || {
+        let loss = cross_entropy_loss(&model.forward(&x)?, &y)?;
+        optimizer.zero_grad();
+        loss.backward()?;
+        optimizer.step()
+    }))
+}
+
 pub fn conv_autoenc() -> Result<Step> {
     let sizes = [3, 64, 128, 256, 512];
     let mut flow = FlowBuilder::new();

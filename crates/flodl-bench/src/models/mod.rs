@@ -30,7 +30,7 @@ const MODELS: [Entry; 13] = [
     ("convnet", Steps, Some(build::convnet)),
     ("gru_seq", Steps, Some(build::gru_seq)),
     ("lstm_seq", Steps, Some(build::lstm_seq)),
-    ("transformer", Steps, None),
+    ("transformer", Steps, Some(build::transformer)),
     ("conv_autoenc", Steps, Some(build::conv_autoenc)),
     ("residual_tower", Steps, Some(build::residual_tower)),
     ("gated_routing", Steps, Some(build::gated_routing)),

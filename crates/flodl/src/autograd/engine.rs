@@ -1,6 +1,7 @@
 //! The walker: from the newest node to the oldest, without recursion.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
@@ -130,10 +131,11 @@ fn walk(
 ) -> Result<Vec<Option<Variable>>> {
     let _mode = GradMode::set(options.create_graph);
     let keep = options.retain_graph || options.create_graph;
-    let mut sink = Sink { inputs, found: vec![None; inputs.len()] };
+    let mut sink = Sink { inputs, found: vec![None; inputs.len()], way: HashSet::new() };
     let mut order = collect(roots, inputs);
     if !inputs.is_empty() {
         order = only_towards(inputs, order);
+        sink.way = order.iter().map(|node| node.seq).collect();
     }
     for (root, gradient) in roots {
         deliver(&root.edge(), gradient.clone(), &mut sink)?;
@@ -192,9 +194,9 @@ fn collect(roots: &[(Variable, Variable)], inputs: &[&Variable]) -> Vec<Rc<Node>
 
 /// Keeps the nodes from which an input can be reached.
 fn only_towards(inputs: &[&Variable], order: Vec<Rc<Node>>) -> Vec<Rc<Node>> {
-    let wanted: std::collections::HashSet<u64> =
+    let wanted: HashSet<u64> =
         inputs.iter().filter_map(|v| v.grad_fn()).map(|f| f.node.seq).collect();
-    let leaves: std::collections::HashSet<usize> =
+    let leaves: HashSet<usize> =
         inputs.iter().filter(|v| v.grad_fn().is_none()).map(|v| v.id()).collect();
     let mut leads = wanted.clone();
     let mut kept: Vec<Rc<Node>> = Vec::new();
@@ -217,6 +219,8 @@ fn only_towards(inputs: &[&Variable], order: Vec<Rc<Node>>) -> Vec<Rc<Node>> {
 struct Sink<'a> {
     inputs: &'a [&'a Variable],
     found: Vec<Option<Variable>>,
+    /// With inputs, the nodes between them and the roots.
+    way: HashSet<u64>,
 }
 
 impl Sink<'_> {
@@ -292,6 +296,8 @@ fn has_way(node: &Rc<Node>, sink: &Sink<'_>) -> bool {
 fn deliver(edge: &Edge, mut gradient: Variable, sink: &mut Sink<'_>) -> Result<()> {
     match edge {
         Edge::None => Ok(()),
+        // A node behind the inputs may be in the middle of another pass, whose gradients it keeps.
+        Edge::Node(node, _) if !sink.inputs.is_empty() && !sink.way.contains(&node.seq) => Ok(()),
         Edge::Node(node, output) => {
             let slot = &mut node.pending.borrow_mut()[*output as usize];
             *slot = Some(accumulate(slot.take(), gradient)?);

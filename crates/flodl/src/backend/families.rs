@@ -4,6 +4,7 @@
 //! unshared, of the stated dtype and size, and every element of it is written. Descriptors and
 //! operation codes are plain data that every engine understands.
 
+pub use flodl_cpu::attention::Attention as AttentionSpec;
 pub use flodl_cpu::conv::ConvGeom;
 pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, UnaryOp};
 pub use flodl_cpu::index::Bag;
@@ -25,6 +26,7 @@ pub trait Backend:
     + Elementwise
     + Reduce
     + Matmul
+    + Attention
     + Conv
     + Random
     + Index
@@ -201,6 +203,47 @@ pub trait Matmul {
         bias: Option<Operand<'_>>,
         out: &mut Storage,
     ) -> Result<()>;
+}
+
+/// Scaled dot-product attention over heads. Q is `[B, H, L, D]`, K `[B, H, S, D]`, V
+/// `[B, H, S, Dv]` with any strides but adjacent elements in a row; a mask is `[B, H, L, S]`,
+/// strides of 0 allowed: bool, true where a key is seen, or floats to add to the scores.
+pub trait Attention {
+    /// The output in the order `[B, L, H, Dv]`, and log Σ exp of each row of scores `[B, H, L]`.
+    fn attention(
+        &self,
+        spec: &AttentionSpec,
+        qkv: [Operand<'_>; 3],
+        mask: Option<Operand<'_>>,
+        out: &mut Storage,
+        lse: &mut Storage,
+    ) -> Result<()>;
+    /// Gradients of the above; `out` is `[B, L, H, Dv]`, contiguous, `dout` `[B, H, L, Dv]`.
+    fn attention_backward(
+        &self,
+        spec: &AttentionSpec,
+        qkv: [Operand<'_>; 3],
+        mask: Option<Operand<'_>>,
+        out: Operand<'_>,
+        lse: Operand<'_>,
+        dout: Operand<'_>,
+        grads: AttentionGrads<'_>,
+    ) -> Result<()>;
+    /// The factors by which dropout multiplied the weights, `[B, H, L, S]`.
+    fn attention_dropout(
+        &self,
+        spec: &AttentionSpec,
+        dtype: DType,
+        out: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// Where the gradients of attention go.
+pub enum AttentionGrads<'a> {
+    /// dQ, dK, dV, each `[B, rows, H, width]`; what is not wanted costs nothing.
+    Each([Option<&'a mut Storage>; 3]),
+    /// All three as `[B, L, 3, H, D]`.
+    Joint(&'a mut Storage),
 }
 
 /// Random numbers; element `i` depends on the key and `i` alone.

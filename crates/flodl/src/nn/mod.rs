@@ -1,10 +1,12 @@
 //! Layers, activations, losses and initialisation. A family of layers is one file.
 
 mod activation;
+mod attention;
 mod batch_norm;
 mod conv;
 mod dropout;
 mod embedding;
+mod glu;
 pub mod init;
 mod linear;
 mod module;
@@ -14,13 +16,17 @@ mod parameter;
 mod pool;
 mod resample;
 mod rnn;
+mod rotary;
 mod shape;
+mod transformer;
 
 pub use activation::*;
+pub use attention::{AttentionOptions, MultiheadAttention};
 pub use batch_norm::{BatchNorm, BatchNorm1d, BatchNorm2d, BatchNorm3d, BatchNormNd};
 pub use conv::*;
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d};
 pub use embedding::{Embedding, EmbeddingBag};
+pub use glu::{GLU, GeGLU, ReGLU, SwiGLU};
 pub use init::*;
 pub use linear::Linear;
 pub(crate) use module::unique;
@@ -31,4 +37,9 @@ pub use parameter::{Buffer, Parameter};
 pub use pool::*;
 pub use resample::{PixelShuffle, PixelUnshuffle, Upsample};
 pub use rnn::*;
+pub use rotary::RotaryEmbedding;
 pub use shape::{Flatten, Identity, Reshape};
+pub use transformer::{
+    Transformer, TransformerActivation, TransformerConfig, TransformerDecoder,
+    TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer, TransformerMasks,
+};

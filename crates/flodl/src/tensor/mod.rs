@@ -6,6 +6,7 @@
 //! gradients; [`crate::Variable`] does.
 
 mod arrange;
+mod attention;
 mod compat;
 mod create;
 mod display;
@@ -19,6 +20,7 @@ mod reduce;
 mod rnn;
 mod sort;
 
+pub(crate) use attention::{Attend, attention_lead, attention_mask, attention_spec, four_dims};
 pub use rnn::RnnParams;
 pub(crate) use rnn::{CellSpec, PackedWeights, SequenceSpec, state_rows};
 

@@ -12,6 +12,11 @@ pub use crate::backend::Bag;
 pub trait AsTensor {
     /// The tensor.
     fn as_tensor(&self) -> Tensor;
+
+    /// Whether a gradient is expected to reach it.
+    fn wants_grad(&self) -> bool {
+        false
+    }
 }
 
 impl AsTensor for Tensor {
@@ -24,11 +29,19 @@ impl AsTensor for Variable {
     fn as_tensor(&self) -> Tensor {
         self.data()
     }
+
+    fn wants_grad(&self) -> bool {
+        self.requires_grad()
+    }
 }
 
 impl<T: AsTensor + ?Sized> AsTensor for &T {
     fn as_tensor(&self) -> Tensor {
         (**self).as_tensor()
+    }
+
+    fn wants_grad(&self) -> bool {
+        (**self).wants_grad()
     }
 }
 

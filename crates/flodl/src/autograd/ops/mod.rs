@@ -6,10 +6,12 @@
 
 mod activation;
 mod arrange;
+mod attention;
 mod conv;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod gate;
 mod index;
 mod linear;
 mod loss;
@@ -22,9 +24,12 @@ pub(crate) mod rnn;
 pub(crate) mod rnn_sums;
 mod shape;
 
+pub(crate) use attention::{attention, attention_weights, joint_attention};
+pub use attention::{scaled_dot_product_attention, scaled_dot_product_attention_bias};
 pub use conv::*;
 pub use dropout::{alpha_dropout, dropout, feature_dropout};
 pub use embedding::*;
+pub(crate) use gate::halves;
 pub use linear::linear;
 pub use loss::*;
 pub use norm::*;

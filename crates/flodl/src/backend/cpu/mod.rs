@@ -1,6 +1,7 @@
 //! The CPU engine: dtypes matched once, then the kernels of `flodl_cpu`.
 
 mod arrange;
+mod attention;
 mod conv;
 mod elementwise;
 mod embedding;
