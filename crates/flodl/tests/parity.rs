@@ -23,6 +23,8 @@ mod ops;
 mod optim;
 #[path = "parity/report.rs"]
 mod report;
+#[path = "parity/sched.rs"]
+mod sched;
 #[path = "parity/spatial.rs"]
 mod spatial;
 #[path = "parity/traj.rs"]
@@ -108,7 +110,7 @@ fn run_schedulers(report: &mut Report) {
         text.ok().and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
     for case in &list {
         let name = case["scheduler"].as_str().unwrap_or("unknown");
-        report.add("sched", name, name, Outcome::Unsupported("not mapped".into()));
+        report.add("sched", name, name, sched::run(name, case));
     }
 }
 
