@@ -6,6 +6,7 @@
 
 pub mod alloc;
 pub mod conv;
+pub mod ctc;
 pub mod element;
 pub mod elementwise;
 pub mod gemm;

@@ -20,6 +20,20 @@ pub enum Reduction {
     Sum,
 }
 
+/// PyTorch's numbers: 0 is none, 1 the mean, 2 the sum.
+impl TryFrom<i64> for Reduction {
+    type Error = i64;
+
+    fn try_from(code: i64) -> Result<Self, i64> {
+        match code {
+            0 => Ok(Reduction::None),
+            1 => Ok(Reduction::Mean),
+            2 => Ok(Reduction::Sum),
+            other => Err(other),
+        }
+    }
+}
+
 /// What cross-entropy is asked for; the defaults are PyTorch's.
 #[derive(Clone, Copy, Debug)]
 pub struct CrossEntropy<'a, T> {

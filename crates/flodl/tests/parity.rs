@@ -11,6 +11,8 @@ mod functional;
 mod layers;
 #[path = "parity/loss.rs"]
 mod loss;
+#[path = "parity/losses.rs"]
+mod losses;
 #[path = "parity/models.rs"]
 mod models;
 #[path = "parity/modules.rs"]
@@ -64,7 +66,7 @@ fn table(entries: impl Iterator<Item = &'static Entry>) -> Table {
 
 /// Runs the cases of a folder of modules or functions.
 fn run_folder(report: &mut Report, folder: &str) {
-    let losses = || loss::LOSSES.iter();
+    let losses = || loss::LOSSES.iter().chain(losses::LOSSES);
     let modules =
         table(modules::entries().chain(spatial::LAYERS).chain(layers::LAYERS).chain(losses()));
     let functions = functional::entries().chain(spatial::FUNCTIONS).chain(loss::NORMS);

@@ -5,6 +5,7 @@
 //! operation codes are plain data that every engine understands.
 
 pub use flodl_cpu::conv::ConvGeom;
+pub use flodl_cpu::ctc::Ctc;
 pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, UnaryOp};
 pub use flodl_cpu::index::Bag;
 pub use flodl_cpu::loss::Reduction;
@@ -37,6 +38,7 @@ pub trait Backend:
     + Pad
     + Resample
     + Loss
+    + CtcLoss
     + Optim
     + Sync
 {
@@ -452,6 +454,24 @@ pub trait Loss {
         x: Operand<'_>,
         y: Operand<'_>,
         mean: bool,
+        dy: Operand<'_>,
+        dx: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// CTC; operands are contiguous.
+pub trait CtcLoss {
+    /// The negative log-likelihood `[batch]`, and forward variables `[batch, time, states]`.
+    fn ctc(&self, o: &Ctc<'_>, log_probs: Operand<'_>, out: [&mut Storage; 2]) -> Result<()>;
+    /// Gradient of the above with respect to the log-probabilities.
+    #[allow(clippy::too_many_arguments, reason = "a forward's operands and its results")]
+    fn ctc_backward(
+        &self,
+        o: &Ctc<'_>,
+        zero_infinity: bool,
+        log_probs: Operand<'_>,
+        nll: Operand<'_>,
+        alpha: Operand<'_>,
         dy: Operand<'_>,
         dx: &mut Storage,
     ) -> Result<()>;

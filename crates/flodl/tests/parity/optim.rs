@@ -63,14 +63,13 @@ const TABLE: &[(&str, Build)] = &[
     ("NAdam", |c, groups| {
         let (b1, b2) = betas(c)?;
         let builder = NAdam::with_groups().betas(b1, b2);
-        let flags = build!(
+        build!(
             c,
             groups,
             builder,
             [eps, weight_decay, momentum_decay],
             [decoupled_weight_decay, maximize]
-        );
-        flags
+        )
     }),
     ("RAdam", |c, groups| {
         let (b1, b2) = betas(c)?;

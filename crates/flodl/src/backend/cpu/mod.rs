@@ -2,6 +2,7 @@
 
 mod arrange;
 mod conv;
+mod ctc;
 mod elementwise;
 mod embedding;
 mod index;
