@@ -102,7 +102,7 @@ fn the_scaler_skips_backs_off_and_grows() {
     let list = std::slice::from_ref(&p);
     let mut o = SGD::new(list, 1.0, 0.0);
     let mut s = GradScaler::new().init_scale(8.0).growth_interval(2);
-    let mut train = |s: &mut GradScaler, o: &mut SGD, factor: f64| {
+    let train = |s: &mut GradScaler, o: &mut SGD, factor: f64| {
         o.zero_grad();
         let loss = p.variable.mul_scalar(factor).unwrap().sum().unwrap();
         s.scale(&loss).unwrap().backward().unwrap();

@@ -28,10 +28,10 @@ const ALL: &[(&str, Make)] = &[
     ("NAdam", |p| Box::new(NAdam::new(p, 0.1))),
     ("RAdam", |p| Box::new(RAdam::new(p, 0.3))),
     ("Adamax", |p| Box::new(Adamax::new(p, 0.1))),
-    ("RMSprop", |p| Box::new(RMSprop::builder(p, 0.02).momentum(0.5).centered(true).build())),
+    ("RMSprop", |p| Box::new(RMSprop::builder(p, 0.02).momentum(0.5).build())),
     ("Adagrad", |p| Box::new(Adagrad::new(p, 0.5))),
     ("Adadelta", |p| Box::new(Adadelta::new(p, 20.0))),
-    ("Lion", |p| Box::new(Lion::new(p, 0.01))),
+    ("Lion", |p| Box::new(Lion::new(p, 0.03))),
     ("ASGD", |p| Box::new(ASGD::new(p, 0.1))),
     ("Rprop", |p| Box::new(Rprop::new(p, 0.01))),
 ];

@@ -105,7 +105,10 @@ float_ops! {
         (b - T::ONE) * no - b * yes
     };
     /// Slope of the above in a.
-    BceSlope => |A, T, a, b| (a - b) / ((T::ONE - a) * a).max_(c(1e-12));
+    BceSlope => |A, T, a, b| {
+        // PyTorch's bound is a single-precision number, also for doubles.
+        (a - b) / ((T::ONE - a) * a).max_(c(f64::from(1e-12f32)))
+    };
     /// Cross-entropy of logit a with target b.
     BceLogits => |A, T, a, b| {
         a.max_(T::ZERO) - a * b + (-a.abs_()).exp_::<A>().log1p_::<A>()

@@ -167,8 +167,10 @@ impl Method for AsgdSettings {
 
     fn rule(&self, lr: f64, step: u64, _: &mut f64) -> Rule {
         let done = (step - 1) as f64;
-        let eta = lr / (1.0 + self.lambd * lr * done).powf(self.alpha);
-        let mu = 1.0 / (done - self.t0).max(1.0);
+        // PyTorch keeps both in single precision.
+        let round = |v: f64| f64::from(v as f32);
+        let eta = round(lr / (1.0 + self.lambd * lr * done).powf(self.alpha));
+        let mu = round(1.0 / (done - self.t0).max(1.0));
         Rule::Asgd { eta, shrink: 1.0 - self.lambd * eta, mu, weight_decay: self.weight_decay }
     }
 

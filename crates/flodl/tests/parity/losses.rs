@@ -30,6 +30,16 @@ fn three(c: &Case) -> Try<(Variable, Variable, Variable)> {
     Ok((a, b, c.arg(2, "third").var()?))
 }
 
+/// Lengths as a tensor or a list.
+fn lengths(c: &Case, index: usize, name: &str) -> Try<Variable> {
+    if let Ok(v) = c.arg(index, name).var() {
+        return Ok(v);
+    }
+    let list = c.arg(index, name).ints()?;
+    let t = Tensor::from_i64(&list, &[list.len() as i64], Device::CPU)?;
+    Ok(Variable::new(t, false))
+}
+
 /// A function and a module, and what both mean.
 macro_rules! losses {
     ($($function:literal, $module:literal => |$c:ident| $run:expr;)*) => {
@@ -132,8 +142,9 @@ losses! {
         one(multi_margin_loss_with(&x, &t, &options))
     };
     "ctc_loss", "CTCLoss" => |c| {
-        let (x, t, lengths) = three(c)?;
-        let target_lengths = c.arg(3, "target_lengths").var()?;
+        let (x, t) = two(c)?;
+        let lengths = lengths(c, 2, "input_lengths")?;
+        let target_lengths = self::lengths(c, 3, "target_lengths")?;
         let (blank, zero) = (c.arg(4, "blank").i64_or(0)?, c.arg(6, "zero_infinity").bool_or(false)?);
         one(ctc_loss_with(&x, (&t, &lengths, &target_lengths), blank, zero, reduction(c)?))
     };

@@ -246,6 +246,8 @@ pub fn multilabel_soft_margin_loss_with(
 ) -> Result<Variable> {
     let op = "multilabel_soft_margin_loss";
     in_f32([input, target], |[x, t]| {
+        let t = if t.dtype().is_float() { t.clone() } else { t.to_dtype(x.dtype())? };
+        let t = &t;
         check_pair(op, x, t)?;
         let mut loss = super::bce_with_logits_loss_with(x, t, None, None, Reduction::None)?;
         if let Some(w) = option(weight, x)? {
@@ -258,6 +260,7 @@ pub fn multilabel_soft_margin_loss_with(
 /// Rows of scores and of targets, and whether there was one row without a batch dim.
 fn batched(op: &'static str, x: &Variable) -> Result<(Variable, bool)> {
     match x.ndim() {
+        0 => Ok((x.reshape(&[1, 1])?, true)),
         1 => Ok((x.unsqueeze(0)?, true)),
         2 => Ok((x.clone(), false)),
         _ => Err(Error::Shape { op, expected: "[N, C] or [C]".into(), got: x.shape() }),

@@ -245,7 +245,7 @@ pub fn gaussian_nll_loss(input: &Variable, target: &Variable, var: &Variable) ->
 }
 
 /// [`gaussian_nll_loss`] with the constant term (`full`), the smallest variance (`eps`), and a
-/// reduction. `var` has the input's shape, or lacks its last dim, or has 1 there.
+/// reduction. `var` broadcasts to the input, or lacks its last dim.
 ///
 /// # Errors
 /// When dtypes differ, shapes do not fit, a variance is negative or `eps` is not positive.
@@ -266,14 +266,12 @@ pub fn gaussian_nll_loss_with(
         let (shape, given) = (x.shape(), var.shape());
         let lacks = shape.split_last().is_some_and(|(_, lead)| given == lead);
         let var = if given != shape && lacks { var.unsqueeze(-1)? } else { var.clone() };
-        let same = |v: &[i64]| v.split_last().map(|(_, lead)| lead.to_vec());
-        let one = var.shape().last() == Some(&1) && same(&var.shape()) == same(&shape);
-        if var.shape() != shape && !one && var.numel() != 1 {
+        if var.with_data(|v| v.expand(&shape)).is_err() {
             return Err(Error::ShapeMismatch {
                 op,
                 lhs: shape,
                 rhs: given,
-                why: "variances need the input's shape, or 1 or nothing for its last dim".into(),
+                why: "variances must broadcast to the input, or lack only its last dim".into(),
             });
         }
         if var.with_data(|v| v.lt_scalar(0.0)?.any()?.item())? != 0.0 {
