@@ -7,6 +7,7 @@
 pub mod alloc;
 pub mod attention;
 pub mod conv;
+pub mod ctc;
 pub mod element;
 pub mod elementwise;
 pub mod gemm;

@@ -36,7 +36,8 @@ pub mod tensor;
 
 pub use autograd::ops::*;
 pub use autograd::{
-    BackwardOptions, NoGradGuard, Variable, enable_grad, grad, is_grad_enabled, no_grad,
+    AutocastGuard, BackwardOptions, NoGradGuard, Variable, autocast, cast_parameters, enable_grad,
+    grad, is_autocast_enabled, is_autocast_enabled_for, is_grad_enabled, no_grad,
 };
 pub use backend::{Reduction, RnnMode};
 pub use checkpoint::*;

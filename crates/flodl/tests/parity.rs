@@ -13,6 +13,8 @@ mod functional;
 mod layers;
 #[path = "parity/loss.rs"]
 mod loss;
+#[path = "parity/losses.rs"]
+mod losses;
 #[path = "parity/models.rs"]
 mod models;
 #[path = "parity/modules.rs"]
@@ -27,6 +29,8 @@ mod optim;
 mod report;
 #[path = "parity/rnn.rs"]
 mod rnn;
+#[path = "parity/sched.rs"]
+mod sched;
 #[path = "parity/spatial.rs"]
 mod spatial;
 #[path = "parity/traj.rs"]
@@ -66,7 +70,7 @@ fn table(entries: impl Iterator<Item = &'static Entry>) -> Table {
 
 /// Runs the cases of a folder of modules or functions.
 fn run_folder(report: &mut Report, folder: &str) {
-    let losses = || loss::LOSSES.iter();
+    let losses = || loss::LOSSES.iter().chain(losses::LOSSES);
     let layers = [spatial::LAYERS, layers::LAYERS, rnn::LAYERS, attention::LAYERS];
     let modules = table(modules::entries().chain(layers.into_iter().flatten()).chain(losses()));
     let functions = functional::entries().chain(spatial::FUNCTIONS).chain(loss::NORMS);
@@ -113,7 +117,7 @@ fn run_schedulers(report: &mut Report) {
         text.ok().and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
     for case in &list {
         let name = case["scheduler"].as_str().unwrap_or("unknown");
-        report.add("sched", name, name, Outcome::Unsupported("not mapped".into()));
+        report.add("sched", name, name, sched::run(name, case));
     }
 }
 

@@ -6,10 +6,13 @@
 
 pub use flodl_cpu::attention::Attention as AttentionSpec;
 pub use flodl_cpu::conv::ConvGeom;
+pub use flodl_cpu::ctc::Ctc;
 pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, UnaryOp};
 pub use flodl_cpu::index::Bag;
 pub use flodl_cpu::loss::Reduction;
-pub use flodl_cpu::optim::{Adam as AdamOptions, Sgd as SgdOptions};
+pub use flodl_cpu::optim::{
+    Adam as AdamOptions, RmsProp as RmsPropOptions, Rule, Sgd as SgdOptions,
+};
 pub use flodl_cpu::pad::{PadGeom, PadMode};
 pub use flodl_cpu::pool::{AvgRule, PoolGeom};
 pub use flodl_cpu::random::Key;
@@ -37,6 +40,7 @@ pub trait Backend:
     + Pad
     + Resample
     + Loss
+    + CtcLoss
     + Optim
     + super::Rnn
     + Sync
@@ -281,25 +285,25 @@ pub struct DropSpec {
     pub dead: f64,
 }
 
-/// Optimizer steps in place; gradients are contiguous and of the parameter's dtype.
+/// Optimizer steps in place.
 pub trait Optim {
-    /// One step of Adam or AdamW on a parameter and its two moments.
-    fn adam(
-        &self,
-        options: &AdamOptions,
-        param: Target<'_>,
-        grad: Operand<'_>,
-        exp_avg: Target<'_>,
-        exp_avg_sq: Target<'_>,
-    ) -> Result<()>;
-    /// One step of gradient descent, with a momentum buffer where there is momentum.
-    fn sgd(
-        &self,
-        options: &SgdOptions,
-        param: Target<'_>,
-        grad: Operand<'_>,
-        momentum: Option<Target<'_>>,
-    ) -> Result<()>;
+    /// One step for all these parameters, which are of one dtype, f32 or f64, as are gradients
+    /// and states.
+    fn optim_step(&self, dtype: DType, updates: Vec<OptimUpdate<'_>>) -> Result<()>;
+}
+
+/// One parameter in a step.
+pub struct OptimUpdate<'a> {
+    /// What to do to each element.
+    pub rule: Rule,
+    /// Factor on the gradient.
+    pub grad_scale: f64,
+    /// The parameter.
+    pub param: Target<'a>,
+    /// Its gradient, contiguous.
+    pub grad: Operand<'a>,
+    /// The states that the rule uses.
+    pub state: [Option<Target<'a>>; 3],
 }
 
 /// A contiguous, unshared tensor that a kernel changes.
@@ -494,6 +498,24 @@ pub trait Loss {
         x: Operand<'_>,
         y: Operand<'_>,
         mean: bool,
+        dy: Operand<'_>,
+        dx: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// CTC; operands are contiguous.
+pub trait CtcLoss {
+    /// The negative log-likelihood `[batch]`, and forward variables `[batch, time, states]`.
+    fn ctc(&self, o: &Ctc<'_>, log_probs: Operand<'_>, out: [&mut Storage; 2]) -> Result<()>;
+    /// Gradient of the above with respect to the log-probabilities.
+    #[allow(clippy::too_many_arguments, reason = "a forward's operands and its results")]
+    fn ctc_backward(
+        &self,
+        o: &Ctc<'_>,
+        zero_infinity: bool,
+        log_probs: Operand<'_>,
+        nll: Operand<'_>,
+        alpha: Operand<'_>,
         dy: Operand<'_>,
         dx: &mut Storage,
     ) -> Result<()>;

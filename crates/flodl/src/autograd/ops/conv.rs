@@ -4,6 +4,7 @@
 //! the gradient of x from y and w, the gradient of w from x and y — are each other's gradients, so
 //! three operations differentiate any number of times. Transposed convolution is the second face.
 
+use crate::autograd::amp;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::ConvGeom;
 use crate::shape::Dims;
@@ -114,6 +115,10 @@ pub fn conv<const D: usize>(
     bias: Option<&Variable>,
     options: &ConvOptions<D>,
 ) -> Result<Variable> {
+    if let Some([x, w]) = amp::low([input, weight])? {
+        let bias = bias.map(|b| b.to_dtype(x.dtype())).transpose()?;
+        return conv(&x, &w, bias.as_ref(), options);
+    }
     let op = CONV[D - 1];
     if input.ndim() == D + 1 {
         return conv(&input.unsqueeze(0)?, weight, bias, options)?.squeeze(0);
@@ -178,6 +183,10 @@ pub fn conv_transpose<const D: usize>(
     options: &ConvOptions<D>,
     output_padding: [i64; D],
 ) -> Result<Variable> {
+    if let Some([x, w]) = amp::low([input, weight])? {
+        let bias = bias.map(|b| b.to_dtype(x.dtype())).transpose()?;
+        return conv_transpose(&x, &w, bias.as_ref(), options, output_padding);
+    }
     let op = CONV_TRANSPOSE[D - 1];
     if input.ndim() == D + 1 {
         let x = input.unsqueeze(0)?;

@@ -2,6 +2,7 @@
 //! operations for passes that record.
 
 use super::{grad_by_composition, is_grad_enabled};
+use crate::autograd::amp;
 use crate::autograd::tape::{Grads, Saved, record};
 use crate::backend::{self, Affine, Operand, Storage};
 use crate::{DType, Error, Result, Tensor, Variable};
@@ -113,6 +114,9 @@ pub fn layer_norm_opt(
     columns: i64,
     eps: f64,
 ) -> Result<Variable> {
+    if let Some([x]) = amp::high([x])? {
+        return layer_norm_opt(&x, weight, bias, columns, eps);
+    }
     let t = input("layer_norm", x)?;
     let columns = row_length("layer_norm", &t, columns)?;
     let w = vector("layer_norm", &t, weight, columns)?;
@@ -221,6 +225,9 @@ pub fn rms_norm(
     columns: i64,
     eps: f64,
 ) -> Result<Variable> {
+    if let Some([x]) = amp::high([x])? {
+        return rms_norm(&x, weight, columns, eps);
+    }
     let t = input("rms_norm", x)?;
     let columns = row_length("rms_norm", &t, columns)?;
     let w = vector("rms_norm", &t, weight, columns)?;
@@ -298,6 +305,9 @@ pub fn batch_norm_train(
     bias: Option<&Variable>,
     eps: f64,
 ) -> Result<(Variable, BatchStats)> {
+    if let Some([x]) = amp::high([x])? {
+        return batch_norm_train(&x, weight, bias, eps);
+    }
     let t = input("batch_norm", x)?;
     let dims = channels("batch_norm", &t)?;
     let count = dims[0] * dims[2];
@@ -337,6 +347,9 @@ pub fn batch_norm_eval(
     var: &Tensor,
     eps: f64,
 ) -> Result<Variable> {
+    if let Some([x]) = amp::high([x])? {
+        return batch_norm_eval(&x, weight, bias, mean, var, eps);
+    }
     let t = input("batch_norm", x)?;
     let dims = channels("batch_norm", &t)?;
     let w = vector("batch_norm", &t, weight, dims[1])?;
@@ -434,6 +447,9 @@ pub fn group_norm_opt(
     bias: Option<&Variable>,
     eps: f64,
 ) -> Result<Variable> {
+    if let Some([x]) = amp::high([x])? {
+        return group_norm_opt(&x, num_groups, weight, bias, eps);
+    }
     let t = input("group_norm", x)?;
     let dims = channels("group_norm", &t)?;
     if num_groups < 1 || dims[1] as i64 % num_groups != 0 {

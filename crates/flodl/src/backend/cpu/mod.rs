@@ -3,6 +3,7 @@
 mod arrange;
 mod attention;
 mod conv;
+mod ctc;
 mod elementwise;
 mod embedding;
 mod index;
