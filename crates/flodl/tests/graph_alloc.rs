@@ -1,11 +1,15 @@
 //! A forward of a compiled graph takes nothing from the heap by itself. The counting allocator is
-//! the process's, so this file holds one test.
+//! the process's, so the tests of
+//! this file take turns.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::sync::Mutex;
 
 use flodl::*;
+
+static TURN: Mutex<()> = Mutex::new(());
 
 thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
@@ -68,6 +72,7 @@ impl NamedInputModule for Look {
 
 #[test]
 fn a_forward_takes_nothing_from_the_heap() {
+    let _turn = TURN.lock().unwrap_or_else(|p| p.into_inner());
     let x = Variable::new(Tensor::ones(&[4], TensorOptions::default()).unwrap(), false);
 
     let chain = (0..99).fold(FlowBuilder::from(Identity), |flow, _| flow.through(Identity));
@@ -97,4 +102,27 @@ fn a_forward_takes_nothing_from_the_heap() {
     // The counter counts.
     let relu = FlowBuilder::from(ReLU).build().unwrap();
     assert!(allocations(&relu, std::slice::from_ref(&x)) > 0);
+}
+
+#[test]
+fn a_long_run_with_carried_state_holds_on_to_nothing() {
+    let _turn = TURN.lock().unwrap_or_else(|p| p.into_inner());
+    let model = FlowBuilder::from(StateAdd)
+        .using(&["memory"])
+        .through(Linear::new(8, 8).unwrap())
+        .through(Tanh)
+        .tag("memory")
+        .loop_body(Linear::new(8, 8).unwrap())
+        .until_cond(LearnedHalt::new(8).unwrap(), 3)
+        .tag("loop")
+        .build()
+        .unwrap();
+    let x = Variable::new(Tensor::ones(&[4, 8], TensorOptions::default()).unwrap(), false);
+    let mut used = Vec::new();
+    for _ in 0..300 {
+        model.forward(&x).unwrap().sum().unwrap().backward().unwrap();
+        model.end_step();
+        used.push(memory_stats().current);
+    }
+    assert_eq!(used[250..].iter().max(), used[50..250].iter().max());
 }

@@ -1,6 +1,6 @@
 //! Graphs inside graphs, by dotted paths of labels that may end in a tag.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::Graph;
 use super::builder::Tag;
@@ -122,7 +122,8 @@ impl Graph {
             Some(label) if !graph.is(self) => format!("\"{label}\""),
             _ => "the graph".into(),
         };
-        let labels: BTreeSet<&str> = graph.tree_children().into_keys().collect();
+        let mut labels: Vec<&str> = graph.tree_children().into_keys().collect();
+        labels.sort_unstable();
         let tags: Vec<&str> = graph.tags.iter().map(|t| t.name.as_str()).collect();
         Error::Graph(format!(
             "path \"{path}\": {whose} has no \"{part}\"; its sub-graphs are {labels:?}, its tags \
