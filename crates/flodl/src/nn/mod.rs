@@ -13,6 +13,7 @@ mod pad;
 mod parameter;
 mod pool;
 mod resample;
+mod rnn;
 mod shape;
 
 pub use activation::*;
@@ -29,4 +30,5 @@ pub use pad::*;
 pub use parameter::{Buffer, Parameter};
 pub use pool::*;
 pub use resample::{PixelShuffle, PixelUnshuffle, Upsample};
+pub use rnn::*;
 pub use shape::{Flatten, Identity, Reshape};

@@ -16,7 +16,11 @@ mod linalg;
 mod movement;
 mod random;
 mod reduce;
+mod rnn;
 mod sort;
+
+pub use rnn::RnnParams;
+pub(crate) use rnn::{CellSpec, PackedWeights, SequenceSpec, state_rows};
 
 use std::sync::Arc;
 
