@@ -138,6 +138,13 @@ fn attention(width: i64, heads: i64, steps: i64, batch: i64, weights: bool) -> R
     })
 }
 
+/// What a graph itself costs: a forward of a hundred modules that do nothing.
+fn empty_chain() -> Result<Work> {
+    let chain = (1..100).fold(FlowBuilder::from(Identity), |flow, _| flow.through(Identity));
+    let (model, x) = (chain.build()?, input(&[4])?.detach());
+    Work::call(move || no_grad(|| model.forward(&x)))
+}
+
 /// The `layers` command.
 pub fn run(common: &Common) -> crate::Result<()> {
     let specs = entries().map(|entry| {

@@ -3,8 +3,8 @@
 use flodl::*;
 
 use super::{
-    Entry, add_no_grad, attention, bags, cross_entropy, embedding, gru_cell, layer, linear_no_grad,
-    lstm_cell, mse, op, step, train_step,
+    Entry, add_no_grad, attention, bags, cross_entropy, embedding, empty_chain, gru_cell, layer,
+    linear_no_grad, lstm_cell, mse, op, step, train_step,
 };
 
 #[rustfmt::skip]
@@ -87,4 +87,5 @@ pub const ROWS: &[Entry] = &[
     ("full MLP train step", "16-16-4 b1 Adam", Some(train_step)),
     ("add no-grad", "4x4", Some(add_no_grad)),
     ("Linear no-grad", "16x16 b1", Some(linear_no_grad)),
+    ("graph no-grad", "100 Identity", Some(empty_chain)),
 ];
