@@ -25,6 +25,8 @@ mod ops;
 mod optim;
 #[path = "parity/report.rs"]
 mod report;
+#[path = "parity/rnn.rs"]
+mod rnn;
 #[path = "parity/spatial.rs"]
 mod spatial;
 #[path = "parity/traj.rs"]
@@ -66,7 +68,7 @@ fn table(entries: impl Iterator<Item = &'static Entry>) -> Table {
 fn run_folder(report: &mut Report, folder: &str) {
     let losses = || loss::LOSSES.iter();
     let modules = modules::entries().chain(spatial::LAYERS).chain(layers::LAYERS);
-    let modules = table(modules.chain(attention::LAYERS).chain(losses()));
+    let modules = table(modules.chain(attention::LAYERS).chain(rnn::LAYERS).chain(losses()));
     let functions = functional::entries().chain(spatial::FUNCTIONS).chain(loss::NORMS);
     let functions = functions.chain(attention::FUNCTIONS);
     let functions = table(functions.chain(losses()));

@@ -38,6 +38,7 @@ pub trait Backend:
     + Resample
     + Loss
     + Optim
+    + super::Rnn
     + Sync
 {
 }

@@ -15,6 +15,7 @@ mod pad;
 mod parameter;
 mod pool;
 mod resample;
+mod rnn;
 mod rotary;
 mod shape;
 mod transformer;
@@ -35,6 +36,7 @@ pub use pad::*;
 pub use parameter::{Buffer, Parameter};
 pub use pool::*;
 pub use resample::{PixelShuffle, PixelUnshuffle, Upsample};
+pub use rnn::*;
 pub use rotary::RotaryEmbedding;
 pub use shape::{Flatten, Identity, Reshape};
 pub use transformer::{

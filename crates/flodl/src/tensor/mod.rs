@@ -17,9 +17,12 @@ mod linalg;
 mod movement;
 mod random;
 mod reduce;
+mod rnn;
 mod sort;
 
 pub(crate) use attention::{Attend, attention_lead, attention_mask, attention_spec, four_dims};
+pub use rnn::RnnParams;
+pub(crate) use rnn::{CellSpec, PackedWeights, SequenceSpec, state_rows};
 
 use std::sync::Arc;
 
