@@ -299,7 +299,7 @@ impl<T: FloatMath> Kernel for Run<Backward<T>> {
                         *d = if g > T::ZERO { dh } else { T::ZERO };
                     }
                 }
-                Mode::Gru => gru_backward::<A, T>(gates, h_prev, dh, d),
+                Mode::Gru => gru_backward(gates, h_prev, dh, d),
                 Mode::Lstm => lstm_backward::<A, T>(gates, c.unwrap_or(&[]), c_prev, dh, dc, d),
             }
         }
@@ -307,12 +307,7 @@ impl<T: FloatMath> Kernel for Run<Backward<T>> {
 }
 
 #[inline(always)]
-fn gru_backward<A: Arch, T: FloatMath>(
-    gates: &[T],
-    h_prev: Option<&[T]>,
-    dh: &mut [T],
-    d: &mut [T],
-) {
+fn gru_backward<T: FloatMath>(gates: &[T], h_prev: Option<&[T]>, dh: &mut [T], d: &mut [T]) {
     let n = dh.len();
     let (r, z) = (&gates[..n], &gates[n..2 * n]);
     let (new, hidden) = (&gates[2 * n..3 * n], &gates[3 * n..4 * n]);

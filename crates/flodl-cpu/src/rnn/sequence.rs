@@ -376,10 +376,10 @@ pub fn sequence_forward<T: Float>(
     }
     let memory = SharedMut::new(memory);
     for layer in 0..geom.layers {
-        // SAFETY: gates, cells and the outputs of two layers that follow each other are disjoint
-        // parts of the memory.
         let x = match layer {
             0 => x,
+            // SAFETY: gates, cells and the outputs of two layers that follow each other are
+            // disjoint parts of the memory.
             _ => unsafe { &*memory.range(reserve.output(layer - 1)) },
         };
         let last = layer + 1 == geom.layers;
