@@ -4,7 +4,7 @@
 //! unshared, of the stated dtype and size, and every element of it is written. Descriptors and
 //! operation codes are plain data that every engine understands.
 
-pub use flodl_cpu::conv::ConvGeom;
+pub use flodl_cpu::conv::{ConvGeom, FoldGeom};
 pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, UnaryOp};
 pub use flodl_cpu::index::Bag;
 pub use flodl_cpu::loss::Reduction;
@@ -13,7 +13,7 @@ pub use flodl_cpu::pad::{PadGeom, PadMode};
 pub use flodl_cpu::pool::{AvgRule, PoolGeom};
 pub use flodl_cpu::random::Key;
 pub use flodl_cpu::reduce::{ArgOp, ReduceOp};
-pub use flodl_cpu::resample::{Interpolation, ResampleGeom};
+pub use flodl_cpu::resample::{GridGeom, GridPadding, Interpolation, ResampleGeom};
 
 use super::{Operand, Storage};
 use crate::shape::Layout;
@@ -534,6 +534,10 @@ pub trait Conv {
         dy: Operand<'_>,
         dw: &mut Storage,
     ) -> Result<()>;
+    /// Patches of images as columns `[batch, channels * kernel, patches]`.
+    fn unfold(&self, g: &FoldGeom, images: Operand<'_>, columns: &mut Storage) -> Result<()>;
+    /// The columns added back into images.
+    fn fold(&self, g: &FoldGeom, columns: Operand<'_>, images: &mut Storage) -> Result<()>;
 }
 
 /// Sorting, selecting, and rearrangements that strides alone cannot express. Operands are
@@ -619,6 +623,24 @@ pub trait Resample {
     fn resample(&self, g: &ResampleGeom, x: Operand<'_>, y: &mut Storage) -> Result<()>;
     /// dx from dy.
     fn resample_backward(&self, g: &ResampleGeom, dy: Operand<'_>, dx: &mut Storage) -> Result<()>;
+    /// y `[batch, channels, points]` from x at the points of `grid`.
+    fn grid_sample(
+        &self,
+        g: &GridGeom,
+        x: Operand<'_>,
+        grid: Operand<'_>,
+        y: &mut Storage,
+    ) -> Result<()>;
+    /// Gradients of x and of the points.
+    fn grid_sample_backward(
+        &self,
+        g: &GridGeom,
+        x: Operand<'_>,
+        grid: Operand<'_>,
+        dy: Operand<'_>,
+        dx: &mut Storage,
+        dgrid: &mut Storage,
+    ) -> Result<()>;
 }
 
 /// Rows of a table `[V, width]` by index. Operands are contiguous, indices are i64; an index or

@@ -12,11 +12,15 @@ mod display;
 mod elementwise;
 mod index;
 mod inplace;
+mod layers;
 mod linalg;
 mod movement;
 mod random;
 mod reduce;
 mod sort;
+
+pub(crate) use layers::*;
+pub use layers::{ConvOptions, Windows};
 
 use std::sync::Arc;
 

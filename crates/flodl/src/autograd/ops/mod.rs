@@ -6,10 +6,12 @@
 
 mod activation;
 mod arrange;
+mod bilinear;
 mod conv;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod fold;
 mod index;
 mod linear;
 mod loss;
@@ -20,9 +22,11 @@ mod reduce;
 mod resample;
 mod shape;
 
+pub use bilinear::bilinear;
 pub use conv::*;
-pub use dropout::{alpha_dropout, dropout, feature_dropout};
+pub use dropout::{alpha_dropout, dropout, feature_alpha_dropout, feature_dropout};
 pub use embedding::*;
+pub use fold::*;
 pub use linear::linear;
 pub use loss::*;
 pub use norm::*;
