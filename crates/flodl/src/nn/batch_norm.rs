@@ -66,6 +66,8 @@ impl Running {
                  checkpoint",
             ));
         }
+        // 16-bit floats compute in float32, and so do their statistics.
+        let dtype = if dtype.is_half() { DType::Float32 } else { dtype };
         Ok((mean.to_dtype(dtype)?, var.to_dtype(dtype)?))
     }
 }

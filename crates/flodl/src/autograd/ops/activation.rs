@@ -5,7 +5,7 @@ use super::elementwise::fused;
 use crate::autograd::is_grad_enabled;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::{BinaryOp, UnaryOp};
-use crate::{Result, Tensor, Variable};
+use crate::{Error, Result, Tensor, Variable};
 
 /// Records an activation. `kernel` is its fused gradient on the incoming gradient and the input;
 /// `slope` is its derivative in plain operations.
@@ -314,6 +314,14 @@ impl Variable {
         })
     }
 
+    /// exp(-x) / Σ exp(-x) along a dim.
+    ///
+    /// # Errors
+    /// When the dim does not exist, and for integer and boolean tensors.
+    pub fn softmin(&self, dim: i32) -> Result<Variable> {
+        self.neg()?.softmax(dim)
+    }
+
     /// x for x > 0, else weight · x, with one weight or one per entry of dim 1 (He et al., 2015).
     ///
     /// # Errors
@@ -325,6 +333,29 @@ impl Variable {
         let below = self.masked_fill(&negative, 0.0)?;
         self.relu()?.add(&below.mul(&weight)?)
     }
+}
+
+/// x for x ≥ 0, else slope · x: in training a slope for each element, uniform between `lower` and
+/// `upper`; else their mean (Xu et al., 2015).
+///
+/// # Errors
+/// When a bound is not finite or `lower` exceeds `upper`, and for integer and boolean tensors.
+pub fn rrelu(input: &Variable, lower: f64, upper: f64, training: bool) -> Result<Variable> {
+    if !(lower.is_finite() && upper.is_finite() && lower <= upper) {
+        return Err(Error::invalid(
+            "rrelu",
+            format!("bounds must be finite and in order, not {lower} and {upper}"),
+        ));
+    }
+    if !training {
+        return input.leaky_relu((lower + upper) / 2.0);
+    }
+    let factors = input.with_data(|x| {
+        x.check_float("rrelu")?;
+        let slopes = Tensor::rand_like(x)?.mul_scalar(upper - lower)?.add_scalar(lower)?;
+        Tensor::where_cond(&x.lt_scalar(0.0)?, &slopes, &Tensor::ones_like(x)?)
+    })?;
+    input.mul(&Variable::constant(factors))
 }
 
 fn outside(x: &Variable, lambda: f64) -> Result<Variable> {

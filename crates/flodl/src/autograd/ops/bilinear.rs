@@ -1,4 +1,5 @@
-//! The bilinear form, of a GEMM and a product of matrices and vectors.
+//! Operations of two inputs: the bilinear form, of a GEMM and a product of matrices and vectors, and
+//! the distance.
 
 use super::linear;
 use crate::tensor::Bilinear;
@@ -36,4 +37,18 @@ pub fn bilinear(
         Some(b) => y.add(b),
         None => Ok(y),
     }
+}
+
+/// |x1 - x2 + eps| as p-norm along the last dim, which stays with size 1 if `keepdim`.
+///
+/// # Errors
+/// When shapes cannot be broadcast or dtypes differ.
+pub fn pairwise_distance(
+    x1: &Variable,
+    x2: &Variable,
+    p: f64,
+    eps: f64,
+    keepdim: bool,
+) -> Result<Variable> {
+    x1.sub(x2)?.add_scalar(eps)?.norm_p(p, -1, keepdim)
 }

@@ -7,6 +7,7 @@
 mod activation;
 mod arrange;
 mod bilinear;
+mod blur;
 mod conv;
 mod dropout;
 mod elementwise;
@@ -22,7 +23,9 @@ mod reduce;
 mod resample;
 mod shape;
 
-pub use bilinear::bilinear;
+pub use activation::rrelu;
+pub use bilinear::{bilinear, pairwise_distance};
+pub use blur::gaussian_blur_2d;
 pub use conv::*;
 pub use dropout::{alpha_dropout, dropout, feature_alpha_dropout, feature_dropout};
 pub use embedding::*;

@@ -252,3 +252,24 @@ pub fn pixel_shuffle(input: &Variable, upscale_factor: i64) -> Result<Variable> 
 pub fn pixel_unshuffle(input: &Variable, downscale_factor: i64) -> Result<Variable> {
     rearranged(input, &input.with_data(|x| unshuffled(x, downscale_factor))?)
 }
+
+/// Mixes the channels of `[N, C, …]`: those of `groups` equal groups take turns (Zhang et al.,
+/// 2018).
+///
+/// # Errors
+/// When there are fewer than two dims or the groups do not divide the channels.
+pub fn channel_shuffle(input: &Variable, groups: i64) -> Result<Variable> {
+    let (op, shape) = ("channel_shuffle", input.shape());
+    match shape[..] {
+        [n, c, ref rest @ ..] if groups > 0 && c % groups == 0 => {
+            let inner: i64 = rest.iter().product();
+            let parts = input.reshape(&[n, groups, c / groups, inner])?;
+            parts.transpose(1, 2)?.reshape(&shape)
+        }
+        _ => Err(Error::Shape {
+            op,
+            expected: format!("an input [N, C, ...] whose channels {groups} groups divide"),
+            got: shape,
+        }),
+    }
+}
