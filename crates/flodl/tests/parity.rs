@@ -23,6 +23,8 @@ mod ops;
 mod optim;
 #[path = "parity/report.rs"]
 mod report;
+#[path = "parity/shapes.rs"]
+mod shapes;
 #[path = "parity/spatial.rs"]
 mod spatial;
 #[path = "parity/traj.rs"]
@@ -63,9 +65,15 @@ fn table(entries: impl Iterator<Item = &'static Entry>) -> Table {
 /// Runs the cases of a folder of modules or functions.
 fn run_folder(report: &mut Report, folder: &str) {
     let losses = || loss::LOSSES.iter();
-    let modules =
-        table(modules::entries().chain(spatial::LAYERS).chain(layers::LAYERS).chain(losses()));
-    let functions = functional::entries().chain(spatial::FUNCTIONS).chain(loss::NORMS);
+    let modules = table(
+        modules::entries()
+            .chain(spatial::LAYERS)
+            .chain(layers::LAYERS)
+            .chain(shapes::LAYERS)
+            .chain(losses()),
+    );
+    let functions =
+        functional::entries().chain(spatial::FUNCTIONS).chain(shapes::FUNCTIONS).chain(loss::NORMS);
     let functions = table(functions.chain(losses()));
     let ops = table(ops::entries());
     each_file(report, folder, |report, file_name, file| {
