@@ -242,6 +242,7 @@ impl<const D: usize> ConvBuilder<D> {
         }
         let mut shape = vec![first, second / groups];
         shape.extend(self.kernel);
+        crate::shape::sizes(name, &shape)?;
         let fan_in = shape[1..].iter().product();
         let weight = init::kaiming_uniform(&shape, fan_in, 5f64.sqrt(), self.device)?;
         let bias = if self.bias {

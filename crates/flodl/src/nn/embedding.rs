@@ -16,7 +16,7 @@ struct Limit {
 impl Limit {
     /// Shortens the rows of these indices in place; the gradient does not see it.
     fn apply(self, op: &'static str, weight: &Parameter, indices: &Tensor) -> Result<()> {
-        if !(self.norm >= 0.0) {
+        if self.norm.is_nan() || self.norm < 0.0 {
             let what = format!("max_norm {} must not be negative", self.norm);
             return Err(Error::invalid(op, what));
         }

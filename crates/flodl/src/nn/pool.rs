@@ -2,9 +2,11 @@
 //! ranks. They have no parameters, and a setting outside its domain is an error of the forward.
 
 use super::{IntoSizes, Module};
+use crate::tensor::SPACE;
 use crate::{
-    AsTensor, Error, Result, Tensor, Variable, Windows, adaptive_avg_pool, adaptive_max_pool,
-    adaptive_max_pool_with_indices, avg_pool, max_pool, max_pool_with_indices, max_unpool,
+    AsTensor, DType, Error, Result, Tensor, TensorOptions, Variable, Windows, adaptive_avg_pool,
+    adaptive_max_pool, adaptive_max_pool_with_indices, avg_pool, fractional_max_pool, max_pool,
+    max_pool_with_indices, max_unpool,
 };
 
 impl<const D: usize> Windows<D> {
@@ -143,6 +145,70 @@ impl<const D: usize> MaxUnpool<D> {
     }
 
     const NAME: &'static str = ["MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"][D - 1];
+}
+
+/// The largest value of each of `output_size` windows whose places are drawn anew at every forward,
+/// about evenly spread (Graham, 2014): `[N, C, …]` or `[C, …]` with `D` spatial dims.
+///
+/// ```
+/// use flodl::*;
+/// let pool = FractionalMaxPool2d::new(2, [5, 7]);
+/// let x = Variable::new(Tensor::randn(&[1, 3, 8, 10], TensorOptions::default())?, false);
+/// assert_eq!(pool.forward(&x)?.shape(), [1, 3, 5, 7]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FractionalMaxPool<const D: usize> {
+    kernel: [i64; D],
+    output: FractionalSize<D>,
+}
+
+/// What the output size is given by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum FractionalSize<const D: usize> {
+    Size([i64; D]),
+    Ratio(f64),
+}
+
+impl<const D: usize> FractionalMaxPool<D> {
+    /// To this size.
+    pub fn new(kernel_size: impl IntoSizes<D>, output_size: impl IntoSizes<D>) -> Self {
+        let output = FractionalSize::Size(output_size.into_sizes());
+        FractionalMaxPool { kernel: kernel_size.into_sizes(), output }
+    }
+
+    /// To this part of the input's size in each dim, in (0, 1).
+    pub fn with_ratio(kernel_size: impl IntoSizes<D>, output_ratio: f64) -> Self {
+        let output = FractionalSize::Ratio(output_ratio);
+        FractionalMaxPool { kernel: kernel_size.into_sizes(), output }
+    }
+
+    fn pool(&self, input: &Variable) -> Result<Variable> {
+        let shape = input.shape();
+        if shape.len() != D + 1 && shape.len() != D + 2 {
+            return Err(Error::Shape {
+                op: "FractionalMaxPool",
+                expected: format!("an input [N, C, {}] or without N", SPACE[D - 1]),
+                got: shape,
+            });
+        }
+        let output = match self.output {
+            FractionalSize::Size(size) => size,
+            FractionalSize::Ratio(r) if r > 0.0 && r < 1.0 => {
+                let own = &shape[shape.len() - D..];
+                std::array::from_fn(|d| (own[d] as f64 * r) as i64)
+            }
+            FractionalSize::Ratio(r) => {
+                let what = format!("output ratio {r} must be in (0, 1)");
+                return Err(Error::invalid("FractionalMaxPool", what));
+            }
+        };
+        let batch = if shape.len() == D + 2 { shape[0] } else { 1 };
+        let channels = shape[shape.len() - D - 1];
+        let options = TensorOptions { dtype: DType::Float64, device: input.device() };
+        let samples = Tensor::rand(&[batch, channels, D as i64], options)?;
+        fractional_max_pool(input, self.kernel, output, &samples)
+    }
 }
 
 /// The mean of each window; shapes as in [`MaxPool`].
@@ -345,6 +411,8 @@ pools! {
     MaxUnpool MaxUnpool1d MaxUnpool2d MaxUnpool3d |self, _x| self.alone();
     AvgPool AvgPool1d AvgPool2d AvgPool3d
         |self, x| avg_pool(x, &self.windows, self.count_include_pad, self.divisor_override);
+    FractionalMaxPool FractionalMaxPool1d FractionalMaxPool2d FractionalMaxPool3d
+        |self, x| self.pool(x);
     LPPool LPPool1d LPPool2d LPPool3d |self, x| self.pool(x);
     AdaptiveAvgPool AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d
         |self, x| adaptive_avg_pool(x, self.output_size);

@@ -102,6 +102,10 @@ pub const FUNCTIONS: &[Row] = &[
     ("max_unpool", &[(&[1, 2, 2], Any)], |v| {
         max_unpool(&v[0], &index(&[1, 3, 0, 4], &[1, 2, 2]), [5])
     }),
+    ("fractional_max_pool", &[(&[2, 5, 6], Any)], |v| {
+        let samples = constant(&[0.3, 0.7, 0.1, 0.9], &[1, 2, 2]);
+        fractional_max_pool(&v[0], [2, 2], [3, 4], &samples)
+    }),
     // Norms.
     ("layer_norm", &[(&[3, 4], Any), (&[4], Any), (&[4], Any)], |v| {
         layer_norm(&v[0], &v[1], &v[2], 4, 1e-3)

@@ -185,6 +185,75 @@ pub fn max_unpool<const D: usize>(
     y.reshape(&[&shape[..shape.len() - D], &output].concat())
 }
 
+/// Fractional max pooling (Graham, 2014): the largest value of each of `output` windows of `kernel`,
+/// whose places are spread over the input by `samples` `[N, C, D]` in `[0, 1)`, a number for each
+/// spatial dim, the last one first, of each plane; an input without N takes `[1, C, D]`.
+///
+/// # Errors
+/// When the input's rank does not fit, a window does not fit into it, or there is not a sample in
+/// `[0, 1)` for each plane and dim.
+pub fn fractional_max_pool<const D: usize>(
+    input: &Variable,
+    kernel: [i64; D],
+    output: [i64; D],
+    samples: &impl AsTensor,
+) -> Result<Variable> {
+    let op = ["fractional_max_pool1d", "fractional_max_pool2d", "fractional_max_pool3d"][D - 1];
+    let g = input.with_data(|x| adaptive_geometry(op, x, output))?;
+    let shape = input.shape();
+    let (lead, size) = shape.split_at(shape.len() - D);
+    let fits = (0..D).all(|d| kernel[d] > 0 && kernel[d] + output[d] - 1 <= size[d]);
+    if !fits {
+        return Err(Error::Shape {
+            op,
+            expected: format!("an input that {output:?} windows of {kernel:?} fit into"),
+            got: shape,
+        });
+    }
+    let samples = samples.as_tensor();
+    let batch = if lead.len() == 2 { lead[0] } else { 1 };
+    let given = samples.to_f64_vec()?;
+    if samples.shape() != [batch, lead[lead.len() - 1], D as i64]
+        || given.iter().any(|u| !(0.0..1.0).contains(u))
+    {
+        return Err(Error::invalid(
+            op,
+            format!(
+                "samples must be [{batch}, {}, {D}] in [0, 1), not {:?}",
+                lead[lead.len() - 1],
+                samples.shape()
+            ),
+        ));
+    }
+    // Where the windows of a dim begin: about evenly, by a step that the sample shifts.
+    let begins = |d: usize, u: f64| -> Vec<i64> {
+        let last = size[d] - kernel[d];
+        let step = if output[d] > 1 { last as f64 / (output[d] - 1) as f64 } else { 0.0 };
+        let at = |i: i64| ((i as f64 + u) * step) as i64 - (u * step) as i64;
+        (0..output[d]).map(|i| if i == output[d] - 1 { last } else { at(i) }).collect()
+    };
+    let (count, window) = (output.iter().product::<i64>(), kernel.iter().product::<i64>());
+    let mut places = Vec::with_capacity(g.planes * (count * window) as usize);
+    for plane in given.chunks_exact(D) {
+        let starts: Vec<Vec<i64>> = (0..D).map(|d| begins(d, plane[D - 1 - d])).collect();
+        for o in 0..count {
+            for k in 0..window {
+                let (mut o, mut k, mut place, mut stride) = (o, k, 0, 1);
+                for d in (0..D).rev() {
+                    place += (starts[d][(o % output[d]) as usize] + k % kernel[d]) * stride;
+                    (o, k, stride) = (o / output[d], k / kernel[d], stride * size[d]);
+                }
+                places.push(place);
+            }
+        }
+    }
+    let planes = g.planes as i64;
+    let places = Tensor::from_i64(&places, &[planes, count * window], input.device())?;
+    let windows = input.reshape(&[planes, size.iter().product()])?.gather(1, &places)?;
+    let largest = windows.reshape(&[planes, count, window])?.max_dim(2, false)?;
+    largest.reshape(&[lead, &output].concat())
+}
+
 /// [`max_pool`] in two dims.
 ///
 /// # Errors

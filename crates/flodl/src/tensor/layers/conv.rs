@@ -1,6 +1,6 @@
 //! Convolution and transposed convolution, one code for all ranks.
 
-use super::{SPACE, lift};
+use super::{SPACE, lift, step};
 use crate::backend::ConvGeom;
 use crate::shape::Dims;
 use crate::{DType, Error, Result, Tensor};
@@ -65,6 +65,12 @@ struct Sizes<const D: usize> {
     channels: i64,
     spatial: [i64; D],
     kernel: [i64; D],
+}
+
+impl<const D: usize> Sizes<D> {
+    fn dilation(&self, options: &ConvOptions<D>) -> [i64; D] {
+        std::array::from_fn(|d| step(options.dilation[d], self.kernel[d] - 1, 1))
+    }
 }
 
 /// Checks ranks, dtypes and devices. The input has its batch dim.
@@ -142,7 +148,7 @@ pub(crate) fn conv_geometry<const D: usize>(
             ),
         });
     }
-    let mut output = [0; D];
+    let (mut output, mut stride) = ([0; D], [0; D]);
     for d in 0..D {
         let reach = options.dilation[d].saturating_mul(s.kernel[d] - 1).saturating_add(1);
         let padded = options.padding[d].saturating_mul(2).saturating_add(s.spatial[d]);
@@ -156,6 +162,7 @@ pub(crate) fn conv_geometry<const D: usize>(
             });
         }
         output[d] = (padded - reach) / options.stride[d] + 1;
+        stride[d] = step(options.stride[d], output[d] - 1, padded - reach + 1);
     }
     countable(op, [s.batch, c_out], &output)?;
     Ok(ConvGeom {
@@ -166,9 +173,9 @@ pub(crate) fn conv_geometry<const D: usize>(
         input: lift(s.spatial, 1),
         output: lift(output, 1),
         kernel: lift(s.kernel, 1),
-        stride: lift(options.stride, 1),
+        stride: lift(stride, 1),
         padding: lift(options.padding, 0),
-        dilation: lift(options.dilation, 1),
+        dilation: lift(s.dilation(options), 1),
     })
 }
 
@@ -202,7 +209,7 @@ pub(crate) fn conv_transpose_geometry<const D: usize>(
             ),
         });
     }
-    let mut output = [0; D];
+    let (mut output, mut stride) = ([0; D], [0; D]);
     for d in 0..D {
         let limit = options.stride[d].max(options.dilation[d]);
         if output_padding[d] < 0 || output_padding[d] >= limit {
@@ -226,6 +233,7 @@ pub(crate) fn conv_transpose_geometry<const D: usize>(
             });
         }
         output[d] = i64::try_from(size).unwrap_or(i64::MAX);
+        stride[d] = step(options.stride[d], s.spatial[d] - 1, output_padding[d] + 1);
     }
     countable(op, [s.batch, c_out], &output)?;
     Ok(ConvGeom {
@@ -236,9 +244,9 @@ pub(crate) fn conv_transpose_geometry<const D: usize>(
         input: lift(output, 1),
         output: lift(s.spatial, 1),
         kernel: lift(s.kernel, 1),
-        stride: lift(options.stride, 1),
+        stride: lift(stride, 1),
         padding: lift(options.padding, 0),
-        dilation: lift(options.dilation, 1),
+        dilation: lift(s.dilation(options), 1),
     })
 }
 

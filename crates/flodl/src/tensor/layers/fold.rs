@@ -1,5 +1,6 @@
 //! Patches of images as columns of a matrix, and their sum back into images.
 
+use super::step;
 use crate::backend::FoldGeom;
 use crate::shape::Dims;
 use crate::{Error, Result, Tensor};
@@ -43,9 +44,9 @@ fn geometry(
         input: size(image),
         output,
         kernel: size(kernel),
-        stride: size(stride),
+        stride: size([0, 1].map(|d| step(stride[d], output[d] as i64 - 1, 1))),
         padding: size(padding),
-        dilation: size(dilation),
+        dilation: size([0, 1].map(|d| step(dilation[d], kernel[d] - 1, 1))),
     })
 }
 

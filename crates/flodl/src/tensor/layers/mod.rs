@@ -34,3 +34,9 @@ pub(crate) fn lift<const D: usize>(values: [i64; D], missing: usize) -> [usize; 
     }
     out
 }
+
+/// A step as kernels take it: where it is not taken at all, as between the elements of a window of
+/// one, its size has no meaning and may be any number.
+pub(crate) fn step(size: i64, steps: i64, idle: i64) -> i64 {
+    if steps > 0 { size } else { idle }
+}

@@ -1,6 +1,6 @@
 //! Pooling, one code for all ranks.
 
-use super::{SPACE, lift};
+use super::{SPACE, lift, step};
 use crate::backend::{AvgRule, PoolGeom};
 use crate::shape::Dims;
 use crate::{DType, Error, Result, Tensor};
@@ -91,6 +91,11 @@ pub(crate) fn pool_geometry<const D: usize>(
                 got: x.shape(),
             })?;
     }
+    let steps = |d: usize| output[3 - D + d] as i64 - 1;
+    let stride: [i64; D] = std::array::from_fn(|d| {
+        step(stride[d], steps(d), stride[d].min(input[d] + 2 * padding[d]))
+    });
+    let dilation: [i64; D] = std::array::from_fn(|d| step(dilation[d], kernel[d] - 1, 1));
     Ok(PoolGeom {
         planes,
         input: lift(input, 1),
