@@ -724,6 +724,20 @@ fn small_layers() -> Checked {
         "gaussian_blur_2d: expected an input [N, C, H, W] or [C, H, W], got shape [4, 4]",
     );
 
+    // All types move alike, and every bit stays as it is.
+    for (r, shape) in [(2, [2, 8, 1, 3]), (3, [1, 9, 2, 2]), (1, [1, 2, 2, 2])] {
+        let x = ramp(&shape).mul_scalar(100.0)?;
+        let whole = x.data().to_dtype(DType::Int64)?;
+        let want = whole.pixel_shuffle(r)?;
+        let y = whole.to_dtype(DType::Float64)?.pixel_shuffle(r)?;
+        assert_eq!((y.shape(), y.to_i64_vec()?), (want.shape(), want.to_i64_vec()?));
+        assert_eq!(y.pixel_unshuffle(r)?.to_i64_vec()?, whole.to_i64_vec()?);
+        assert_eq!(want.pixel_unshuffle(r)?.to_i64_vec()?, whole.to_i64_vec()?);
+    }
+    let zero = pixel_shuffle(&t(&[-0.0; 4], &[4, 1, 1]), 2)?;
+    assert!(values(&zero).iter().all(|v| v.is_sign_negative()));
+    assert_eq!(PixelShuffle::new(2).forward(&ramp(&[0, 4, 2, 2]))?.shape(), [0, 1, 4, 4]);
+
     let order: Vec<f64> = (0..6).map(f64::from).collect();
     close(
         &ChannelShuffle::new(3).forward(&t(&order, &[1, 6, 1]))?,

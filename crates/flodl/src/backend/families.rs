@@ -135,6 +135,23 @@ pub trait Elementwise {
         b: Operand<'_>,
         out: &mut Storage,
     ) -> Result<()>;
+    /// x where x > 0, else w · x, for contiguous x `[batch, channels, inner]`.
+    fn prelu(
+        &self,
+        dims: [usize; 3],
+        x: Operand<'_>,
+        w: Operand<'_>,
+        y: &mut Storage,
+    ) -> Result<()>;
+    /// Gradients of x and w, as far as they are wanted.
+    fn prelu_backward(
+        &self,
+        dims: [usize; 3],
+        x: Operand<'_>,
+        w: Operand<'_>,
+        dy: Operand<'_>,
+        out: [Option<&mut Storage>; 2],
+    ) -> Result<()>;
 }
 
 /// Sums and their kin.

@@ -4,7 +4,7 @@ use super::from_nothing;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::{GridGeom, ResampleGeom};
 use crate::shape::Dims;
-use crate::tensor::{Rearranged, grid_geometry, resample_geometry, shuffled, unshuffled};
+use crate::tensor::{grid_geometry, resample_geometry};
 use crate::{DType, Error, Result, Tensor, Variable, is_grad_enabled};
 
 pub use crate::backend::{GridPadding, Interpolation};
@@ -232,16 +232,14 @@ fn sample(x: &Variable, grid: &Variable, g: GridGeom) -> Result<Variable> {
     }))
 }
 
-fn rearranged(x: &Variable, how: &Rearranged) -> Result<Variable> {
-    x.reshape(&how.parts)?.permute(&how.order)?.reshape(&how.shape)
-}
-
 /// Moves channels to space: `[…, C · r², H, W]` becomes `[…, C, H · r, W · r]` (Shi et al., 2016).
 ///
 /// # Errors
 /// When r² does not divide the channels.
 pub fn pixel_shuffle(input: &Variable, upscale_factor: i64) -> Result<Variable> {
-    rearranged(input, &input.with_data(|x| shuffled(x, upscale_factor))?)
+    let y = input.with_data(|x| x.pixel_shuffle(upscale_factor))?;
+    let back = move |dy: Variable| pixel_unshuffle(&dy, upscale_factor);
+    Ok(from_nothing("pixel_shuffle", input, y, back))
 }
 
 /// Moves space to channels: `[…, C, H · r, W · r]` becomes `[…, C · r², H, W]`; the inverse of
@@ -250,7 +248,9 @@ pub fn pixel_shuffle(input: &Variable, upscale_factor: i64) -> Result<Variable> 
 /// # Errors
 /// When r does not divide height and width.
 pub fn pixel_unshuffle(input: &Variable, downscale_factor: i64) -> Result<Variable> {
-    rearranged(input, &input.with_data(|x| unshuffled(x, downscale_factor))?)
+    let y = input.with_data(|x| x.pixel_unshuffle(downscale_factor))?;
+    let back = move |dy: Variable| pixel_shuffle(&dy, downscale_factor);
+    Ok(from_nothing("pixel_unshuffle", input, y, back))
 }
 
 /// Mixes the channels of `[N, C, …]`: those of `groups` equal groups take turns (Zhang et al.,

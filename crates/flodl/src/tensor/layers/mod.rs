@@ -21,7 +21,7 @@ pub(crate) use norm::{Batch, Rows, channels, row_length};
 pub(crate) use pad::{PadStep, pad_mode_of, pad_plan};
 pub use pool::Windows;
 pub(crate) use pool::{adaptive_geometry, pool_geometry};
-pub(crate) use resample::{Rearranged, grid_geometry, resample_geometry, shuffled, unshuffled};
+pub(crate) use resample::{grid_geometry, resample_geometry};
 
 /// The names of spatial dims in messages, by how many there are.
 pub(crate) const SPACE: [&str; 3] = ["L", "H, W", "D, H, W"];

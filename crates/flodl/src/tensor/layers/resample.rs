@@ -2,9 +2,9 @@
 //! space.
 
 use crate::autograd::ops::{GridMode, IntoMode};
-use crate::backend::{GridGeom, GridPadding, Interpolation, ResampleGeom};
+use crate::backend::{FoldGeom, GridGeom, GridPadding, Interpolation, ResampleGeom};
 use crate::shape::Dims;
-use crate::{Error, Result, Tensor};
+use crate::{DType, Error, Result, Tensor};
 
 /// Checks an interpolation and works out its sizes.
 pub(crate) fn resample_geometry(
@@ -112,10 +112,30 @@ pub(crate) fn grid_geometry(
 }
 
 /// A rearrangement: a shape to see the input in, an order of its dims, the shape of the result.
-pub(crate) struct Rearranged {
-    pub parts: [i64; 6],
-    pub order: [i64; 6],
-    pub shape: Vec<i64>,
+struct Rearranged {
+    parts: [i64; 6],
+    order: [i64; 6],
+    shape: Vec<i64>,
+    /// Whether channels move to space.
+    grows: bool,
+}
+
+impl Rearranged {
+    /// The same as patches of r · r pixels.
+    fn patches(&self) -> FoldGeom {
+        let [n, c, a, b, d, e] = self.parts.map(|n| n as usize);
+        let (r, output) = if self.grows { (a, [d, e]) } else { (b, [a, d]) };
+        FoldGeom {
+            batch: n,
+            channels: c,
+            input: output.map(|n| n * r),
+            output,
+            kernel: [r, r],
+            stride: [r, r],
+            padding: [0, 0],
+            dilation: [1, 1],
+        }
+    }
 }
 
 /// Leading dims together, channels, height, width.
@@ -134,7 +154,7 @@ fn image(op: &'static str, input: &Tensor, factor: i64) -> Result<[i64; 4]> {
 }
 
 /// How channels move to space.
-pub(crate) fn shuffled(input: &Tensor, r: i64) -> Result<Rearranged> {
+fn shuffled(input: &Tensor, r: i64) -> Result<Rearranged> {
     let op = "pixel_shuffle";
     let [n, c, h, w] = image(op, input, r)?;
     let square = r.saturating_mul(r);
@@ -150,11 +170,16 @@ pub(crate) fn shuffled(input: &Tensor, r: i64) -> Result<Rearranged> {
     let mut shape = input.shape();
     let at = shape.len() - 3;
     shape[at..].copy_from_slice(&[c / square, h_out, w_out]);
-    Ok(Rearranged { parts: [n, c / square, r, r, h, w], order: [0, 1, 4, 2, 5, 3], shape })
+    Ok(Rearranged {
+        parts: [n, c / square, r, r, h, w],
+        order: [0, 1, 4, 2, 5, 3],
+        shape,
+        grows: true,
+    })
 }
 
 /// How space moves to channels.
-pub(crate) fn unshuffled(input: &Tensor, r: i64) -> Result<Rearranged> {
+fn unshuffled(input: &Tensor, r: i64) -> Result<Rearranged> {
     let op = "pixel_unshuffle";
     let [n, c, h, w] = image(op, input, r)?;
     if h % r != 0 || w % r != 0 {
@@ -167,7 +192,12 @@ pub(crate) fn unshuffled(input: &Tensor, r: i64) -> Result<Rearranged> {
     let mut shape = input.shape();
     let at = shape.len() - 3;
     shape[at..].copy_from_slice(&[c.saturating_mul(r).saturating_mul(r), h / r, w / r]);
-    Ok(Rearranged { parts: [n, c, h / r, r, w / r, r], order: [0, 1, 3, 5, 2, 4], shape })
+    Ok(Rearranged {
+        parts: [n, c, h / r, r, w / r, r],
+        order: [0, 1, 3, 5, 2, 4],
+        shape,
+        grows: false,
+    })
 }
 
 impl Tensor {
@@ -222,6 +252,15 @@ impl Tensor {
     }
 
     fn rearranged(&self, how: &Rearranged) -> Result<Tensor> {
+        if matches!(self.dtype(), DType::Float32 | DType::Float64) {
+            // Pixels move as patches that touch do.
+            let (x, dims) = (self.contiguous()?, crate::shape::sizes("pixel_shuffle", &how.shape)?);
+            let g = how.patches();
+            return Tensor::build(&dims, x.dtype(), x.device(), |b, out| match how.grows {
+                true => b.fold(&g, x.operand(), out),
+                false => b.unfold(&g, x.operand(), out),
+            });
+        }
         self.reshape(&how.parts)?.permute(&how.order)?.reshape(&how.shape)
     }
 
