@@ -23,6 +23,8 @@ mod ops;
 mod optim;
 #[path = "parity/report.rs"]
 mod report;
+#[path = "parity/rnn.rs"]
+mod rnn;
 #[path = "parity/shapes.rs"]
 mod shapes;
 #[path = "parity/spatial.rs"]
@@ -70,6 +72,7 @@ fn run_folder(report: &mut Report, folder: &str) {
             .chain(spatial::LAYERS)
             .chain(layers::LAYERS)
             .chain(shapes::LAYERS)
+            .chain(rnn::LAYERS)
             .chain(losses()),
     );
     let functions =

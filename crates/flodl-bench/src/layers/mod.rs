@@ -86,6 +86,22 @@ fn bags(mode: Bag, count: i64, width: i64, ids: i64, bags: i64) -> Result<Work> 
     Work::passes(parameters(&module).collect(), move |_| module.forward_bag(&x, &offsets, mode))
 }
 
+/// A step of a GRU from a state that gets a gradient too.
+fn gru_cell(inputs: i64, hidden: i64, batch: i64) -> Result<Work> {
+    let module = GRUCell::new(inputs, hidden)?;
+    let leaves = vec![input(&[batch, inputs])?, input(&[batch, hidden])?];
+    let leaves = leaves.into_iter().chain(parameters(&module)).collect();
+    Work::passes(leaves, move |v| module.forward_step(&v[0], Some(&v[1])))
+}
+
+/// A step of an LSTM, whose state h and c side by side is one leaf here and two in the twin.
+fn lstm_cell(inputs: i64, hidden: i64, batch: i64) -> Result<Work> {
+    let module = LSTMCell::new(inputs, hidden)?;
+    let leaves = vec![input(&[batch, inputs])?, input(&[batch, 2 * hidden])?];
+    let leaves = leaves.into_iter().chain(parameters(&module)).collect();
+    Work::passes(leaves, move |v| module.forward_step(&v[0], Some(&v[1])))
+}
+
 /// A whole training step of the smallest network.
 fn train_step() -> Result<Work> {
     let model = FlowBuilder::from(Linear::new(16, 16)?)

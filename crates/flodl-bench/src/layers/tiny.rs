@@ -3,8 +3,8 @@
 use flodl::*;
 
 use super::{
-    Entry, add_no_grad, bags, cross_entropy, embedding, layer, linear_no_grad, mse, op, step,
-    train_step,
+    Entry, add_no_grad, bags, cross_entropy, embedding, gru_cell, layer, linear_no_grad, lstm_cell,
+    mse, op, step, train_step,
 };
 
 #[rustfmt::skip]
@@ -46,10 +46,10 @@ pub const ROWS: &[Entry] = &[
     ("EmbeddingBag sum", "10x16 4 idx 2 bags", Some(|| bags(Bag::Sum, 10, 16, 4, 2))),
     ("EmbeddingBag mean", "10x16 4 idx 2 bags", Some(|| bags(Bag::Mean, 10, 16, 4, 2))),
     ("EmbeddingBag max", "10x16 4 idx 2 bags", Some(|| bags(Bag::Max, 10, 16, 4, 2))),
-    ("GRUCell", "16->16 b1", None),
-    ("LSTMCell", "16->16 b1", None),
-    ("GRU 2L", "16->16 S4 b1", None),
-    ("LSTM 2L", "16->16 S4 b1", None),
+    ("GRUCell", "16->16 b1", Some(|| gru_cell(16, 16, 1))),
+    ("LSTMCell", "16->16 b1", Some(|| lstm_cell(16, 16, 1))),
+    ("GRU 2L", "16->16 S4 b1", Some(|| layer(GRU::new(16, 16, 2)?.batch_first(true), &[1, 4, 16]))),
+    ("LSTM 2L", "16->16 S4 b1", Some(|| layer(LSTM::new(16, 16, 2)?.batch_first(true), &[1, 4, 16]))),
     ("MHA self weights=T", "E16 h2 S4 b1", None),
     ("MHA self weights=F", "E16 h2 S4 b1", None),
     ("Bilinear", "8,8->4 b1", Some(|| op(&[&[1, 8], &[1, 8], &[4, 8, 8], &[4]], |v| bilinear(&v[0], &v[1], &v[2], Some(&v[3]))))),

@@ -2,7 +2,7 @@
 
 use flodl::*;
 
-use super::{Entry, bags, cross_entropy, embedding, layer, mse, op, step};
+use super::{Entry, bags, cross_entropy, embedding, gru_cell, layer, lstm_cell, mse, op, step};
 
 #[rustfmt::skip]
 pub const ROWS: &[Entry] = &[
@@ -49,10 +49,10 @@ pub const ROWS: &[Entry] = &[
     ("EmbeddingBag sum", "10000x64 8192 idx 256 bags", Some(|| bags(Bag::Sum, 10_000, 64, 8192, 256))),
     ("EmbeddingBag mean", "10000x64 8192 idx 256 bags", Some(|| bags(Bag::Mean, 10_000, 64, 8192, 256))),
     ("EmbeddingBag max", "10000x64 8192 idx 256 bags", Some(|| bags(Bag::Max, 10_000, 64, 8192, 256))),
-    ("GRUCell", "256->512 b128", None),
-    ("LSTMCell", "256->512 b128", None),
-    ("GRU 2L", "128->256 S50 b32", None),
-    ("LSTM 2L", "128->256 S50 b32", None),
+    ("GRUCell", "256->512 b128", Some(|| gru_cell(256, 512, 128))),
+    ("LSTMCell", "256->512 b128", Some(|| lstm_cell(256, 512, 128))),
+    ("GRU 2L", "128->256 S50 b32", Some(|| layer(GRU::new(128, 256, 2)?.batch_first(true), &[32, 50, 128]))),
+    ("LSTM 2L", "128->256 S50 b32", Some(|| layer(LSTM::new(128, 256, 2)?.batch_first(true), &[32, 50, 128]))),
     ("MHA self weights=T", "E512 h8 S128 b8", None),
     ("MHA self weights=F", "E512 h8 S128 b8", None),
     ("Bilinear", "128,64->32 b256", Some(|| op(&[&[256, 128], &[256, 64], &[32, 128, 64], &[32]], |v| bilinear(&v[0], &v[1], &v[2], Some(&v[3]))))),

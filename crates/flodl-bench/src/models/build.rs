@@ -55,6 +55,57 @@ pub fn convnet() -> Result<Step> {
     training(model, random(&[128, 3, 64, 64])?, random(&[128, 100])?)
 }
 
+/// A cell stepped over `[batch, steps, features]` from a state of zeros, and a head on its last
+/// state.
+struct Stepped {
+    cell: GRUCell,
+    head: Linear,
+}
+
+impl Module for Stepped {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        let mut state = None;
+        for t in 0..input.shape()[1] {
+            state = Some(self.cell.forward_step(&input.select(1, t)?, state.as_ref())?);
+        }
+        self.head.forward(&state.ok_or_else(|| Error::new("a sequence without steps"))?)
+    }
+
+    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
+        vec![Rc::new(self.cell.clone()), Rc::new(self.head.clone())]
+    }
+}
+
+/// A sequence `[batch, steps, features]`, and a head on the last step's output.
+struct LastStep {
+    lstm: LSTM,
+    head: Linear,
+}
+
+impl Module for LastStep {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        let output = self.lstm.forward(input)?;
+        self.head.forward(&output.select(1, -1)?)
+    }
+
+    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
+        vec![Rc::new(self.lstm.clone()), Rc::new(self.head.clone())]
+    }
+}
+
+pub fn gru_seq() -> Result<Step> {
+    let model = Stepped { cell: GRUCell::new(256, 512)?, head: Linear::new(512, 256)? };
+    let model = FlowBuilder::from(model).build()?;
+    training(model, random(&[128, 50, 256])?, random(&[128, 256])?)
+}
+
+pub fn lstm_seq() -> Result<Step> {
+    let lstm = LSTM::new(256, 512, 2)?.batch_first(true);
+    let model = LastStep { lstm, head: Linear::new(512, 256)? };
+    let model = FlowBuilder::from(model).build()?;
+    training(model, random(&[128, 50, 256])?, random(&[128, 256])?)
+}
+
 pub fn conv_autoenc() -> Result<Step> {
     let sizes = [3, 64, 128, 256, 512];
     let mut flow = FlowBuilder::new();

@@ -1,12 +1,12 @@
 //! The walker: from the newest node to the oldest, without recursion.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use smallvec::SmallVec;
 
 use super::Variable;
-use super::tape::{Ctx, Edge, GradMode, Node, is_grad_enabled, no_grad};
+use super::tape::{Ctx, Edge, GradMode, Later, Node, is_grad_enabled, no_grad};
 use crate::{Error, Result, Tensor};
 
 thread_local! {
@@ -138,7 +138,11 @@ fn walk(
     for (root, gradient) in roots {
         deliver(&root.edge(), gradient.clone(), &mut sink)?;
     }
-    let result = run(&order, keep, &mut sink);
+    let later = RefCell::default();
+    let mut result = run(&order, keep, &mut sink, &later);
+    for f in later.take() {
+        result = result.and_then(|()| f());
+    }
     // Nodes whose turn did not come (an error, or not on the way to an input) must not keep
     // gradients for the next pass.
     for node in &order {
@@ -228,7 +232,12 @@ impl Sink<'_> {
     }
 }
 
-fn run(order: &[Rc<Node>], keep: bool, sink: &mut Sink<'_>) -> Result<()> {
+fn run(
+    order: &[Rc<Node>],
+    keep: bool,
+    sink: &mut Sink<'_>,
+    later: &RefCell<Vec<Later>>,
+) -> Result<()> {
     for node in order {
         sink.capture(node);
         let grads = {
@@ -250,7 +259,9 @@ fn run(order: &[Rc<Node>], keep: bool, sink: &mut Sink<'_>) -> Result<()> {
                 .into(),
         })?;
         let needs = node.edges.borrow().iter().map(|e| !matches!(e, Edge::None)).collect();
-        let ctx = Ctx { node, grads: std::cell::RefCell::new(grads), needs };
+        let to_leaves = sink.inputs.is_empty();
+        let grads = RefCell::new(grads);
+        let ctx = Ctx { node, grads, needs, to_leaves, later };
         let results = function(&ctx)?;
         drop(borrowed);
         drop(backward);
@@ -291,9 +302,7 @@ fn deliver(edge: &Edge, mut gradient: Variable, sink: &mut Sink<'_>) -> Result<(
             if !gradient.with_data(Tensor::is_contiguous) && !gradient.requires_grad() {
                 gradient = Variable::constant(gradient.with_data(Tensor::contiguous)?);
             }
-            let sum = accumulate(leaf.take_grad(), gradient)?;
-            leaf.put_grad(Some(sum));
-            Ok(())
+            add_to_leaf(leaf, gradient)
         }
         Edge::Leaf(leaf) => {
             for (input, found) in sink.inputs.iter().zip(&mut sink.found) {
@@ -304,6 +313,13 @@ fn deliver(edge: &Edge, mut gradient: Variable, sink: &mut Sink<'_>) -> Result<(
             Ok(())
         }
     }
+}
+
+/// Adds a gradient to a leaf's.
+pub(crate) fn add_to_leaf(leaf: &Variable, gradient: Variable) -> Result<()> {
+    let sum = accumulate(leaf.take_grad(), gradient)?;
+    leaf.put_grad(Some(sum));
+    Ok(())
 }
 
 /// The first gradient is moved, later ones are added, in place where nobody else holds the sum.

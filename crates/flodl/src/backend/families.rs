@@ -36,6 +36,7 @@ pub trait Backend:
     + Resample
     + Loss
     + Optim
+    + super::Rnn
     + Sync
 {
 }

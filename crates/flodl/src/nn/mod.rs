@@ -16,6 +16,7 @@ mod pair;
 mod parameter;
 mod pool;
 mod resample;
+mod rnn;
 mod shape;
 
 pub use activation::*;
@@ -38,4 +39,5 @@ pub use pair::{Bilinear, CosineSimilarity, PairwiseDistance};
 pub use parameter::{Buffer, Parameter};
 pub use pool::*;
 pub use resample::{ChannelShuffle, PixelShuffle, PixelUnshuffle, Upsample};
+pub use rnn::*;
 pub use shape::{Flatten, Identity, Reshape, Unflatten};

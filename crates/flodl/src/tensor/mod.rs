@@ -17,10 +17,13 @@ mod linalg;
 mod movement;
 mod random;
 mod reduce;
+mod rnn;
 mod sort;
 
 pub(crate) use layers::*;
 pub use layers::{ConvOptions, Windows};
+pub use rnn::RnnParams;
+pub(crate) use rnn::{CellSpec, PackedWeights, SequenceSpec, state_rows};
 
 use std::sync::Arc;
 

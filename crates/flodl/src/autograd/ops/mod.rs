@@ -21,6 +21,8 @@ mod pad;
 mod pool;
 mod reduce;
 mod resample;
+pub(crate) mod rnn;
+pub(crate) mod rnn_sums;
 mod shape;
 
 pub use activation::rrelu;
@@ -36,6 +38,7 @@ pub use norm::*;
 pub use pad::*;
 pub use pool::*;
 pub use resample::*;
+pub use rnn::*;
 
 use super::tape::{Saved, grads, record};
 use super::{BackwardOptions, Variable, grad, is_grad_enabled};

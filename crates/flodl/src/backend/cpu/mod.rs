@@ -14,6 +14,7 @@ mod pool;
 mod random;
 mod reduce;
 mod resample;
+mod rnn;
 
 use flodl_cpu::alloc::Block;
 use flodl_cpu::element::Element;
