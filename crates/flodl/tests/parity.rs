@@ -31,6 +31,8 @@ mod report;
 mod rnn;
 #[path = "parity/sched.rs"]
 mod sched;
+#[path = "parity/shapes.rs"]
+mod shapes;
 #[path = "parity/spatial.rs"]
 mod spatial;
 #[path = "parity/traj.rs"]
@@ -71,10 +73,10 @@ fn table(entries: impl Iterator<Item = &'static Entry>) -> Table {
 /// Runs the cases of a folder of modules or functions.
 fn run_folder(report: &mut Report, folder: &str) {
     let losses = || loss::LOSSES.iter().chain(losses::LOSSES);
-    let layers = [spatial::LAYERS, layers::LAYERS, rnn::LAYERS, attention::LAYERS];
+    let layers = [spatial::LAYERS, layers::LAYERS, shapes::LAYERS, rnn::LAYERS, attention::LAYERS];
     let modules = table(modules::entries().chain(layers.into_iter().flatten()).chain(losses()));
     let functions = functional::entries().chain(spatial::FUNCTIONS).chain(loss::NORMS);
-    let functions = functions.chain(attention::FUNCTIONS);
+    let functions = functions.chain(attention::FUNCTIONS).chain(shapes::FUNCTIONS);
     let functions = table(functions.chain(losses()));
     let ops = table(ops::entries());
     each_file(report, folder, |report, file_name, file| {

@@ -29,8 +29,8 @@ pub const ROWS: &[Entry] = &[
     ("Upsample nearest", "x2 1x4x8x8", Some(|| layer(Upsample::with_scale(2.0, 0), &[1, 4, 8, 8]))),
     ("Upsample bilinear", "x2 1x4x8x8", Some(|| layer(Upsample::with_scale(2.0, 1), &[1, 4, 8, 8]))),
     ("Upsample bicubic", "x2 1x4x8x8", Some(|| layer(Upsample::with_scale(2.0, 2), &[1, 4, 8, 8]))),
-    ("Unfold", "k3 p1 1x4x8x8", None),
-    ("Fold", "k3 p1 of 1x4x8x8", None),
+    ("Unfold", "k3 p1 1x4x8x8", Some(|| layer(Unfold::new(3, 1, 1, 1), &[1, 4, 8, 8]))),
+    ("Fold", "k3 p1 of 1x4x8x8", Some(|| layer(Fold::new(8, 3, 1, 1, 1), &[1, 36, 64]))),
     ("LayerNorm", "1x16", Some(|| layer(LayerNorm::new(16)?, &[1, 16]))),
     ("RMSNorm", "1x16", Some(|| layer(RMSNorm::new(16)?, &[1, 16]))),
     ("BatchNorm1d", "2x16", Some(|| layer(BatchNorm1d::new(16)?, &[2, 16]))),
@@ -53,7 +53,8 @@ pub const ROWS: &[Entry] = &[
     ("MHA self weights=T", "E16 h2 S4 b1", Some(|| attention(16, 2, 4, 1, true))),
     ("MHA self weights=F", "E16 h2 S4 b1", Some(|| attention(16, 2, 4, 1, false))),
 
-    ("Bilinear", "8,8->4 b1", None),
+    ("Bilinear", "8,8->4 b1", Some(|| op(&[&[1, 8], &[1, 8], &[4, 8, 8], &[4]], |v| bilinear(&v[0], &v[1], &v[2], Some(&v[3]))))),
+
     ("ReLU", "1x16", Some(|| layer(ReLU, &[1, 16]))),
     ("Sigmoid", "1x16", Some(|| layer(Sigmoid, &[1, 16]))),
     ("Tanh", "1x16", Some(|| layer(Tanh, &[1, 16]))),

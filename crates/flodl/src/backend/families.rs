@@ -5,7 +5,7 @@
 //! operation codes are plain data that every engine understands.
 
 pub use flodl_cpu::attention::Attention as AttentionSpec;
-pub use flodl_cpu::conv::ConvGeom;
+pub use flodl_cpu::conv::{ConvGeom, FoldGeom};
 pub use flodl_cpu::ctc::Ctc;
 pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, UnaryOp};
 pub use flodl_cpu::index::Bag;
@@ -17,7 +17,7 @@ pub use flodl_cpu::pad::{PadGeom, PadMode};
 pub use flodl_cpu::pool::{AvgRule, PoolGeom};
 pub use flodl_cpu::random::Key;
 pub use flodl_cpu::reduce::{ArgOp, ReduceOp};
-pub use flodl_cpu::resample::{Interpolation, ResampleGeom};
+pub use flodl_cpu::resample::{GridGeom, GridPadding, Interpolation, ResampleGeom};
 
 use super::{Operand, Storage};
 use crate::shape::Layout;
@@ -141,6 +141,23 @@ pub trait Elementwise {
         a: Operand<'_>,
         b: Operand<'_>,
         out: &mut Storage,
+    ) -> Result<()>;
+    /// x where x > 0, else w · x, for contiguous x `[batch, channels, inner]`.
+    fn prelu(
+        &self,
+        dims: [usize; 3],
+        x: Operand<'_>,
+        w: Operand<'_>,
+        y: &mut Storage,
+    ) -> Result<()>;
+    /// Gradients of x and w, as far as they are wanted.
+    fn prelu_backward(
+        &self,
+        dims: [usize; 3],
+        x: Operand<'_>,
+        w: Operand<'_>,
+        dy: Operand<'_>,
+        out: [Option<&mut Storage>; 2],
     ) -> Result<()>;
 }
 
@@ -600,6 +617,10 @@ pub trait Conv {
         dy: Operand<'_>,
         dw: &mut Storage,
     ) -> Result<()>;
+    /// Patches of images as columns `[batch, channels * kernel, patches]`.
+    fn unfold(&self, g: &FoldGeom, images: Operand<'_>, columns: &mut Storage) -> Result<()>;
+    /// The columns added back into images.
+    fn fold(&self, g: &FoldGeom, columns: Operand<'_>, images: &mut Storage) -> Result<()>;
 }
 
 /// Sorting, selecting, and rearrangements that strides alone cannot express. Operands are
@@ -685,6 +706,24 @@ pub trait Resample {
     fn resample(&self, g: &ResampleGeom, x: Operand<'_>, y: &mut Storage) -> Result<()>;
     /// dx from dy.
     fn resample_backward(&self, g: &ResampleGeom, dy: Operand<'_>, dx: &mut Storage) -> Result<()>;
+    /// y `[batch, channels, points]` from x at the points of `grid`.
+    fn grid_sample(
+        &self,
+        g: &GridGeom,
+        x: Operand<'_>,
+        grid: Operand<'_>,
+        y: &mut Storage,
+    ) -> Result<()>;
+    /// Gradients of x and of the points.
+    fn grid_sample_backward(
+        &self,
+        g: &GridGeom,
+        x: Operand<'_>,
+        grid: Operand<'_>,
+        dy: Operand<'_>,
+        dx: &mut Storage,
+        dgrid: &mut Storage,
+    ) -> Result<()>;
 }
 
 /// Rows of a table `[V, width]` by index. Operands are contiguous, indices are i64; an index or
