@@ -46,7 +46,7 @@ impl Ctc<'_> {
 
     /// The class of state `s` of sequence `n`.
     fn class(&self, n: usize, s: usize) -> usize {
-        if s % 2 == 0 { self.blank } else { self.targets[self.starts[n] + s / 2] as usize }
+        if s.is_multiple_of(2) { self.blank } else { self.targets[self.starts[n] + s / 2] as usize }
     }
 
     /// Whether state `s` can be entered from `s - 2`.
@@ -86,8 +86,8 @@ pub fn ctc_forward<T: FloatMath>(o: &Ctc<'_>, log_probs: &[T], nll: &mut [T], al
                 nll[0] = T::from_f64(none);
                 continue;
             }
-            for s in 0..used.min(2) {
-                alpha[s] = T::from_f64(lp(0, s));
+            for (s, alpha) in alpha[..used.min(2)].iter_mut().enumerate() {
+                *alpha = T::from_f64(lp(0, s));
             }
             for t in 1..steps {
                 let (past, now) = alpha[(t - 1) * states..].split_at_mut(states);

@@ -90,8 +90,10 @@ fn sixteen_bit_parameters_are_stepped_in_f32() {
 #[test]
 fn tied_parameters_are_stepped_once() {
     let p = param(&[1.0]);
-    let mut o =
-        SGD::with_groups(0.0).group(&[p.clone(), p.clone()], 0.1).group(&[p.clone()], 0.5).build();
+    let mut o = SGD::with_groups(0.0)
+        .group(&[p.clone(), p.clone()], 0.1)
+        .group(std::slice::from_ref(&p), 0.5)
+        .build();
     set_grad(&p, &[1.0]);
     o.step().unwrap();
     assert_eq!(values(&p), [0.9]);

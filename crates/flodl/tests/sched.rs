@@ -97,7 +97,9 @@ fn plateau_watches_and_resumes() {
     let lrs = metrics.map(|m| s.observe(m));
     assert_eq!(lrs, [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.3, 0.3, 0.3]);
     let mut first = new();
-    metrics[..4].iter().for_each(|&m| drop(first.observe(m)));
+    for &m in &metrics[..4] {
+        first.observe(m);
+    }
     let mut second = new();
     second.load_state(first.state()).unwrap();
     assert_eq!(metrics[4..].iter().map(|&m| second.observe(m)).collect::<Vec<_>>(), lrs[4..]);

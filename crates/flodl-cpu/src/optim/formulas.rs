@@ -29,9 +29,9 @@ impl<F: Formula<T, N>, T: FloatMath, const N: usize> Kernel for Each<'_, F, T, N
             let old = self.state.map(|s| unsafe { *s.add(i) });
             let (new, state) = self.formula.apply::<A>(*p, g * self.scale, old);
             *p = new;
-            for k in 0..N {
+            for (at, value) in self.state.into_iter().zip(state) {
                 // SAFETY: likewise.
-                unsafe { *self.state[k].add(i) = state[k] };
+                unsafe { *at.add(i) = value };
             }
         }
     }

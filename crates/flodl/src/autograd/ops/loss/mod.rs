@@ -55,7 +55,8 @@ fn in_f32<const N: usize>(
 ) -> Result<Variable> {
     let home = inputs[0].dtype();
     let auto = crate::autograd::amp::is_active();
-    if !home.is_half() && !(auto && inputs.iter().any(|v| v.dtype().is_half())) {
+    let widen = home.is_half() || auto && inputs.iter().any(|v| v.dtype().is_half());
+    if !widen {
         return loss(inputs);
     }
     let wide = inputs
