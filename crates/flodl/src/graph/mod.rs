@@ -23,6 +23,7 @@ mod run;
 mod state;
 mod store;
 mod tree;
+mod trend;
 
 pub use builder::FlowBuilder;
 pub use describe::{
@@ -38,3 +39,4 @@ pub use plan::MergeOp;
 pub use run::Graph;
 pub use store::ModelSnapshot;
 pub use tree::{GraphExt, PathKind};
+pub use trend::{Trend, TrendGroup};
