@@ -5,7 +5,8 @@
 //! each node into one `plan::Step`; `run` executes the steps over numbered slots. `loops`, `route`
 //! and `map` are the nodes that call modules in their own way, `refs` hands named values over,
 //! `state` is what outlives a forward, `tree`, `names` and `store` are paths, names and files,
-//! `describe` is the graph as plain data.
+//! `describe` is the graph as plain data,
+//! `observe` and `timing` keep what was seen of it.
 
 mod builder;
 mod compile;
@@ -14,6 +15,7 @@ mod hash;
 mod loops;
 mod map;
 mod names;
+mod observe;
 mod outline;
 mod pieces;
 mod plan;
@@ -22,6 +24,7 @@ mod route;
 mod run;
 mod state;
 mod store;
+mod timing;
 mod tree;
 mod trend;
 
@@ -31,6 +34,7 @@ pub use describe::{
 };
 pub use loops::{LoopBuilder, LoopEnd};
 pub use map::{MapBuilder, MapOver};
+pub use observe::Reduce;
 pub use pieces::{
     ArgmaxSelector, FixedSelector, LearnedHalt, SigmoidRouter, SoftmaxRouter, StateAdd,
     ThresholdHalt,
@@ -38,5 +42,6 @@ pub use pieces::{
 pub use plan::MergeOp;
 pub use run::Graph;
 pub use store::ModelSnapshot;
+pub use timing::{LevelTiming, NodeTiming, Profile};
 pub use tree::{GraphExt, PathKind};
 pub use trend::{Trend, TrendGroup};
