@@ -11,6 +11,7 @@
 mod builder;
 mod compile;
 mod describe;
+mod export;
 mod hash;
 mod loops;
 mod map;
@@ -32,6 +33,7 @@ pub use builder::FlowBuilder;
 pub use describe::{
     EdgeFrom, EdgeInfo, EdgeKind, GraphInfo, NodeInfo, NodeKind, PartInfo, PartRole,
 };
+pub use export::format_duration;
 pub use loops::{LoopBuilder, LoopEnd};
 pub use map::{MapBuilder, MapOver};
 pub use observe::Reduce;
