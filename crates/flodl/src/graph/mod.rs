@@ -18,6 +18,7 @@ mod map;
 mod names;
 mod observe;
 mod outline;
+mod picture;
 mod pieces;
 mod plan;
 mod refs;
