@@ -169,6 +169,8 @@ fn named<'a>(info: &GraphInfo, node: usize, starts: &'a [Vec<usize>]) -> &'a [us
 /// Adds a node's items. Returns those that the stream goes into, and the one that it leaves.
 fn add_node(flow: &mut Flow, node: &NodeInfo, prefix: &str) -> (Vec<usize>, usize) {
     let id = format!("{prefix}{}", node.id);
+    // The box around a node's modules is not the first of them.
+    let outer = format!("{id}.{}", node.kind.word());
     let part = |i: usize| of_part(&node.parts[i], prefix);
     let (entries, exit) = match node.kind {
         NodeKind::Module | NodeKind::Fork | NodeKind::Branch => {
@@ -196,11 +198,11 @@ fn add_node(flow: &mut Flow, node: &NodeInfo, prefix: &str) -> (Vec<usize>, usiz
             (vec![at], at)
         }
         NodeKind::Loop(end) => {
-            let at = flow.add(looped(node, end, &id, prefix));
+            let at = flow.add(looped(node, end, &outer, prefix));
             (vec![at], at)
         }
         NodeKind::Gate | NodeKind::Switch => {
-            let at = flow.add(routed(node, &id, prefix));
+            let at = flow.add(routed(node, &outer, prefix));
             (vec![at], at)
         }
         NodeKind::Map(over, batched) => {
@@ -211,7 +213,7 @@ fn add_node(flow: &mut Flow, node: &NodeInfo, prefix: &str) -> (Vec<usize>, usiz
             if batched {
                 title.push_str(", batched");
             }
-            let at = flow.add(around(&node.parts[0], None, title, &id, prefix));
+            let at = flow.add(around(&node.parts[0], None, title, &outer, prefix));
             (vec![at], at)
         }
     };
