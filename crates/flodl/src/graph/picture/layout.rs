@@ -228,6 +228,69 @@ impl Net {
                 self.spread(r, &wish);
             }
         }
+        self.straighten();
+    }
+
+    /// Takes out small bends: long edges become straight where there is room, and boxes stand
+    /// exactly under what they almost stand under.
+    fn straighten(&mut self) {
+        let mut index = vec![0; self.vertices.len()];
+        for rank in &self.ranks {
+            rank.iter().enumerate().for_each(|(i, &v)| index[v] = i);
+        }
+        for _ in 0..2 {
+            for r in 1..self.ranks.len() {
+                for i in 0..self.ranks[r].len() {
+                    let v = self.ranks[r][i];
+                    let vertex = &self.vertices[v];
+                    let near = vertex.up.iter().filter(|&&u| !self.vertices[u].is_way);
+                    let Some(x) = near
+                        .map(|&u| self.vertices[u].x)
+                        .min_by(|a, b| (a - vertex.x).abs().total_cmp(&(b - vertex.x).abs()))
+                    else {
+                        continue;
+                    };
+                    let (low, high) = self.room(v, index[v]);
+                    if !vertex.is_way && (x - vertex.x).abs() < 16.0 && low <= x && x <= high {
+                        self.vertices[v].x = x;
+                    }
+                }
+            }
+            for way in 0..self.ways.len() {
+                let way = self.ways[way].clone();
+                let mut run = 0;
+                let mut room = (f64::NEG_INFINITY, f64::INFINITY);
+                for end in 0..=way.len() {
+                    let next = way.get(end).map(|&v| self.room(v, index[v]));
+                    let both = next.map(|n| (room.0.max(n.0), room.1.min(n.1)));
+                    if let Some(both) = both.filter(|b| b.0 <= b.1) {
+                        room = both;
+                        continue;
+                    }
+                    let members = &way[run..end];
+                    if !members.is_empty() {
+                        let xs = members.iter().map(|&v| self.vertices[v].x);
+                        let x = xs.sum::<f64>() / members.len() as f64;
+                        let x = x.clamp(room.0, room.1);
+                        members.iter().for_each(|&v| self.vertices[v].x = x);
+                    }
+                    run = end;
+                    room = next.unwrap_or_default();
+                }
+            }
+        }
+    }
+
+    /// How far a vertex can move without its neighbours.
+    fn room(&self, v: usize, index: usize) -> (f64, f64) {
+        let vertex = &self.vertices[v];
+        let rank = &self.ranks[vertex.rank];
+        let apart = |o: &Vertex| (o.width + vertex.width) / 2.0 + GAP.x;
+        let left = index.checked_sub(1).map(|i| &self.vertices[rank[i]]);
+        let right = rank.get(index + 1).map(|&o| &self.vertices[o]);
+        // Rounding must not make the present place one that it cannot have.
+        let low = left.map_or(f64::NEG_INFINITY, |o| (o.x + apart(o)).min(vertex.x));
+        (low, right.map_or(f64::INFINITY, |o| (o.x - apart(o)).max(vertex.x)))
     }
 
     /// Where a vertex would stand, and how much it matters.

@@ -79,6 +79,13 @@ fn has(flow: &Flow, link: Link) -> bool {
         || flow.items.iter().any(|i| matches!(&i.shape, Shape::Cluster(f) if has(f, link)))
 }
 
+/// Whether something in a flow has a time.
+fn timed(flow: &Flow) -> bool {
+    flow.items
+        .iter()
+        .any(|i| i.time.is_some() || matches!(&i.shape, Shape::Cluster(inner) if timed(inner)))
+}
+
 /// Colour and dashes of an edge.
 fn stroke(link: Link) -> (&'static str, &'static str, &'static str) {
     match link {
@@ -208,7 +215,13 @@ impl Svg {
             _ => h / 2.0,
         };
         self.add(format_args!("<g class=\"node {kind}\" data-id=\"{}\">", escape(&item.id)));
-        let inside = match item.shape {
+        let inside = match &item.shape {
+            // A box around others has a colour of its own when they have none.
+            Shape::Cluster(flow)
+                if self.longest.is_some() && item.time.is_some() && !timed(flow) =>
+            {
+                format!("{inside}\" fill-opacity=\"0.5")
+            }
             Shape::Cluster(_) => "#94a3b8\" fill-opacity=\"0.09".to_owned(),
             Shape::Dot => border.to_owned(),
             _ => inside,
@@ -302,6 +315,10 @@ fn curve(path: &[Point]) -> String {
     let mut d = format!("M{:.1} {:.1}", path[0].x, path[0].y);
     for (i, p) in path.iter().enumerate().skip(1) {
         let last = path[i - 1];
+        // A piece of no length has no direction for the arrowhead.
+        if last == *p {
+            continue;
+        }
         // Straight pieces and curves take turns; a curve between equal x is straight as well.
         if i % 2 == 1 || (last.x - p.x).abs() < 0.05 {
             let _ = write!(d, "L{:.1} {:.1}", p.x, p.y);
