@@ -43,7 +43,7 @@ parameters      1,334
 multiply-adds   5,344 in the layers where they are known
 weights         5.2 KiB
 input           512 B
-outputs         3.9 KiB
+outputs         3.8 KiB
 ";
 
 #[test]

@@ -220,7 +220,11 @@ fn curves(history: &[Epoch]) -> std::result::Result<String, Box<dyn std::error::
                 .configure_mesh()
                 .x_desc("epoch")
                 .x_label_formatter(&|x| format!("{x:.0}"))
-                .light_line_style(WHITE)
+                .light_line_style(TRANSPARENT)
+                .bold_line_style(BLACK.mix(0.12))
+                .axis_style(BLACK.mix(0.5))
+                .x_labels(history.len().clamp(2, 10))
+                .y_labels(8)
                 .draw()?;
             for (name, color, points) in lines {
                 let style = color.stroke_width(2);

@@ -72,7 +72,7 @@ impl Graph {
         let random = rng_state();
         let mut states = Vec::new();
         self.each_graph(&mut |g| {
-            states.push(g.states.borrow().clone());
+            states.push(g.states.replace(vec![None; g.carried.len()]));
             g.seen.replace(Seen::default());
             g.watched.set(true);
         });
