@@ -195,6 +195,9 @@ pub fn save(model: &Graph, history: &[Epoch], dir: &str) -> Result<()> {
 /// Name, colour and points of a curve.
 type Line<'a> = (&'a str, RGBColor, Vec<(f64, f64)>);
 
+const BLUISH: RGBColor = RGBColor(37, 99, 235);
+const REDDISH: RGBColor = RGBColor(220, 38, 38);
+
 /// Loss on the left, accuracies on the right.
 fn curves(history: &[Epoch]) -> std::result::Result<String, Box<dyn std::error::Error>> {
     let mut svg = String::new();
@@ -227,7 +230,7 @@ fn curves(history: &[Epoch]) -> std::result::Result<String, Box<dyn std::error::
                 .y_labels(8)
                 .draw()?;
             for (name, color, points) in lines {
-                let style = color.stroke_width(2);
+                let style = color.filled().stroke_width(2);
                 chart
                     .draw_series(LineSeries::new(points.iter().copied(), style).point_size(3))?
                     .label(*name)
@@ -242,13 +245,13 @@ fn curves(history: &[Epoch]) -> std::result::Result<String, Box<dyn std::error::
             Ok(())
         };
         let top = history.iter().map(|e| e.loss).fold(0.1, f64::max) * 1.05;
-        let loss = [("training loss", BLUE, series(|e| e.loss))];
+        let loss = [("training loss", BLUISH, series(|e| e.loss))];
         draw(&left, "Cross-entropy", 0.0..top, &loss)?;
         let worst = |e: &Epoch| e.train_accuracy.min(e.test_accuracy);
         let floor = history.iter().map(worst).fold(1.0, f64::min).mul_add(100.0, -1.0).floor();
         let accuracy = [
-            ("training (with dropout)", BLUE, series(|e| 100.0 * e.train_accuracy)),
-            ("test", RED, series(|e| 100.0 * e.test_accuracy)),
+            ("training (with dropout)", BLUISH, series(|e| 100.0 * e.train_accuracy)),
+            ("test", REDDISH, series(|e| 100.0 * e.test_accuracy)),
         ];
         draw(&right, "Accuracy, %", floor.max(0.0)..100.0, &accuracy)?;
         root.present()?;

@@ -200,7 +200,6 @@ impl Graph {
     }
 
     /// Labelled sub-graphs with the names meant for them, and the names of this graph.
-    #[expect(clippy::type_complexity, reason = "a pair of lists, used once")]
     fn sort_names<'a>(&self, tags: &[&'a str]) -> (Vec<(&Graph, Vec<&'a str>)>, Vec<&'a str>) {
         if tags.is_empty() {
             return (self.labelled().map(|(_, g)| (g, Vec::new())).collect(), Vec::new());
