@@ -1,0 +1,253 @@
+//! The gradient by weight: transformed tiles of the gradient times transformed tiles of the
+//! source, summed over all of them, and transformed back to taps.
+
+use std::sync::Mutex;
+
+use super::transform::{Gradients, LANES, MOST, Source, TapGradients, V, square};
+use super::{Block, Form, Loader, Panels, Pass, Tiling};
+use crate::alloc::{OutOfMemory, Scratch};
+use crate::gemm::{Epilogue, Gemm, Mat, gemm};
+use crate::simd::{self, Arch};
+use crate::threads::{self, SharedMut};
+
+/// Bytes of transformed tiles of a block.
+const BLOCK: usize = 12 << 20;
+/// Tasks of a transform: a few for each thread.
+const TASKS: usize = 16;
+
+/// Writes all of `dw`; `pass` is the forward pass, whose weight is not used.
+pub(in super::super) fn run<T: Gemm>(
+    pass: &Pass<T>,
+    form: Form,
+    dy: &[T],
+    dw: &mut [T],
+) -> Result<(), OutOfMemory> {
+    match (form.pairs, form.taps) {
+        (1, 2) => Work::<T, 1, 2>::new(pass, form, dy).run(dw),
+        (1, _) => Work::<T, 1, 3>::new(pass, form, dy).run(dw),
+        (_, 2) => Work::<T, 2, 2>::new(pass, form, dy).run(dw),
+        (_, _) => Work::<T, 2, 3>::new(pass, form, dy).run(dw),
+    }
+}
+
+struct Work<'a, 'p, T, const S: usize, const R: usize> {
+    pass: &'a Pass<'p, T>,
+    dy: &'a [T],
+    tiling: Tiling,
+    squares: usize,
+    channels: usize,
+}
+
+impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
+    fn new(pass: &'a Pass<'p, T>, form: Form, dy: &'a [T]) -> Self {
+        let squares = form.points() * form.points();
+        let channels = form.channels(pass);
+        let of_tile = squares * (channels + pass.dst_ch) * size_of::<T>();
+        let tiling = Tiling::new(pass, form, (BLOCK / of_tile).max(64));
+        Self { pass, dy, tiling, squares, channels }
+    }
+
+    fn run(&self, dw: &mut [T]) -> Result<(), OutOfMemory> {
+        let pass = self.pass;
+        let (k, sums) = (self.channels * pass.dst_ch, self.squares * self.channels * pass.dst_ch);
+        let tiles = self.tiling.most().next_multiple_of(LANES);
+        let of_tiles = self.squares * tiles;
+        let mut space = Scratch::<T>::new(sums + of_tiles * (self.channels + pass.dst_ch))?;
+        let (sums, rest) = space.split_at_mut(sums);
+        let (sources, gradients) = rest.split_at_mut(of_tiles * self.channels);
+        let dw = SharedMut::new(dw);
+        for group in 0..pass.groups {
+            for index in 0..self.tiling.blocks(pass.batch) {
+                let block = self.tiling.block(pass.batch, index);
+                let tiles = block.tiles.next_multiple_of(LANES);
+                self.transform(group, block, tiles, sources, gradients)?;
+                let all = SharedMut::new(&mut *sums);
+                let failed = Mutex::new(None);
+                threads::parallel_for(self.squares, |point| {
+                    // SAFETY: the sums of this point are this task's.
+                    let sums = unsafe { all.range(point * k..(point + 1) * k) };
+                    let a = Mat::row_major(&gradients[point * pass.dst_ch * tiles..], tiles);
+                    let b = Mat::row_major(&sources[point * self.channels * tiles..], tiles).t();
+                    let ep = Epilogue { accumulate: index > 0, ..Epilogue::default() };
+                    let (m, n) = (pass.dst_ch, self.channels);
+                    if let Err(error) = gemm(m, n, tiles, a, b, sums, n, &ep) {
+                        *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                    }
+                });
+                if let Some(error) = failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
+                    return Err(error);
+                }
+            }
+            let sums = &*sums;
+            threads::parallel_rows(pass.dst_ch, self.squares * self.channels, |rows| {
+                simd::dispatch(Back { work: self, group, rows, sums, dw: &dw });
+            });
+        }
+        Ok(())
+    }
+
+    /// Transforms the tiles of a block of both operands.
+    fn transform(
+        &self,
+        group: usize,
+        block: Block,
+        tiles: usize,
+        sources: &mut [T],
+        gradients: &mut [T],
+    ) -> Result<(), OutOfMemory> {
+        let (pass, form) = (self.pass, self.tiling.form);
+        let [_, h, w] = pass.axes;
+        let (m, stride) = (form.outputs(), form.stride);
+        let reach = form.points() * stride;
+        let slab = self.tiling.slab(pass.axes, [h.src, w.src], m * stride, reach);
+        let source = Loader {
+            tiling: &self.tiling,
+            slab,
+            reach,
+            stride,
+            src: pass.src,
+            src_plane: pass.src_plane(),
+        };
+        let at_start = pass.axes.map(|axis| super::Axis { pad: 0, ..axis });
+        let slab = self.tiling.slab(at_start, [h.out, w.out], m, m);
+        let gradient = Loader {
+            tiling: &self.tiling,
+            slab,
+            reach: m,
+            stride: 1,
+            src: self.dy,
+            src_plane: pass.pixels(),
+        };
+        let panels = |to: &mut [T], channels: usize| Panels {
+            to: to.as_mut_ptr(),
+            width: tiles,
+            panels: 1,
+            channels,
+        };
+        let (to_sources, to_gradients) =
+            (panels(sources, self.channels), panels(gradients, pass.dst_ch));
+        let failed = Mutex::new(None);
+        let run = |result: Result<(), OutOfMemory>| {
+            if let Err(error) = result {
+                *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+            }
+        };
+        threads::parallel_for(2 * TASKS, |task| {
+            let part = task / 2;
+            let share = |all: usize| part * all / TASKS..(part + 1) * all / TASKS;
+            run(if task % 2 == 0 {
+                let (loader, to) = (&source, &to_sources);
+                let channels = share(pass.src_ch);
+                simd::dispatch(Tiles::<T, S, R, true> {
+                    loader,
+                    group,
+                    block,
+                    channels,
+                    to,
+                    of: (pass.groups, pass.src_ch),
+                })
+            } else {
+                let (loader, to) = (&gradient, &to_gradients);
+                let channels = share(pass.dst_ch);
+                simd::dispatch(Tiles::<T, S, R, false> {
+                    loader,
+                    group,
+                    block,
+                    channels,
+                    to,
+                    of: (pass.groups, pass.dst_ch),
+                })
+            });
+        });
+        match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Transforms some channels of the source or of the gradient.
+struct Tiles<'a, T, const S: usize, const R: usize, const SOURCE: bool> {
+    loader: &'a Loader<'a, T>,
+    group: usize,
+    block: Block,
+    channels: std::ops::Range<usize>,
+    to: &'a Panels<T>,
+    /// Groups of the tensor, and channels of each.
+    of: (usize, usize),
+}
+
+impl<T: Gemm, const S: usize, const R: usize, const SOURCE: bool> simd::Kernel
+    for Tiles<'_, T, S, R, SOURCE>
+{
+    type Out = Result<(), OutOfMemory>;
+
+    #[inline(always)]
+    fn run<A: Arch>(self) -> Self::Out {
+        let mut slab = Scratch::<T>::new(self.loader.scratch())?;
+        let parities = self.loader.stride * self.loader.stride;
+        for c in self.channels {
+            let channel = |n: usize| (n * self.of.0 + self.group) * self.of.1 + c;
+            let (loader, first) = (self.loader, c * parities);
+            // SAFETY: the panels have room for all tiles and channels; these are this task's.
+            unsafe {
+                if SOURCE {
+                    loader.channel::<A, Source<S>>(self.block, channel, &mut slab, first, self.to);
+                } else {
+                    loader.channel::<A, Gradients<S, R>>(
+                        self.block, channel, &mut slab, first, self.to,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Transforms the sums of some rows back to taps.
+struct Back<'a, 'b, 'p, T, const S: usize, const R: usize> {
+    work: &'a Work<'b, 'p, T, S, R>,
+    group: usize,
+    rows: std::ops::Range<usize>,
+    sums: &'a [T],
+    dw: &'a SharedMut<'a, T>,
+}
+
+impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, T, S, R> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        let (work, pass) = (self.work, self.work.pass);
+        let (channels, stride) = (work.channels, work.tiling.form.stride);
+        let (parities, of_row) = (stride * stride, pass.k());
+        for row in self.rows {
+            let start = (self.group * pass.dst_ch + row) * of_row;
+            // SAFETY: the weights of this row are this task's.
+            let to = unsafe { self.dw.range(start..start + of_row) };
+            for first in (0..channels).step_by(LANES) {
+                let lanes = LANES.min(channels - first);
+                let load = |i: usize, j: usize| {
+                    let point = i * super::points(S) + j;
+                    let at = (point * pass.dst_ch + row) * channels + first;
+                    let mut v = V::ZERO;
+                    v.0[..lanes].copy_from_slice(&self.sums[at..at + lanes]);
+                    v
+                };
+                let mut values = [[[T::ZERO; LANES]; MOST]; MOST];
+                square::<A, T, TapGradients<S, R>>(load, |i, j, v| values[i][j] = v.0);
+                for (i, values) in values.iter().enumerate().take(R) {
+                    for (j, values) in values.iter().enumerate().take(R) {
+                        for (lane, &value) in values.iter().enumerate().take(lanes) {
+                            let (c, parity) =
+                                ((first + lane) / parities, (first + lane) % parities);
+                            let (p, q) = (parity / stride, parity % stride);
+                            let tap = (i * stride + p) * pass.axes[2].taps + j * stride + q;
+                            to[c * pass.taps() + tap] = value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
