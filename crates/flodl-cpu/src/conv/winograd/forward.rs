@@ -1,16 +1,17 @@
 //! Outputs: transformed weights, packed once, times the transformed tiles of a block.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use super::transform::{LANES, MOST, Outputs, Source, Taps, V, square};
-use super::{Block, Form, Loader, Panels, Pass, Tiling, panel_width};
+use super::{Form, Loader, Panels, Pass, Tiling, panel_width, point_stride, points};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::{self, Arch};
 use crate::threads;
 
 /// Bytes of transformed tiles and products that a thread of its own keeps at hand.
-const BLOCK: usize = 2 << 20;
+const BLOCK: usize = 1 << 20;
 /// Bytes of transformed weights above which threads share a block instead, and its bytes then.
 const SHARED_WEIGHTS: usize = 6 << 20;
 const SHARED_BLOCK: usize = 12 << 20;
@@ -65,26 +66,27 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
         let of_tile = squares * (channels + pass.dst_ch) * size_of::<T>();
         let width = panel_width(kernel);
         let target = if shared { SHARED_BLOCK } else { BLOCK } / of_tile;
-        let tiling = Tiling::new(pass, form, target.max(2 * width));
+        let parts = if shared { 1 } else { 4 * threads::available() };
+        let tiling = Tiling::new(pass, form, target, width, parts);
         Self { pass, kernel, tiling, shared, squares, channels, width }
     }
 
     fn run(&self, dst: &mut [T]) -> Result<(), OutOfMemory> {
         let pass = self.pass;
         let panels = pass.dst_ch.div_ceil(self.kernel.mr);
-        let group = self.squares * panels * self.kernel.mr * self.channels;
-        let mut weights = Scratch::<T>::new(group)?;
-        let blocks = self.tiling.blocks(pass.batch);
+        let stride = point_stride(panels * self.kernel.mr * self.channels);
+        let mut weights = Scratch::<T>::new(self.squares * stride)?;
+        let blocks = self.tiling.blocks();
         let out = Shared(dst.as_mut_ptr());
         for group in 0..pass.groups {
             let to = Shared(weights.as_mut_ptr());
             threads::parallel_for(panels, |panel| {
-                simd::dispatch(Weights { work: self, group, panel, to: to.at(0) });
+                simd::dispatch(Weights { work: self, group, panel, to: to.at(0), stride });
             });
             let failed = Mutex::new(None);
             let block = |index: usize| {
-                let block = self.tiling.block(pass.batch, index);
-                if let Err(error) = self.block(group, block, &weights, out) {
+                let tiles = self.tiling.range(index);
+                if let Err(error) = self.block(group, tiles, &weights, out) {
                     *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
                 }
             };
@@ -104,52 +106,50 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
     fn block(
         &self,
         group: usize,
-        block: Block,
+        tiles: Range<usize>,
         weights: &[T],
         out: Shared<T>,
     ) -> Result<(), OutOfMemory> {
-        let (pass, form) = (self.pass, self.tiling.form);
-        let panels = block.tiles.div_ceil(self.width);
-        let tiles = panels * self.width;
-        let mut space = Scratch::<T>::new(self.squares * tiles * (self.channels + pass.dst_ch))?;
-        let (sources, products) = space.split_at_mut(self.squares * tiles * self.channels);
-
-        let reach = form.points() * form.stride;
-        let [_, h, w] = pass.axes;
-        let loader = Loader {
-            tiling: &self.tiling,
-            slab: self.tiling.slab(pass.axes, [h.src, w.src], form.outputs() * form.stride, reach),
-            reach,
-            stride: form.stride,
-            src: pass.src,
-            src_plane: pass.src_plane(),
-        };
-        let to =
-            Panels { to: sources.as_mut_ptr(), width: self.width, panels, channels: self.channels };
+        let pass = self.pass;
+        let panels = tiles.len().div_ceil(self.width);
+        let stride = point_stride(panels * self.width * self.channels);
+        let made_stride = point_stride(panels * self.width * pass.dst_ch);
+        let mut space = Scratch::<T>::new(self.squares * (stride + made_stride))?;
+        let (sources, products) = space.split_at_mut(self.squares * stride);
+        let loader = Loader::source(pass, &self.tiling, tiles.clone());
+        let (width, channels) = (self.width, self.channels);
+        let to = Panels { to: sources.as_mut_ptr(), width, channels, stride };
         let failed = Mutex::new(None);
         let step = pass.src_ch.div_ceil(TASKS);
         threads::parallel_for(pass.src_ch.div_ceil(step), |i| {
             let channels = i * step..((i + 1) * step).min(pass.src_ch);
-            let task = Sources { work: self, loader: &loader, group, block, channels, to: &to };
-            if let Err(error) = simd::dispatch(task) {
+            let task = Sources { pass, loader: &loader, group, channels, to: &to };
+            if let Err(error) = simd::dispatch::<Sources<T, S>>(task) {
                 *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
             }
         });
 
         let made = Shared(products.as_mut_ptr());
         threads::parallel_for(self.squares, |point| {
-            self.multiply(point, panels, weights, sources, made);
+            let (a, b) =
+                (&weights[point * (weights.len() / self.squares)..], &sources[point * stride..]);
+            self.multiply(panels, a, b, made.at(point * made_stride));
         });
 
-        let rows = self.tiling.form.outputs() * self.tiling.form.outputs() * block.tiles;
         let products = &*products;
         let step = pass.dst_ch.div_ceil(TASKS);
         threads::parallel_for(pass.dst_ch.div_ceil(step), |i| {
             let channels = i * step..((i + 1) * step).min(pass.dst_ch);
-            let task = Back { work: self, group, block, panels, products, channels, rows, out };
-            if let Err(error) = simd::dispatch(task) {
-                *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
-            }
+            let tiles = tiles.clone();
+            simd::dispatch(Back {
+                work: self,
+                group,
+                tiles,
+                products,
+                stride: made_stride,
+                channels,
+                out,
+            });
         });
         match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
             Some(error) => Err(error),
@@ -157,17 +157,16 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
         }
     }
 
-    /// The products of one point for all tiles of a block.
-    fn multiply(&self, point: usize, panels: usize, weights: &[T], sources: &[T], made: Shared<T>) {
+    /// The products of one point for all tiles of a block: writes `panels` panels to `made`.
+    fn multiply(&self, panels: usize, weights: &[T], sources: &[T], made: *mut T) {
         let (mr, k, width) = (self.kernel.mr, self.channels, self.width);
         let rows = self.pass.dst_ch;
-        let weights = &weights[point * rows.div_ceil(mr) * mr * k..];
-        let sources = &sources[point * panels * k * width..][..panels * k * width];
+        assert!(sources.len() >= panels * k * width);
         for m in (0..rows).step_by(mr) {
             let a = weights[m * k..(m + mr) * k].as_ptr();
             for q in 0..panels {
                 let b = sources[q * k * width..].as_ptr();
-                let c = made.at(((point * panels + q) * rows + m) * width);
+                let c = made.wrapping_add((q * rows + m) * width);
                 for column in (0..width).step_by(self.kernel.nr) {
                     let b = b.wrapping_add(column);
                     let c = c.wrapping_add(column);
@@ -183,6 +182,8 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
     }
 }
 
+/// Half a group of lanes.
+const HALF: usize = LANES / 2;
 /// Tasks of a step: a few for each thread.
 const TASKS: usize = 16;
 
@@ -192,6 +193,8 @@ struct Weights<'a, 'b, 'p, T: 'static, const S: usize, const R: usize> {
     group: usize,
     panel: usize,
     to: *mut T,
+    /// From a point to the next.
+    stride: usize,
 }
 
 impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Weights<'_, '_, '_, T, S, R> {
@@ -203,7 +206,6 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
         let (mr, stride) = (work.kernel.mr, work.tiling.form.stride);
         let first = self.panel * mr;
         let rows = mr.min(pass.dst_ch - first);
-        let panels = pass.dst_ch.div_ceil(mr);
         let src = &pass.w[self.group * pass.w_group + first * pass.w_row..];
         for c in 0..pass.src_ch {
             for parity in 0..stride * stride {
@@ -225,15 +227,19 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
                         }
                         v
                     };
-                    let kept = LANES.min(mr - row);
                     let store = |i: usize, j: usize, v: V<T>| {
-                        let point = i * super::points(S) + j;
-                        let at = (point * panels + self.panel) * work.channels + channel;
-                        // SAFETY: lines of this panel, which is this task's.
-                        let to = unsafe {
-                            std::slice::from_raw_parts_mut(self.to.add(at * mr + row), kept)
-                        };
-                        to.copy_from_slice(&v.0[..kept]);
+                        let point = i * points(S) + j;
+                        let at = (self.panel * work.channels + channel) * mr + row;
+                        let to = self.to.wrapping_add(point * self.stride + at);
+                        // SAFETY: a line of this panel, which is this task's. Lengths the compiler
+                        // knows are single instructions, others would be calls.
+                        unsafe {
+                            match mr - row {
+                                LANES.. => to.cast::<[T; LANES]>().write(v.0),
+                                HALF => to.cast::<[T; HALF]>().write(*v.first()),
+                                rest => (0..rest).for_each(|l| *to.add(l) = v.0[l]),
+                            }
+                        }
                     };
                     square::<A, T, Taps<S, R>>(load, store);
                 }
@@ -243,35 +249,26 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
 }
 
 /// Transforms some channels of a block's source.
-struct Sources<'a, 'b, 'p, T: 'static, const S: usize, const R: usize> {
-    work: &'a Work<'b, 'p, T, S, R>,
-    loader: &'a Loader<'a, T>,
+struct Sources<'a, 'p, T: 'static, const S: usize> {
+    pass: &'a Pass<'p, T>,
+    loader: &'a Loader<'p, T>,
     group: usize,
-    block: Block,
-    channels: std::ops::Range<usize>,
+    channels: Range<usize>,
     to: &'a Panels<T>,
 }
 
-impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Sources<'_, '_, '_, T, S, R> {
+impl<T: Gemm, const S: usize> simd::Kernel for Sources<'_, '_, T, S> {
     type Out = Result<(), OutOfMemory>;
 
     #[inline(always)]
     fn run<A: Arch>(self) -> Self::Out {
-        let pass = self.work.pass;
-        let mut slab = Scratch::<T>::new(self.loader.scratch())?;
-        let parities = self.loader.stride * self.loader.stride;
+        let (pass, loader) = (self.pass, self.loader);
+        let mut slab = Scratch::<T>::new(loader.scratch())?;
         for c in self.channels {
             let channel = |n: usize| (n * pass.groups + self.group) * pass.src_ch + c;
+            let first = c * loader.offsets.len();
             // SAFETY: the panels have room for all tiles and channels; these are this task's.
-            unsafe {
-                self.loader.channel::<A, Source<S>>(
-                    self.block,
-                    channel,
-                    &mut slab,
-                    c * parities,
-                    self.to,
-                );
-            }
+            unsafe { loader.channel::<A, Source<S>>(channel, &mut slab, first, self.to) };
         }
         Ok(())
     }
@@ -281,75 +278,124 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Sources<'_, '_, '
 struct Back<'a, 'b, 'p, T: 'static, const S: usize, const R: usize> {
     work: &'a Work<'b, 'p, T, S, R>,
     group: usize,
-    block: Block,
-    panels: usize,
+    tiles: Range<usize>,
     products: &'a [T],
-    channels: std::ops::Range<usize>,
-    rows: usize,
+    /// From a point to the next.
+    stride: usize,
+    channels: Range<usize>,
     out: Shared<T>,
 }
 
 impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, T, S, R> {
-    type Out = Result<(), OutOfMemory>;
+    type Out = ();
 
     #[inline(always)]
-    fn run<A: Arch>(self) -> Self::Out {
-        let (work, pass, block) = (self.work, self.work.pass, self.block);
-        let (width, points) = (work.width, super::points(S));
-        let m = points + 1 - R;
-        let cols = work.tiling.cols;
-        let line = cols * m;
-        let [_, h_axis, w_axis] = pass.axes;
-        let (height, length) = ((block.rows * m).min(h_axis.out - block.row * m), w_axis.out);
-        // The outputs of a channel, row by row; the last tile of a row may stick out.
-        let mut rows = Scratch::<T>::new(self.rows)?;
-        for channel in self.channels {
-            let number = self.group * pass.dst_ch + channel;
-            let bias = pass.bias.map_or(T::ZERO, |b| b[number]);
-            for tile in (0..block.tiles).step_by(LANES) {
-                let load = |i: usize, j: usize| {
-                    let (panel, lane) = (tile / width, tile % width);
-                    let at = ((i * points + j) * self.panels + panel) * pass.dst_ch + channel;
-                    let mut v = V::ZERO;
-                    v.0.copy_from_slice(&self.products[at * width + lane..][..LANES]);
-                    v
-                };
-                let mut values = [[[T::ZERO; LANES]; MOST]; MOST];
-                square::<A, T, Outputs<S, R>>(load, |i, j, v| values[i][j] = v.0);
-                let count = LANES.min(block.tiles - tile);
-                let (mut row, mut col) = (tile / cols, tile % cols);
-                for lane in 0..count {
-                    let start = row * m * line + col * m;
-                    for (i, values) in values.iter().enumerate().take(m) {
-                        let to = &mut rows[start + i * line..][..m];
-                        for (to, values) in to.iter_mut().zip(values) {
-                            *to = values[lane] + bias;
+    fn run<A: Arch>(self) {
+        let (work, pass) = (self.work, self.work.pass);
+        let (width, side) = (work.width, points(S));
+        let m = side + 1 - R;
+        let (cols, of_image) = (work.tiling.cols, work.tiling.rows * work.tiling.cols);
+        let mut values = [[[T::ZERO; LANES]; MOST]; MOST];
+        // Panel by panel: the products of adjacent channels are adjacent.
+        for panel in (0..self.tiles.len()).step_by(width) {
+            for channel in self.channels.clone() {
+                let number = self.group * pass.dst_ch + channel;
+                let bias = pass.bias.map_or(T::ZERO, |b| b[number]);
+                let at = panel * pass.dst_ch + channel * width;
+                let end = width.min(self.tiles.len() - panel);
+                for first in (0..end).step_by(LANES) {
+                    let products =
+                        &self.products[at + first..][..(side * side - 1) * self.stride + LANES];
+                    let load = |i: usize, j: usize| {
+                        let at = (i * side + j) * self.stride;
+                        let mut v = V::ZERO;
+                        v.0.copy_from_slice(&products[at..at + LANES]);
+                        v
+                    };
+                    square::<A, T, Outputs<S, R>>(load, |i, j, v| values[i][j] = v.0);
+                    let (count, flat) = (LANES.min(end - first), self.tiles.start + panel + first);
+                    let (n, row) = (flat / of_image, flat % of_image / cols);
+                    let (mut n, mut row, mut col, mut lane) = (n, row, flat % cols, 0);
+                    while lane < count {
+                        let run = (cols - col).min(count - lane);
+                        let place = n * pass.groups * pass.dst_ch + number;
+                        // SAFETY: outputs of this channel and block, inside the destination.
+                        unsafe {
+                            let to = self.out.at(place * pass.dst_plane());
+                            let from = Lanes { values: &values, first: lane, count: run, bias };
+                            match m {
+                                2 => from.write::<2>(pass, to, row, col),
+                                3 => from.write::<3>(pass, to, row, col),
+                                4 => from.write::<4>(pass, to, row, col),
+                                _ => from.write::<5>(pass, to, row, col),
+                            }
                         }
-                    }
-                    col += 1;
-                    if col == cols {
+                        lane += run;
                         (row, col) = (row + 1, 0);
-                    }
-                }
-            }
-            for n in 0..block.images {
-                let image = (block.first + n) * pass.groups * pass.dst_ch + number;
-                for y in 0..height {
-                    let from = &rows[(n * block.rows * m + y) * line..][..length];
-                    let at_row = h_axis.dst_first + (block.row * m + y) * h_axis.dst_step;
-                    let at = image * pass.dst_plane() + at_row * w_axis.dst + w_axis.dst_first;
-                    let to = self.out.at(at);
-                    // SAFETY: outputs of this channel and block, inside the destination.
-                    unsafe {
-                        match w_axis.dst_step {
-                            1 => std::ptr::copy_nonoverlapping(from.as_ptr(), to, length),
-                            2 => from.iter().enumerate().for_each(|(i, &v)| *to.add(2 * i) = v),
-                            s => from.iter().enumerate().for_each(|(i, &v)| *to.add(s * i) = v),
+                        if row == work.tiling.rows {
+                            (n, row) = (n + 1, 0);
                         }
                     }
                 }
             }
         }
-        Ok(())
     }
+}
+
+/// Tiles of outputs side by side: some lanes of the values at (row, column) of each.
+struct Lanes<'a, T> {
+    values: &'a [[[T; LANES]; MOST]; MOST],
+    first: usize,
+    count: usize,
+    bias: T,
+}
+
+impl<T: Gemm> Lanes<'_, T> {
+    /// Writes them to the channel `dst`, from the given row and column of tiles on.
+    ///
+    /// # Safety
+    /// These outputs are inside the channel, and nobody else uses them.
+    #[inline(always)]
+    unsafe fn write<const M: usize>(&self, pass: &Pass<T>, dst: *mut T, row: usize, col: usize) {
+        let [_, h, w] = pass.axes;
+        let length = (self.count * M).min(w.out - col * M);
+        let first = w.dst_first + col * M * w.dst_step;
+        let height = M.min(h.out - row * M);
+        for (i, values) in self.values.iter().enumerate().take(height) {
+            let mut line = [[T::ZERO; M]; LANES];
+            if self.first == 0 && M == 4 {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|j| V(values[j]).plus(self.bias).0);
+                let ((even, even_end), (odd, odd_end)) = (zip(a, c), zip(b, d));
+                let (first, second) = (zip(even, odd), zip(even_end, odd_end));
+                let parts = [first.0, first.1, second.0, second.1];
+                line.as_flattened_mut().copy_from_slice(parts.as_flattened());
+            } else {
+                for (t, to) in line.iter_mut().enumerate().take(self.count) {
+                    for (to, values) in to.iter_mut().zip(values) {
+                        *to = values[self.first + t] + self.bias;
+                    }
+                }
+            }
+            let line = &line.as_flattened()[..length];
+            let at = (h.dst_first + (row * M + i) * h.dst_step) * w.dst + first;
+            let to = dst.wrapping_add(at);
+            // SAFETY: the caller's promise.
+            unsafe {
+                match w.dst_step {
+                    1 => line.iter().enumerate().for_each(|(i, &v)| *to.add(i) = v),
+                    2 => line.iter().enumerate().for_each(|(i, &v)| *to.add(2 * i) = v),
+                    s => line.iter().enumerate().for_each(|(i, &v)| *to.add(s * i) = v),
+                }
+            }
+        }
+    }
+}
+
+/// The values of two vectors in turn. Written out: as a loop it would become a slow gather.
+#[inline(always)]
+fn zip<T: Copy>(a: [T; LANES], b: [T; LANES]) -> ([T; LANES], [T; LANES]) {
+    (
+        [a[0], b[0], a[1], b[1], a[2], b[2], a[3], b[3]],
+        [a[4], b[4], a[5], b[5], a[6], b[6], a[7], b[7]],
+    )
 }

@@ -17,12 +17,13 @@ mod weight;
 pub(super) use forward::run;
 pub(super) use weight::run as weight;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::plan::{Axis, Pass, SPILL, Slab};
+use super::plan::Pass;
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::Arch;
-use transform::{LANES, Transform, V, points, square};
+use transform::{LANES, MOST, Transform, V, points, square};
 
 /// Environment variable that turns Winograd's convolution off when it is `0`.
 pub const WINOGRAD_ENV: &str = "FLODL_WINOGRAD";
@@ -77,8 +78,10 @@ impl Form {
 const FEW: usize = 24;
 /// Fewest tiles that are worth the transform of the weights.
 const TILES: usize = 32;
-/// What the transforms of a tile cost, in multiplications, for each channel and point.
-const TRANSFORM: usize = 32;
+/// What the transforms of a tile cost, in multiplications, for each channel and point; and those
+/// of the weights, for each of them and point.
+const TRANSFORM: usize = 56;
+const WEIGHT: usize = 64;
 
 /// The form in which a pass is cheaper than direct, if there is one. `gradient` asks for the
 /// gradient by weight of this pass.
@@ -96,7 +99,8 @@ pub(super) fn suits<T: Gemm>(pass: &Pass<T>, gradient: bool) -> Option<Form> {
         let (from, to) = (form.channels(pass), pass.dst_ch);
         // The gradient by weight packs both operands.
         let transforms = (from + to) * if gradient { TRANSFORM + 16 } else { TRANSFORM };
-        (tiles, tiles * squares * (from * to + transforms))
+        let weights = from * to * WEIGHT / pass.batch.max(1);
+        (tiles, squares * (tiles * (from * to + transforms) + weights))
     };
     let forms = [1, 2].map(|pairs| Form { pairs, ..form });
     let (form, (tiles, cost)) =
@@ -116,87 +120,308 @@ fn form<T: Gemm>(pass: &Pass<T>) -> Option<Form> {
     (flat && alike && whole && (2..=3).contains(&taps)).then_some(form)
 }
 
-/// How the outputs of a pass are cut: in tiles, and these in blocks of some whole images or of a
-/// band of one.
+/// The tiles of a pass, numbered through all images row by row, and cut in blocks of consecutive
+/// ones.
 struct Tiling {
     form: Form,
     /// Tiles along an image's height and width.
     rows: usize,
     cols: usize,
-    /// Images of a block, or rows of tiles of a band and bands of an image.
-    images: usize,
-    band: usize,
-    bands: usize,
-}
-
-/// One block.
-#[derive(Clone, Copy)]
-struct Block {
-    first: usize,
-    images: usize,
-    /// First row of tiles, and how many.
-    row: usize,
-    rows: usize,
-    /// Tiles in all.
+    /// Tiles of all images, and of a block.
     tiles: usize,
+    block: usize,
 }
 
 impl Tiling {
-    /// About `target` tiles to a block.
-    fn new<T: Gemm>(pass: &Pass<T>, form: Form, target: usize) -> Self {
+    /// About `target` tiles to a block, in whole panels of `width` and few enough for `parts`.
+    fn new<T: Gemm>(pass: &Pass<T>, form: Form, target: usize, width: usize, parts: usize) -> Self {
         let m = form.outputs();
         let (rows, cols) = (pass.axes[1].out.div_ceil(m), pass.axes[2].out.div_ceil(m));
-        let (images, bands) = if rows * cols <= target {
-            ((target / (rows * cols)).clamp(1, pass.batch), 1)
-        } else {
-            (1, rows.div_ceil((target / cols).max(1)))
-        };
-        let band = rows.div_ceil(bands);
-        Self { form, rows, cols, images, band, bands: rows.div_ceil(band) }
+        let tiles = pass.batch * rows * cols;
+        let most = (target / width * width).max(width);
+        let blocks = tiles.div_ceil(most).max(parts.min(tiles.div_ceil(2 * width)));
+        let block = tiles.div_ceil(blocks).next_multiple_of(width);
+        Self { form, rows, cols, tiles, block }
     }
 
-    fn blocks(&self, batch: usize) -> usize {
-        batch.div_ceil(self.images) * self.bands
+    fn blocks(&self) -> usize {
+        self.tiles.div_ceil(self.block)
     }
 
-    fn block(&self, batch: usize, index: usize) -> Block {
-        let (first, row) = (index / self.bands * self.images, index % self.bands * self.band);
-        let images = self.images.min(batch - first);
-        let rows = self.band.min(self.rows - row);
-        Block { first, images, row, rows, tiles: images * rows * self.cols }
+    /// The tiles of a block.
+    fn range(&self, index: usize) -> Range<usize> {
+        index * self.block..((index + 1) * self.block).min(self.tiles)
     }
 
-    /// Most tiles of a block.
-    fn most(&self) -> usize {
-        self.images * self.band * self.cols
-    }
-
-    /// The slab of a block's channel: `axes` as they are read, `reach` values of each axis for a
-    /// tile, `step` from a tile to the next.
-    fn slab(&self, axes: [Axis; 3], lengths: [usize; 2], step: usize, reach: usize) -> Slab {
-        let axis = |axis: Axis, src: usize, out: usize| Axis {
-            src,
-            out,
-            stride: step,
-            taps: reach,
-            step: 1,
-            ..axis
-        };
-        let [d, h, w] = axes;
-        let axes = [d, axis(h, lengths[0], self.rows), axis(w, lengths[1], self.cols)];
-        Slab::new(axes, [1, self.band, self.cols])
+    /// Rows of tiles that a block touches in an image at most.
+    fn band(&self) -> usize {
+        self.rows.min(self.block.div_ceil(self.cols) + 1)
     }
 }
 
-/// Transforms channels of a source, tile by tile.
+/// Values from a point to the next: an odd number of cache lines, so that what is written side by
+/// side for all points does not fall on the same few places of the cache.
+fn point_stride(values: usize) -> usize {
+    (values.div_ceil(16) | 1) * 16
+}
+
+/// A padded copy of some rows of a channel, each split in the residues of the step between tiles,
+/// so that what adjacent tiles read is adjacent.
+struct Slab {
+    lengths: [usize; 2],
+    pad: [isize; 2],
+    step: usize,
+    /// Values of a residue of a row, and of a row.
+    run: usize,
+    line: usize,
+    /// Rows from a row of tiles to the next, and in all.
+    lines: usize,
+    height: usize,
+}
+
+impl Slab {
+    fn new(reading: &Reading, band: usize, cols: usize) -> Self {
+        let Reading { lengths, pad, step, reach, .. } = *reading;
+        let run = cols + (reach - 1) / step;
+        let height = (band - 1) * step + reach;
+        Self { lengths, pad, step, run, line: run * step, lines: step, height }
+    }
+
+    /// Values of a channel.
+    fn plane(&self) -> usize {
+        self.height * self.line
+    }
+
+    /// Distance of a value that a tile reads from the tile's first.
+    fn tap(&self, row: usize, col: usize) -> usize {
+        row * self.line + col % self.step * self.run + col / self.step
+    }
+
+    /// Copies a channel from the given row of tiles on.
+    #[inline(always)]
+    fn fill<T: Gemm>(&self, src: &[T], row: usize, dst: &mut [T]) {
+        match self.step {
+            2 => self.split::<T, 2>(src, row, dst),
+            3 => self.split::<T, 3>(src, row, dst),
+            4 => self.split::<T, 4>(src, row, dst),
+            5 => self.split::<T, 5>(src, row, dst),
+            6 => self.split::<T, 6>(src, row, dst),
+            8 => self.split::<T, 8>(src, row, dst),
+            10 => self.split::<T, 10>(src, row, dst),
+            _ => unreachable!("no form has this step"),
+        }
+    }
+
+    #[inline(always)]
+    fn split<T: Gemm, const STEP: usize>(&self, src: &[T], row: usize, dst: &mut [T]) {
+        let [height, width] = self.lengths;
+        // Whole chunks of the line that lie inside the source; the rest is read value by value.
+        let pad = self.pad[1];
+        let first = (pad.max(0) as usize).div_ceil(STEP).min(self.run);
+        let inside = (width as isize + pad).max(0) as usize / STEP;
+        let end = inside.clamp(first, self.run);
+        for (y, line) in dst.chunks_exact_mut(self.line).enumerate().take(self.height) {
+            let y = (row * STEP + y) as isize - self.pad[0];
+            if !(0..height as isize).contains(&y) {
+                line.fill(T::ZERO);
+                continue;
+            }
+            let src = &src[y as usize * width..][..width];
+            for t in (0..first).chain(end..self.run) {
+                for q in 0..STEP {
+                    let x = (t * STEP + q) as isize - pad;
+                    let inside = (0..width as isize).contains(&x);
+                    line[q * self.run + t] = if inside { src[x as usize] } else { T::ZERO };
+                }
+            }
+            if first < end {
+                let from = &src[((first * STEP) as isize - pad) as usize..][..(end - first) * STEP];
+                let (chunks, _) = from.as_chunks::<STEP>();
+                for q in 0..STEP {
+                    let to = &mut line[q * self.run + first..][..end - first];
+                    for (to, chunk) in to.iter_mut().zip(chunks) {
+                        *to = chunk[q];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Some lanes whose values lie side by side in the slab: place, and first lane.
+type Run = (usize, usize);
+
+/// The tiles that are transformed together.
+struct Group {
+    runs: [Run; LANES],
+    number: usize,
+    /// Lanes in use.
+    count: usize,
+}
+
+/// Transforms channels of a source, tile by tile, for one block.
 struct Loader<'a, T> {
-    tiling: &'a Tiling,
     slab: Slab,
-    /// Values of the slab that a tile reads along an axis, and parities among them.
-    reach: usize,
-    stride: usize,
+    /// The images of the block: which, and the first row of tiles that it needs.
+    images: Vec<(usize, usize)>,
+    groups: Vec<Group>,
+    /// For each parity, where the values of a tile are.
+    offsets: Vec<[[usize; MOST]; MOST]>,
     src: &'a [T],
     src_plane: usize,
+}
+
+/// How a loader reads: `step` from a tile to the next, `reach` values of each for a tile.
+struct Reading {
+    lengths: [usize; 2],
+    pad: [isize; 2],
+    step: usize,
+    reach: usize,
+    stride: usize,
+}
+
+impl<'a, T: Gemm> Loader<'a, T> {
+    /// For the source of a pass.
+    fn source(pass: &Pass<'a, T>, tiling: &Tiling, tiles: Range<usize>) -> Self {
+        let ([_, h, w], form) = (pass.axes, tiling.form);
+        let (points, stride) = (form.points(), form.stride);
+        let reading = Reading {
+            lengths: [h.src, w.src],
+            pad: [h.pad, w.pad],
+            step: form.outputs() * stride,
+            reach: points * stride,
+            stride,
+        };
+        Self::new(reading, tiling, tiles, pass.src)
+    }
+
+    /// For the gradient of the output of a pass.
+    fn gradient(pass: &Pass<'a, T>, dy: &'a [T], tiling: &Tiling, tiles: Range<usize>) -> Self {
+        let ([_, h, w], m) = (pass.axes, tiling.form.outputs());
+        let lengths = [h.out, w.out];
+        let reading = Reading { lengths, pad: [0; 2], step: m, reach: m, stride: 1 };
+        Self::new(reading, tiling, tiles, dy)
+    }
+
+    fn new(reading: Reading, tiling: &Tiling, tiles: Range<usize>, src: &'a [T]) -> Self {
+        let slab = Slab::new(&reading, tiling.band(), tiling.cols);
+        let Reading { lengths, reach, stride, .. } = reading;
+        let of_image = tiling.rows * tiling.cols;
+        let first = tiles.start / of_image;
+        let images: Vec<_> = (first..tiles.end.div_ceil(of_image))
+            .map(|n| (n, tiles.start.saturating_sub(n * of_image) / tiling.cols))
+            .collect();
+        let place = |tile: usize| {
+            let (n, at) = (tile / of_image - first, tile % of_image);
+            let row = at / tiling.cols - images[n].1;
+            n * slab.plane() + row * slab.lines * slab.line + at % tiling.cols
+        };
+        let groups = tiles.clone().step_by(LANES).map(|tile| {
+            let count = LANES.min(tiles.end - tile);
+            let (mut runs, mut number, mut lane) = ([(0, 0); LANES], 0, 0);
+            while lane < count {
+                runs[number] = (place(tile + lane), lane);
+                number += 1;
+                lane += tiling.cols - (tile + lane) % tiling.cols;
+            }
+            Group { runs, number, count }
+        });
+        let groups = groups.collect();
+        let offsets = (0..stride * stride).map(|parity| {
+            let tap = |i: usize, j: usize| {
+                let (row, col) = (i * stride + parity / stride, j * stride + parity % stride);
+                let inside = row < reach && col < reach;
+                if inside { slab.tap(row, col) } else { 0 }
+            };
+            std::array::from_fn(|i| std::array::from_fn(|j| tap(i, j)))
+        });
+        let offsets = offsets.collect();
+        let src_plane = lengths[0] * lengths[1];
+        Self { slab, images, groups, offsets, src, src_plane }
+    }
+
+    /// Values of scratch that a task needs.
+    fn scratch(&self) -> usize {
+        self.images.len() * self.slab.plane() + LANES
+    }
+
+    /// Transforms one channel: `channel(n)` is the number of image n's channel, and the parities
+    /// of the channel become the channels from `first` on.
+    ///
+    /// # Safety
+    /// The places of these channels in `panels` are writable, and nobody else's.
+    #[inline(always)]
+    unsafe fn channel<A: Arch, F: Transform<T>>(
+        &self,
+        channel: impl Fn(usize) -> usize,
+        slab: &mut [T],
+        first: usize,
+        panels: &Panels<T>,
+    ) {
+        let plane = self.slab.plane();
+        assert!(slab.len() >= self.images.len() * plane + LANES);
+        for (i, &(n, row)) in self.images.iter().enumerate() {
+            let src = &self.src[channel(n) * self.src_plane..][..self.src_plane];
+            self.slab.fill(src, row, &mut slab[i * plane..][..plane]);
+        }
+        for (parity, offsets) in self.offsets.iter().enumerate() {
+            let far = offsets.iter().take(F::FROM).flat_map(|o| &o[..F::FROM]).max();
+            let far = far.copied().unwrap_or(0);
+            for (i, group) in self.groups.iter().enumerate() {
+                let runs = &group.runs[..group.number];
+                let farthest = runs.iter().map(|r| r.0).max().unwrap_or(0);
+                assert!(farthest + far + LANES <= slab.len());
+                let (panel, lane) = (i * LANES / panels.width, i * LANES % panels.width);
+                let place = (panel * panels.channels + first + parity) * panels.width + lane;
+                let to = panels.to.wrapping_add(place);
+                let store = |i: usize, j: usize, v: V<T>| {
+                    let to = to.wrapping_add((i * F::TO + j) * panels.stride);
+                    // SAFETY: the caller's promise.
+                    unsafe { to.cast::<[T; LANES]>().write(v.0) };
+                };
+                let from = slab.as_ptr();
+                // SAFETY: the farthest value is inside the slab by the assert.
+                let read = |place: usize| unsafe { from.add(place).cast::<[T; LANES]>().read() };
+                if group.count == LANES && group.number == 1 {
+                    square::<A, T, F>(|i, j| V(read(runs[0].0 + offsets[i][j])), store);
+                } else if group.count == LANES && group.number == 2 && runs[1].1 == LANES / 2 {
+                    let load = |i: usize, j: usize| {
+                        let (a, b) =
+                            (read(runs[0].0 + offsets[i][j]), read(runs[1].0 + offsets[i][j]));
+                        V(std::array::from_fn(
+                            |l| if l < LANES / 2 { a[l] } else { b[l - LANES / 2] },
+                        ))
+                    };
+                    square::<A, T, F>(load, store);
+                } else if group.number == LANES {
+                    let load = |i: usize, j: usize| {
+                        let at = offsets[i][j];
+                        let mut v = V::ZERO;
+                        for (v, run) in v.0.iter_mut().zip(runs) {
+                            *v = slab[run.0 + at];
+                        }
+                        v
+                    };
+                    square::<A, T, F>(load, store);
+                } else {
+                    let load = |i: usize, j: usize| {
+                        let mut lanes = [T::ZERO; 2 * LANES];
+                        for &(place, lane) in runs {
+                            // What a run has too much is overwritten by the next, or lies past
+                            // the last lane.
+                            let values = read(place + offsets[i][j]);
+                            lanes[lane..][..LANES].copy_from_slice(&values);
+                        }
+                        lanes[group.count..].fill(T::ZERO);
+                        let mut v = V::ZERO;
+                        v.0.copy_from_slice(&lanes[..LANES]);
+                        v
+                    };
+                    square::<A, T, F>(load, store);
+                }
+            }
+        }
+    }
 }
 
 /// Where transformed values go: point, panel of `width` tiles, channel, tile.
@@ -204,102 +429,13 @@ struct Loader<'a, T> {
 struct Panels<T> {
     to: *mut T,
     width: usize,
-    panels: usize,
     channels: usize,
+    /// From a point to the next.
+    stride: usize,
 }
 
 // SAFETY: tasks write disjoint channels.
 unsafe impl<T: Send> Sync for Panels<T> {}
-
-impl<T> Panels<T> {
-    /// Place of a group of lanes.
-    fn place(&self, point: usize, channel: usize, tile: usize) -> usize {
-        let (panel, lane) = (tile / self.width, tile % self.width);
-        ((point * self.panels + panel) * self.channels + channel) * self.width + lane
-    }
-}
-
-impl<T: Gemm> Loader<'_, T> {
-    /// Values of scratch that a task needs.
-    fn scratch(&self) -> usize {
-        self.tiling.images * self.slab.plane() + SPILL
-    }
-
-    /// Transforms one channel of a block: `channel(n)` is the number of image n's channel, and
-    /// the parities of the channel become the channels from `first` on.
-    ///
-    /// # Safety
-    /// The places of these channels in `panels` are writable, and nobody else's.
-    #[inline(always)]
-    unsafe fn channel<A: Arch, F: Transform<T>>(
-        &self,
-        block: Block,
-        channel: impl Fn(usize) -> usize,
-        slab: &mut [T],
-        first: usize,
-        panels: &Panels<T>,
-    ) {
-        let (cols, plane) = (self.tiling.cols, self.slab.plane());
-        assert!(slab.len() >= block.images * plane + SPILL);
-        for n in 0..block.images {
-            let src = &self.src[channel(block.first + n) * self.src_plane..];
-            // SAFETY: the plane lies in the slab; what it spills over is written later or is the
-            // slab's tail.
-            unsafe { self.slab.fill(src, [0, block.row, 0], slab.as_mut_ptr().add(n * plane)) };
-        }
-        let mut offsets = [[0; transform::MOST]; transform::MOST];
-        for tile in (0..block.tiles).step_by(LANES) {
-            let count = LANES.min(block.tiles - tile);
-            // The lanes in runs of tiles that lie side by side.
-            let mut runs = [(0usize, 0usize); LANES];
-            let mut number = 0;
-            let mut lane = 0;
-            while lane < count {
-                let (col, line) = ((tile + lane) % cols, (tile + lane) / cols);
-                let (row, n) = (line % block.rows, line / block.rows);
-                runs[number] = (n * plane + self.slab.place([0, row, col]), lane);
-                number += 1;
-                lane += cols - col;
-            }
-            let runs = &runs[..number];
-            let farthest = runs.iter().map(|r| r.0).max().unwrap_or(0);
-            for parity in 0..self.stride * self.stride {
-                let (p, q) = (parity / self.stride, parity % self.stride);
-                for (i, offsets) in offsets.iter_mut().enumerate().take(F::FROM) {
-                    for (j, offset) in offsets.iter_mut().enumerate().take(F::FROM) {
-                        let (row, col) = (i * self.stride + p, j * self.stride + q);
-                        *offset = self.slab.tap(row * self.reach + col);
-                    }
-                }
-                assert!(farthest + offsets[F::FROM - 1][F::FROM - 1] + LANES <= slab.len());
-                let load = |i: usize, j: usize| {
-                    let from = slab.as_ptr().wrapping_add(offsets[i][j]);
-                    let mut lanes = [T::ZERO; 2 * LANES];
-                    for &(place, lane) in runs {
-                        // SAFETY: the greatest place is inside the slab by the assert; what a run
-                        // has too much is overwritten by the next, or lies past the last lane.
-                        unsafe {
-                            let values = from.add(place).cast::<[T; LANES]>().read();
-                            lanes.as_mut_ptr().add(lane).cast::<[T; LANES]>().write(values);
-                        }
-                    }
-                    let mut v = V::ZERO;
-                    v.0.copy_from_slice(&lanes[..LANES]);
-                    if count < LANES {
-                        v.0[count..].fill(T::ZERO);
-                    }
-                    v
-                };
-                let store = |i: usize, j: usize, v: V<T>| {
-                    let place = panels.place(i * F::TO + j, first + parity, tile);
-                    // SAFETY: the caller's promise.
-                    unsafe { panels.to.add(place).cast::<[T; LANES]>().write(v.0) };
-                };
-                square::<A, T, F>(load, store);
-            }
-        }
-    }
-}
 
 /// Tiles of a panel: at least a group of lanes.
 fn panel_width<T: Gemm>(kernel: &Kernel<T>) -> usize {

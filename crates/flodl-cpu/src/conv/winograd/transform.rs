@@ -29,6 +29,22 @@ impl<T: Float> V<T> {
         Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
     }
 
+    /// The first half of the lanes.
+    #[inline(always)]
+    pub fn first(&self) -> &[T; LANES / 2] {
+        let (halves, _) = self.0.as_chunks();
+        &halves[0]
+    }
+
+    /// Adds one value to each lane.
+    #[inline(always)]
+    pub fn plus(mut self, value: T) -> Self {
+        for v in &mut self.0 {
+            *v += value;
+        }
+        self
+    }
+
     #[inline(always)]
     fn add(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
@@ -235,6 +251,7 @@ pub(super) fn square<A: Arch, T: Float, F: Transform<T>>(
     load: impl Fn(usize, usize) -> V<T>,
     mut store: impl FnMut(usize, usize, V<T>),
 ) {
+    // Loops, not closures over arrays: those would not be compiled for the instruction set.
     let mut half = [[V::ZERO; MOST]; MOST];
     for j in 0..F::FROM {
         let mut line = [V::ZERO; MOST];

@@ -1,10 +1,11 @@
 //! The gradient by weight: transformed tiles of the gradient times transformed tiles of the
 //! source, summed over all of them, and transformed back to taps.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use super::transform::{Gradients, LANES, MOST, Source, TapGradients, V, square};
-use super::{Block, Form, Loader, Panels, Pass, Tiling};
+use super::{Form, Loader, Panels, Pass, Tiling, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Epilogue, Gemm, Mat, gemm};
 use crate::simd::{self, Arch};
@@ -43,31 +44,43 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
         let squares = form.points() * form.points();
         let channels = form.channels(pass);
         let of_tile = squares * (channels + pass.dst_ch) * size_of::<T>();
-        let tiling = Tiling::new(pass, form, (BLOCK / of_tile).max(64));
+        let tiling = Tiling::new(pass, form, (BLOCK / of_tile).max(64), LANES, 1);
         Self { pass, dy, tiling, squares, channels }
     }
 
     fn run(&self, dw: &mut [T]) -> Result<(), OutOfMemory> {
         let pass = self.pass;
-        let (k, sums) = (self.channels * pass.dst_ch, self.squares * self.channels * pass.dst_ch);
-        let tiles = self.tiling.most().next_multiple_of(LANES);
-        let of_tiles = self.squares * tiles;
-        let mut space = Scratch::<T>::new(sums + of_tiles * (self.channels + pass.dst_ch))?;
-        let (sums, rest) = space.split_at_mut(sums);
-        let (sources, gradients) = rest.split_at_mut(of_tiles * self.channels);
+        let k = self.channels * pass.dst_ch;
+        let stride = point_stride(k);
+        // From a point to the next, for as many tiles as a block has.
+        let of_points = |tiles: usize| {
+            let tiles = tiles.next_multiple_of(LANES);
+            (point_stride(tiles * self.channels), point_stride(tiles * pass.dst_ch))
+        };
+        let (s, d) = of_points(self.tiling.block);
+        let mut space = Scratch::<T>::new(self.squares * (stride + s + d))?;
+        let (sums, rest) = space.split_at_mut(self.squares * stride);
+        let (sources, gradients) = rest.split_at_mut(self.squares * s);
         let dw = SharedMut::new(dw);
         for group in 0..pass.groups {
-            for index in 0..self.tiling.blocks(pass.batch) {
-                let block = self.tiling.block(pass.batch, index);
-                let tiles = block.tiles.next_multiple_of(LANES);
-                self.transform(group, block, tiles, sources, gradients)?;
+            for index in 0..self.tiling.blocks() {
+                let range = self.tiling.range(index);
+                let tiles = range.len().next_multiple_of(LANES);
+                let (s, d) = of_points(tiles);
+                let to = [(&mut *sources, s), (&mut *gradients, d)].map(|(to, stride)| Panels {
+                    to: to.as_mut_ptr(),
+                    width: tiles,
+                    channels: 0,
+                    stride,
+                });
+                self.transform(group, range, to)?;
                 let all = SharedMut::new(&mut *sums);
                 let failed = Mutex::new(None);
                 threads::parallel_for(self.squares, |point| {
                     // SAFETY: the sums of this point are this task's.
-                    let sums = unsafe { all.range(point * k..(point + 1) * k) };
-                    let a = Mat::row_major(&gradients[point * pass.dst_ch * tiles..], tiles);
-                    let b = Mat::row_major(&sources[point * self.channels * tiles..], tiles).t();
+                    let sums = unsafe { all.range(point * stride..point * stride + k) };
+                    let a = Mat::row_major(&gradients[point * d..], tiles);
+                    let b = Mat::row_major(&sources[point * s..], tiles).t();
                     let ep = Epilogue { accumulate: index > 0, ..Epilogue::default() };
                     let (m, n) = (pass.dst_ch, self.channels);
                     if let Err(error) = gemm(m, n, tiles, a, b, sums, n, &ep) {
@@ -80,7 +93,7 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
             }
             let sums = &*sums;
             threads::parallel_rows(pass.dst_ch, self.squares * self.channels, |rows| {
-                simd::dispatch(Back { work: self, group, rows, sums, dw: &dw });
+                simd::dispatch(Back { work: self, group, rows, sums, stride, dw: &dw });
             });
         }
         Ok(())
@@ -90,74 +103,30 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
     fn transform(
         &self,
         group: usize,
-        block: Block,
-        tiles: usize,
-        sources: &mut [T],
-        gradients: &mut [T],
+        tiles: Range<usize>,
+        [sources, gradients]: [Panels<T>; 2],
     ) -> Result<(), OutOfMemory> {
-        let (pass, form) = (self.pass, self.tiling.form);
-        let [_, h, w] = pass.axes;
-        let (m, stride) = (form.outputs(), form.stride);
-        let reach = form.points() * stride;
-        let slab = self.tiling.slab(pass.axes, [h.src, w.src], m * stride, reach);
-        let source = Loader {
-            tiling: &self.tiling,
-            slab,
-            reach,
-            stride,
-            src: pass.src,
-            src_plane: pass.src_plane(),
-        };
-        let at_start = pass.axes.map(|axis| super::Axis { pad: 0, ..axis });
-        let slab = self.tiling.slab(at_start, [h.out, w.out], m, m);
-        let gradient = Loader {
-            tiling: &self.tiling,
-            slab,
-            reach: m,
-            stride: 1,
-            src: self.dy,
-            src_plane: pass.pixels(),
-        };
-        let panels = |to: &mut [T], channels: usize| Panels {
-            to: to.as_mut_ptr(),
-            width: tiles,
-            panels: 1,
-            channels,
-        };
-        let (to_sources, to_gradients) =
-            (panels(sources, self.channels), panels(gradients, pass.dst_ch));
+        let pass = self.pass;
+        let source = Loader::source(pass, &self.tiling, tiles.clone());
+        let gradient = Loader::gradient(pass, self.dy, &self.tiling, tiles);
         let failed = Mutex::new(None);
-        let run = |result: Result<(), OutOfMemory>| {
-            if let Err(error) = result {
-                *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
-            }
-        };
         threads::parallel_for(2 * TASKS, |task| {
             let part = task / 2;
             let share = |all: usize| part * all / TASKS..(part + 1) * all / TASKS;
-            run(if task % 2 == 0 {
-                let (loader, to) = (&source, &to_sources);
+            let result = if task % 2 == 0 {
+                let of = (pass.groups, pass.src_ch);
                 let channels = share(pass.src_ch);
-                simd::dispatch(Tiles::<T, S, R, true> {
-                    loader,
-                    group,
-                    block,
-                    channels,
-                    to,
-                    of: (pass.groups, pass.src_ch),
-                })
+                let (loader, to) = (&source, &sources);
+                simd::dispatch(Tiles::<T, S, R, true> { loader, group, channels, to, of })
             } else {
-                let (loader, to) = (&gradient, &to_gradients);
+                let of = (pass.groups, pass.dst_ch);
                 let channels = share(pass.dst_ch);
-                simd::dispatch(Tiles::<T, S, R, false> {
-                    loader,
-                    group,
-                    block,
-                    channels,
-                    to,
-                    of: (pass.groups, pass.dst_ch),
-                })
-            });
+                let (loader, to) = (&gradient, &gradients);
+                simd::dispatch(Tiles::<T, S, R, false> { loader, group, channels, to, of })
+            };
+            if let Err(error) = result {
+                *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+            }
         });
         match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
             Some(error) => Err(error),
@@ -170,8 +139,7 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
 struct Tiles<'a, T, const S: usize, const R: usize, const SOURCE: bool> {
     loader: &'a Loader<'a, T>,
     group: usize,
-    block: Block,
-    channels: std::ops::Range<usize>,
+    channels: Range<usize>,
     to: &'a Panels<T>,
     /// Groups of the tensor, and channels of each.
     of: (usize, usize),
@@ -184,19 +152,17 @@ impl<T: Gemm, const S: usize, const R: usize, const SOURCE: bool> simd::Kernel
 
     #[inline(always)]
     fn run<A: Arch>(self) -> Self::Out {
-        let mut slab = Scratch::<T>::new(self.loader.scratch())?;
-        let parities = self.loader.stride * self.loader.stride;
+        let loader = self.loader;
+        let mut slab = Scratch::<T>::new(loader.scratch())?;
         for c in self.channels {
             let channel = |n: usize| (n * self.of.0 + self.group) * self.of.1 + c;
-            let (loader, first) = (self.loader, c * parities);
-            // SAFETY: the panels have room for all tiles and channels; these are this task's.
+            let first = c * loader.offsets.len();
+            // SAFETY: there is room for all tiles and channels; these are this task's.
             unsafe {
                 if SOURCE {
-                    loader.channel::<A, Source<S>>(self.block, channel, &mut slab, first, self.to);
+                    loader.channel::<A, Source<S>>(channel, &mut slab, first, self.to);
                 } else {
-                    loader.channel::<A, Gradients<S, R>>(
-                        self.block, channel, &mut slab, first, self.to,
-                    );
+                    loader.channel::<A, Gradients<S, R>>(channel, &mut slab, first, self.to);
                 }
             }
         }
@@ -208,8 +174,10 @@ impl<T: Gemm, const S: usize, const R: usize, const SOURCE: bool> simd::Kernel
 struct Back<'a, 'b, 'p, T, const S: usize, const R: usize> {
     work: &'a Work<'b, 'p, T, S, R>,
     group: usize,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     sums: &'a [T],
+    /// From a point to the next.
+    stride: usize,
     dw: &'a SharedMut<'a, T>,
 }
 
@@ -229,7 +197,7 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
                 let lanes = LANES.min(channels - first);
                 let load = |i: usize, j: usize| {
                     let point = i * super::points(S) + j;
-                    let at = (point * pass.dst_ch + row) * channels + first;
+                    let at = point * self.stride + row * channels + first;
                     let mut v = V::ZERO;
                     v.0[..lanes].copy_from_slice(&self.sums[at..at + lanes]);
                     v
