@@ -7,7 +7,7 @@ use super::transform::{LANES, MOST, Outputs, Source, Taps, V, square};
 use super::{Form, Loader, Panels, Pass, Tiling, panel_width, point_stride, points};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Gemm, Kernel};
-use crate::simd::{self, Arch};
+use crate::simd::{self, Arch, Isa};
 use crate::threads;
 
 /// Bytes of transformed tiles and products that a thread of its own keeps at hand.
@@ -324,10 +324,10 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
                             let to = self.out.at(place * pass.dst_plane());
                             let from = Lanes { values: &values, first: lane, count: run, bias };
                             match m {
-                                2 => from.write::<2>(pass, to, row, col),
-                                3 => from.write::<3>(pass, to, row, col),
-                                4 => from.write::<4>(pass, to, row, col),
-                                _ => from.write::<5>(pass, to, row, col),
+                                2 => from.write::<A, 2>(pass, to, row, col),
+                                3 => from.write::<A, 3>(pass, to, row, col),
+                                4 => from.write::<A, 4>(pass, to, row, col),
+                                _ => from.write::<A, 5>(pass, to, row, col),
                             }
                         }
                         lane += run;
@@ -356,7 +356,13 @@ impl<T: Gemm> Lanes<'_, T> {
     /// # Safety
     /// These outputs are inside the channel, and nobody else uses them.
     #[inline(always)]
-    unsafe fn write<const M: usize>(&self, pass: &Pass<T>, dst: *mut T, row: usize, col: usize) {
+    unsafe fn write<A: Arch, const M: usize>(
+        &self,
+        pass: &Pass<T>,
+        dst: *mut T,
+        row: usize,
+        col: usize,
+    ) {
         let [_, h, w] = pass.axes;
         let length = (self.count * M).min(w.out - col * M);
         let first = w.dst_first + col * M * w.dst_step;
@@ -364,11 +370,8 @@ impl<T: Gemm> Lanes<'_, T> {
         for (i, values) in self.values.iter().enumerate().take(height) {
             let mut line = [[T::ZERO; M]; LANES];
             if self.first == 0 && M == 4 {
-                let [a, b, c, d] = [0, 1, 2, 3].map(|j| V(values[j]).plus(self.bias).0);
-                let ((even, even_end), (odd, odd_end)) = (zip(a, c), zip(b, d));
-                let (first, second) = (zip(even, odd), zip(even_end, odd_end));
-                let parts = [first.0, first.1, second.0, second.1];
-                line.as_flattened_mut().copy_from_slice(parts.as_flattened());
+                let rows = [0, 1, 2, 3].map(|j| &values[j]);
+                interleave4::<A, T>(rows, self.bias, line.as_flattened_mut());
             } else {
                 for (t, to) in line.iter_mut().enumerate().take(self.count) {
                     for (to, values) in to.iter_mut().zip(values) {
@@ -382,7 +385,7 @@ impl<T: Gemm> Lanes<'_, T> {
             // SAFETY: the caller's promise.
             unsafe {
                 match w.dst_step {
-                    1 => line.iter().enumerate().for_each(|(i, &v)| *to.add(i) = v),
+                    1 => copy(line, to),
                     2 => line.iter().enumerate().for_each(|(i, &v)| *to.add(2 * i) = v),
                     s => line.iter().enumerate().for_each(|(i, &v)| *to.add(s * i) = v),
                 }
@@ -391,11 +394,69 @@ impl<T: Gemm> Lanes<'_, T> {
     }
 }
 
-/// The values of two vectors in turn. Written out: as a loop it would become a slow gather.
+/// Four vectors, each plus `bias`, value by value in turn.
+///
+/// Written with shuffles where the CPU has them: of plain loops the compiler makes gathers, which
+/// take longer than all of the transform.
 #[inline(always)]
-fn zip<T: Copy>(a: [T; LANES], b: [T; LANES]) -> ([T; LANES], [T; LANES]) {
-    (
-        [a[0], b[0], a[1], b[1], a[2], b[2], a[3], b[3]],
-        [a[4], b[4], a[5], b[5], a[6], b[6], a[7], b[7]],
-    )
+fn interleave4<A: Arch, T: Gemm>(rows: [&[T; LANES]; 4], bias: T, to: &mut [T]) {
+    assert!(to.len() >= 4 * LANES);
+    #[cfg(target_arch = "x86_64")]
+    if A::ISA >= Isa::Avx2 && size_of::<T>() == 4 {
+        let rows = rows.map(|row| row.as_ptr().cast::<f32>());
+        // SAFETY: T is the only float of four bytes; the rows hold eight values and the target 32;
+        // the CPU has AVX2, as `A` says.
+        unsafe { interleave4_avx(rows, bias.to_f64() as f32, to.as_mut_ptr().cast()) };
+        return;
+    }
+    for (t, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate().take(LANES) {
+        for (to, row) in to.iter_mut().zip(rows) {
+            *to = row[t] + bias;
+        }
+    }
+}
+
+/// # Safety
+/// The rows are readable for eight values, and `to` is writable for 32; the CPU has AVX.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx,avx2")]
+unsafe fn interleave4_avx(rows: [*const f32; 4], bias: f32, to: *mut f32) {
+    use std::arch::x86_64::*;
+    let bias = _mm256_set1_ps(bias);
+    // SAFETY: the caller's promise.
+    let [a, b, c, d] = rows.map(|row| unsafe { _mm256_loadu_ps(row) });
+    let (a, b) = (_mm256_add_ps(a, bias), _mm256_add_ps(b, bias));
+    let (c, d) = (_mm256_add_ps(c, bias), _mm256_add_ps(d, bias));
+    let (ab, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    let (cd, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    // Lanes 0 and 4, 1 and 5, 2 and 6, 3 and 7.
+    let (l0, l1) = (_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0xee>(ab, cd));
+    let l2 = _mm256_shuffle_ps::<0x44>(ab_high, cd_high);
+    let l3 = _mm256_shuffle_ps::<0xee>(ab_high, cd_high);
+    // SAFETY: the caller's promise.
+    unsafe {
+        _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x20>(l0, l1));
+        _mm256_storeu_ps(to.add(8), _mm256_permute2f128_ps::<0x20>(l2, l3));
+        _mm256_storeu_ps(to.add(16), _mm256_permute2f128_ps::<0x31>(l0, l1));
+        _mm256_storeu_ps(to.add(24), _mm256_permute2f128_ps::<0x31>(l2, l3));
+    }
+}
+
+/// Copies to `to`, in whole vectors as far as they go: lengths are short, and a call would cost more.
+///
+/// # Safety
+/// `to` is writable for all of `from`.
+#[inline(always)]
+unsafe fn copy<T: Gemm>(from: &[T], to: *mut T) {
+    let (whole, rest) = from.as_chunks::<LANES>();
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (i, chunk) in whole.iter().enumerate() {
+            to.add(i * LANES).cast::<[T; LANES]>().write(*chunk);
+        }
+        for (i, &value) in rest.iter().enumerate() {
+            *to.add(whole.len() * LANES + i) = value;
+        }
+    }
 }
