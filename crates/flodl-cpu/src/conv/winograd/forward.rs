@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::transform::{LANES, MOST, Outputs, Source, Taps, V, square};
+use super::transform::{Outputs, PIECE, Room, Source, Square, Taps, square};
 use super::{Form, Loader, Panels, Pass, Tiling, panel_width, point_stride, points};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Gemm, Kernel};
@@ -182,8 +182,6 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
     }
 }
 
-/// Half a group of lanes.
-const HALF: usize = LANES / 2;
 /// Tasks of a step: a few for each thread.
 const TASKS: usize = 16;
 
@@ -207,41 +205,27 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
         let first = self.panel * mr;
         let rows = mr.min(pass.dst_ch - first);
         let src = &pass.w[self.group * pass.w_group + first * pass.w_row..];
+        let mut room = Room::new();
         for c in 0..pass.src_ch {
             for parity in 0..stride * stride {
                 let (p, q) = (parity / stride, parity % stride);
-                let mut index = [[0; MOST]; MOST];
                 for i in 0..R {
                     for j in 0..R {
                         let tap = (i * stride + p) * pass.axes[2].taps + j * stride + q;
-                        index[i][j] = c * pass.w_ch + pass.kernel_index(tap);
+                        let index = c * pass.w_ch + pass.kernel_index(tap);
+                        for (lane, to) in room.from[i][j].iter_mut().enumerate().take(rows) {
+                            *to = src[lane * pass.w_row + index];
+                        }
                     }
                 }
-                let channel = c * stride * stride + parity;
-                for row in (0..mr).step_by(LANES) {
-                    let lanes = LANES.min(rows.saturating_sub(row));
-                    let load = |i: usize, j: usize| {
-                        let mut v = V::ZERO;
-                        for (lane, v) in v.0.iter_mut().enumerate().take(lanes) {
-                            *v = src[(row + lane) * pass.w_row + index[i][j]];
-                        }
-                        v
-                    };
-                    let store = |i: usize, j: usize, v: V<T>| {
+                square::<A, T, Taps<S, R>>(&mut room, mr);
+                let line = (self.panel * work.channels + c * stride * stride + parity) * mr;
+                for (i, values) in room.to.iter().enumerate().take(points(S)) {
+                    for (j, values) in values.iter().enumerate().take(points(S)) {
                         let point = i * points(S) + j;
-                        let at = (self.panel * work.channels + channel) * mr + row;
-                        let to = self.to.wrapping_add(point * self.stride + at);
-                        // SAFETY: a line of this panel, which is this task's. Lengths the compiler
-                        // knows are single instructions, others would be calls.
-                        unsafe {
-                            match mr - row {
-                                LANES.. => to.cast::<[T; LANES]>().write(v.0),
-                                HALF => to.cast::<[T; HALF]>().write(*v.first()),
-                                rest => (0..rest).for_each(|l| *to.add(l) = v.0[l]),
-                            }
-                        }
-                    };
-                    square::<A, T, Taps<S, R>>(load, store);
+                        // SAFETY: a line of this panel, which is this task's.
+                        unsafe { copy(&values[..mr], self.to.add(point * self.stride + line)) };
+                    }
                 }
             }
         }
@@ -264,11 +248,14 @@ impl<T: Gemm, const S: usize> simd::Kernel for Sources<'_, '_, T, S> {
     fn run<A: Arch>(self) -> Self::Out {
         let (pass, loader) = (self.pass, self.loader);
         let mut slab = Scratch::<T>::new(loader.scratch())?;
+        let mut room = Room::new();
         for c in self.channels {
             let channel = |n: usize| (n * pass.groups + self.group) * pass.src_ch + c;
             let first = c * loader.offsets.len();
             // SAFETY: the panels have room for all tiles and channels; these are this task's.
-            unsafe { loader.channel::<A, Source<S>>(channel, &mut slab, first, self.to) };
+            unsafe {
+                loader.channel::<A, Source<S>>(channel, &mut slab, &mut room, first, self.to)
+            };
         }
         Ok(())
     }
@@ -295,46 +282,44 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
         let (width, side) = (work.width, points(S));
         let m = side + 1 - R;
         let (cols, of_image) = (work.tiling.cols, work.tiling.rows * work.tiling.cols);
-        let mut values = [[[T::ZERO; LANES]; MOST]; MOST];
+        let mut room = Room::new();
         // Panel by panel: the products of adjacent channels are adjacent.
         for panel in (0..self.tiles.len()).step_by(width) {
             for channel in self.channels.clone() {
                 let number = self.group * pass.dst_ch + channel;
                 let bias = pass.bias.map_or(T::ZERO, |b| b[number]);
                 let at = panel * pass.dst_ch + channel * width;
-                let end = width.min(self.tiles.len() - panel);
-                for first in (0..end).step_by(LANES) {
-                    let products =
-                        &self.products[at + first..][..(side * side - 1) * self.stride + LANES];
-                    let load = |i: usize, j: usize| {
-                        let at = (i * side + j) * self.stride;
-                        let mut v = V::ZERO;
-                        v.0.copy_from_slice(&products[at..at + LANES]);
-                        v
-                    };
-                    square::<A, T, Outputs<S, R>>(load, |i, j, v| values[i][j] = v.0);
-                    let (count, flat) = (LANES.min(end - first), self.tiles.start + panel + first);
-                    let (n, row) = (flat / of_image, flat % of_image / cols);
-                    let (mut n, mut row, mut col, mut lane) = (n, row, flat % cols, 0);
-                    while lane < count {
-                        let run = (cols - col).min(count - lane);
-                        let place = n * pass.groups * pass.dst_ch + number;
-                        // SAFETY: outputs of this channel and block, inside the destination.
-                        unsafe {
-                            let to = self.out.at(place * pass.dst_plane());
-                            let from = Lanes { values: &values, first: lane, count: run, bias };
-                            match m {
-                                2 => from.write::<A, 2>(pass, to, row, col),
-                                3 => from.write::<A, 3>(pass, to, row, col),
-                                4 => from.write::<A, 4>(pass, to, row, col),
-                                _ => from.write::<A, 5>(pass, to, row, col),
-                            }
+                let count = width.min(self.tiles.len() - panel);
+                for (i, line) in room.from.iter_mut().enumerate().take(side) {
+                    for (j, lanes) in line.iter_mut().enumerate().take(side) {
+                        let from = &self.products[at + (i * side + j) * self.stride..];
+                        // SAFETY: a panel is no wider than the lanes there are.
+                        unsafe { copy(&from[..width], lanes[..width].as_mut_ptr()) };
+                    }
+                }
+                square::<A, T, Outputs<S, R>>(&mut room, width);
+                let flat = self.tiles.start + panel;
+                let (mut n, mut row) = (flat / of_image, flat % of_image / cols);
+                let (mut col, mut lane) = (flat % cols, 0);
+                while lane < count {
+                    let run = (cols - col).min(count - lane);
+                    let place = n * pass.groups * pass.dst_ch + number;
+                    let values = &room.to;
+                    let lanes = Lanes { values, first: lane, count: run, bias };
+                    // SAFETY: outputs of this channel and block, inside the destination.
+                    unsafe {
+                        let to = self.out.at(place * pass.dst_plane());
+                        match m {
+                            2 => lanes.write::<A, 2>(pass, to, row, col),
+                            3 => lanes.write::<A, 3>(pass, to, row, col),
+                            4 => lanes.write::<A, 4>(pass, to, row, col),
+                            _ => lanes.write::<A, 5>(pass, to, row, col),
                         }
-                        lane += run;
-                        (row, col) = (row + 1, 0);
-                        if row == work.tiling.rows {
-                            (n, row) = (n + 1, 0);
-                        }
+                    }
+                    lane += run;
+                    (row, col) = (row + 1, 0);
+                    if row == work.tiling.rows {
+                        (n, row) = (n + 1, 0);
                     }
                 }
             }
@@ -344,7 +329,7 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
 
 /// Tiles of outputs side by side: some lanes of the values at (row, column) of each.
 struct Lanes<'a, T> {
-    values: &'a [[[T; LANES]; MOST]; MOST],
+    values: &'a Square<T>,
     first: usize,
     count: usize,
     bias: T,
@@ -364,30 +349,39 @@ impl<T: Gemm> Lanes<'_, T> {
         col: usize,
     ) {
         let [_, h, w] = pass.axes;
-        let length = (self.count * M).min(w.out - col * M);
-        let first = w.dst_first + col * M * w.dst_step;
         let height = M.min(h.out - row * M);
-        for (i, values) in self.values.iter().enumerate().take(height) {
-            let mut line = [[T::ZERO; M]; LANES];
-            if self.first == 0 && M == 4 {
-                let rows = [0, 1, 2, 3].map(|j| &values[j]);
-                interleave4::<A, T>(rows, self.bias, line.as_flattened_mut());
-            } else {
-                for (t, to) in line.iter_mut().enumerate().take(self.count) {
-                    for (to, values) in to.iter_mut().zip(values) {
-                        *to = values[self.first + t] + self.bias;
+        for piece in (0..self.count).step_by(PIECE) {
+            let tiles = PIECE.min(self.count - piece);
+            let (from, col) = (self.first + piece, col + piece);
+            let length = (tiles * M).min(w.out - col * M);
+            let first = w.dst_first + col * M * w.dst_step;
+            for (i, values) in self.values.iter().enumerate().take(height) {
+                let mut line = [[T::ZERO; M]; PIECE];
+                if M == 4 && from + PIECE <= values[0].len() {
+                    let rows = [
+                        &values[0][from..],
+                        &values[1][from..],
+                        &values[2][from..],
+                        &values[3][from..],
+                    ];
+                    interleave4::<A, T>(rows, self.bias, line.as_flattened_mut());
+                } else {
+                    for (t, to) in line.iter_mut().enumerate().take(tiles) {
+                        for (to, values) in to.iter_mut().zip(values) {
+                            *to = values[from + t] + self.bias;
+                        }
                     }
                 }
-            }
-            let line = &line.as_flattened()[..length];
-            let at = (h.dst_first + (row * M + i) * h.dst_step) * w.dst + first;
-            let to = dst.wrapping_add(at);
-            // SAFETY: the caller's promise.
-            unsafe {
-                match w.dst_step {
-                    1 => copy(line, to),
-                    2 => line.iter().enumerate().for_each(|(i, &v)| *to.add(2 * i) = v),
-                    s => line.iter().enumerate().for_each(|(i, &v)| *to.add(s * i) = v),
+                let line = &line.as_flattened()[..length];
+                let to = (h.dst_first + (row * M + i) * h.dst_step) * w.dst + first;
+                let to = dst.wrapping_add(to);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match w.dst_step {
+                        1 => copy(line, to),
+                        2 => line.iter().enumerate().for_each(|(i, &v)| *to.add(2 * i) = v),
+                        s => line.iter().enumerate().for_each(|(i, &v)| *to.add(s * i) = v),
+                    }
                 }
             }
         }
@@ -399,17 +393,18 @@ impl<T: Gemm> Lanes<'_, T> {
 /// Written with shuffles where the CPU has them: of plain loops the compiler makes gathers, which
 /// take longer than all of the transform.
 #[inline(always)]
-fn interleave4<A: Arch, T: Gemm>(rows: [&[T; LANES]; 4], bias: T, to: &mut [T]) {
-    assert!(to.len() >= 4 * LANES);
+fn interleave4<A: Arch, T: Gemm>(rows: [&[T]; 4], bias: T, to: &mut [T]) {
+    assert!(to.len() >= 4 * PIECE && rows.iter().all(|row| row.len() >= PIECE));
     #[cfg(target_arch = "x86_64")]
     if A::ISA >= Isa::Avx2 && size_of::<T>() == 4 {
-        let rows = rows.map(|row| row.as_ptr().cast::<f32>());
+        let [a, b, c, d] = rows;
+        let rows = [a.as_ptr().cast(), b.as_ptr().cast(), c.as_ptr().cast(), d.as_ptr().cast()];
         // SAFETY: T is the only float of four bytes; the rows hold eight values and the target 32;
         // the CPU has AVX2, as `A` says.
         unsafe { interleave4_avx(rows, bias.to_f64() as f32, to.as_mut_ptr().cast()) };
         return;
     }
-    for (t, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate().take(LANES) {
+    for (t, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate().take(PIECE) {
         for (to, row) in to.iter_mut().zip(rows) {
             *to = row[t] + bias;
         }
@@ -425,7 +420,10 @@ unsafe fn interleave4_avx(rows: [*const f32; 4], bias: f32, to: *mut f32) {
     use std::arch::x86_64::*;
     let bias = _mm256_set1_ps(bias);
     // SAFETY: the caller's promise.
-    let [a, b, c, d] = rows.map(|row| unsafe { _mm256_loadu_ps(row) });
+    let (a, b, c, d) = unsafe {
+        let [a, b, c, d] = rows;
+        (_mm256_loadu_ps(a), _mm256_loadu_ps(b), _mm256_loadu_ps(c), _mm256_loadu_ps(d))
+    };
     let (a, b) = (_mm256_add_ps(a, bias), _mm256_add_ps(b, bias));
     let (c, d) = (_mm256_add_ps(c, bias), _mm256_add_ps(d, bias));
     let (ab, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
@@ -449,14 +447,14 @@ unsafe fn interleave4_avx(rows: [*const f32; 4], bias: f32, to: *mut f32) {
 /// `to` is writable for all of `from`.
 #[inline(always)]
 unsafe fn copy<T: Gemm>(from: &[T], to: *mut T) {
-    let (whole, rest) = from.as_chunks::<LANES>();
+    let (whole, rest) = from.as_chunks::<PIECE>();
     // SAFETY: the caller's promise.
     unsafe {
         for (i, chunk) in whole.iter().enumerate() {
-            to.add(i * LANES).cast::<[T; LANES]>().write(*chunk);
+            to.add(i * PIECE).cast::<[T; PIECE]>().write(*chunk);
         }
         for (i, &value) in rest.iter().enumerate() {
-            *to.add(whole.len() * LANES + i) = value;
+            *to.add(whole.len() * PIECE + i) = value;
         }
     }
 }

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use super::plan::Pass;
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::Arch;
-use transform::{LANES, MOST, Transform, V, points, square};
+use transform::{LANES, MOST, PIECE, Room, Transform, points, square};
 
 /// Environment variable that turns Winograd's convolution off when it is `0`.
 pub const WINOGRAD_ENV: &str = "FLODL_WINOGRAD";
@@ -248,13 +248,16 @@ impl Slab {
     }
 }
 
-/// Some lanes whose values lie side by side in the slab: place, and first lane.
-type Run = (usize, usize);
+/// Some lanes whose values lie side by side in the slab.
+struct Run {
+    place: usize,
+    lane: usize,
+    count: usize,
+}
 
 /// The tiles that are transformed together.
 struct Group {
-    runs: [Run; LANES],
-    number: usize,
+    runs: Vec<Run>,
     /// Lanes in use.
     count: usize,
 }
@@ -318,13 +321,14 @@ impl<'a, T: Gemm> Loader<'a, T> {
         };
         let groups = tiles.clone().step_by(LANES).map(|tile| {
             let count = LANES.min(tiles.end - tile);
-            let (mut runs, mut number, mut lane) = ([(0, 0); LANES], 0, 0);
+            let (mut runs, mut lane) = (Vec::new(), 0);
             while lane < count {
-                runs[number] = (place(tile + lane), lane);
-                number += 1;
-                lane += tiling.cols - (tile + lane) % tiling.cols;
+                let left = tiling.cols - (tile + lane) % tiling.cols;
+                let run = Run { place: place(tile + lane), lane, count: left.min(count - lane) };
+                lane += run.count;
+                runs.push(run);
             }
-            Group { runs, number, count }
+            Group { runs, count }
         });
         let groups = groups.collect();
         let offsets = (0..stride * stride).map(|parity| {
@@ -342,7 +346,7 @@ impl<'a, T: Gemm> Loader<'a, T> {
 
     /// Values of scratch that a task needs.
     fn scratch(&self) -> usize {
-        self.images.len() * self.slab.plane() + LANES
+        self.images.len() * self.slab.plane() + PIECE
     }
 
     /// Transforms one channel: `channel(n)` is the number of image n's channel, and the parities
@@ -355,72 +359,60 @@ impl<'a, T: Gemm> Loader<'a, T> {
         &self,
         channel: impl Fn(usize) -> usize,
         slab: &mut [T],
+        room: &mut Room<T>,
         first: usize,
         panels: &Panels<T>,
     ) {
         let plane = self.slab.plane();
-        assert!(slab.len() >= self.images.len() * plane + LANES);
+        assert!(slab.len() >= self.images.len() * plane + PIECE);
         for (i, &(n, row)) in self.images.iter().enumerate() {
             let src = &self.src[channel(n) * self.src_plane..][..self.src_plane];
             self.slab.fill(src, row, &mut slab[i * plane..][..plane]);
         }
         for (parity, offsets) in self.offsets.iter().enumerate() {
-            let far = offsets.iter().take(F::FROM).flat_map(|o| &o[..F::FROM]).max();
-            let far = far.copied().unwrap_or(0);
-            for (i, group) in self.groups.iter().enumerate() {
-                let runs = &group.runs[..group.number];
-                let farthest = runs.iter().map(|r| r.0).max().unwrap_or(0);
-                assert!(farthest + far + LANES <= slab.len());
-                let (panel, lane) = (i * LANES / panels.width, i * LANES % panels.width);
-                let place = (panel * panels.channels + first + parity) * panels.width + lane;
-                let to = panels.to.wrapping_add(place);
-                let store = |i: usize, j: usize, v: V<T>| {
-                    let to = to.wrapping_add((i * F::TO + j) * panels.stride);
-                    // SAFETY: the caller's promise.
-                    unsafe { to.cast::<[T; LANES]>().write(v.0) };
-                };
-                let from = slab.as_ptr();
-                // SAFETY: the farthest value is inside the slab by the assert.
-                let read = |place: usize| unsafe { from.add(place).cast::<[T; LANES]>().read() };
-                if group.count == LANES && group.number == 1 {
-                    square::<A, T, F>(|i, j| V(read(runs[0].0 + offsets[i][j])), store);
-                } else if group.count == LANES && group.number == 2 && runs[1].1 == LANES / 2 {
-                    let load = |i: usize, j: usize| {
-                        let (a, b) =
-                            (read(runs[0].0 + offsets[i][j]), read(runs[1].0 + offsets[i][j]));
-                        V(std::array::from_fn(
-                            |l| if l < LANES / 2 { a[l] } else { b[l - LANES / 2] },
-                        ))
-                    };
-                    square::<A, T, F>(load, store);
-                } else if group.number == LANES {
-                    let load = |i: usize, j: usize| {
-                        let at = offsets[i][j];
-                        let mut v = V::ZERO;
-                        for (v, run) in v.0.iter_mut().zip(runs) {
-                            *v = slab[run.0 + at];
-                        }
-                        v
-                    };
-                    square::<A, T, F>(load, store);
-                } else {
-                    let load = |i: usize, j: usize| {
-                        let mut lanes = [T::ZERO; 2 * LANES];
-                        for &(place, lane) in runs {
-                            // What a run has too much is overwritten by the next, or lies past
-                            // the last lane.
-                            let values = read(place + offsets[i][j]);
-                            lanes[lane..][..LANES].copy_from_slice(&values);
+            for (g, group) in self.groups.iter().enumerate() {
+                for (line, offsets) in room.from.iter_mut().zip(offsets).take(F::FROM) {
+                    for (lanes, offset) in line.iter_mut().zip(offsets).take(F::FROM) {
+                        for run in &group.runs {
+                            copy(&slab[run.place + offset..], &mut lanes[run.lane..], run.count);
                         }
                         lanes[group.count..].fill(T::ZERO);
-                        let mut v = V::ZERO;
-                        v.0.copy_from_slice(&lanes[..LANES]);
-                        v
-                    };
-                    square::<A, T, F>(load, store);
+                    }
+                }
+                let lanes = group.count.next_multiple_of(PIECE);
+                square::<A, T, F>(room, lanes);
+                for (i, line) in room.to.iter().enumerate().take(F::TO) {
+                    for (j, values) in line.iter().enumerate().take(F::TO) {
+                        let to = panels.to.wrapping_add((i * F::TO + j) * panels.stride);
+                        for (p, values) in values[..lanes].as_chunks::<PIECE>().0.iter().enumerate()
+                        {
+                            let tile = g * LANES + p * PIECE;
+                            let (panel, lane) = (tile / panels.width, tile % panels.width);
+                            let row = panel * panels.channels + first + parity;
+                            // SAFETY: the caller's promise.
+                            unsafe {
+                                let to = to.add(row * panels.width + lane);
+                                to.cast::<[T; PIECE]>().write(*values);
+                            }
+                        }
+                    }
                 }
             }
         }
+    }
+}
+
+/// Copies `count` values in whole pieces where both sides have room for them.
+#[inline(always)]
+fn copy<T: Copy>(from: &[T], to: &mut [T], count: usize) {
+    let whole = count.next_multiple_of(PIECE);
+    if whole <= from.len() && whole <= to.len() {
+        let pieces = from[..whole].as_chunks::<PIECE>().0;
+        for (to, from) in to[..whole].as_chunks_mut::<PIECE>().0.iter_mut().zip(pieces) {
+            *to = *from;
+        }
+    } else {
+        to[..count].copy_from_slice(&from[..count]);
     }
 }
 
@@ -439,5 +431,5 @@ unsafe impl<T: Send> Sync for Panels<T> {}
 
 /// Tiles of a panel: at least a group of lanes.
 fn panel_width<T: Gemm>(kernel: &Kernel<T>) -> usize {
-    kernel.nr.next_multiple_of(LANES)
+    kernel.nr.next_multiple_of(PIECE)
 }

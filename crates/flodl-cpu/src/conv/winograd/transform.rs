@@ -12,65 +12,27 @@
 use crate::element::Float;
 use crate::simd::Arch;
 
-/// Tiles or channels that are transformed together.
-pub(super) const LANES: usize = 8;
+/// Most tiles or channels that are transformed together.
+pub(super) const LANES: usize = 32;
+/// Lanes are copied in pieces of this many.
+pub(super) const PIECE: usize = 8;
 /// Most points along an axis.
 pub(super) const MOST: usize = 6;
 
-/// A value for each lane.
-#[derive(Clone, Copy)]
-pub(super) struct V<T>(pub [T; LANES]);
+/// Values along one axis.
+pub(super) type Line<T> = [T; MOST];
 
-impl<T: Float> V<T> {
-    pub const ZERO: Self = Self([T::ZERO; LANES]);
-
-    #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(T, T) -> T) -> Self {
-        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
-    }
-
-    /// The first half of the lanes.
-    #[inline(always)]
-    pub fn first(&self) -> &[T; LANES / 2] {
-        let (halves, _) = self.0.as_chunks();
-        &halves[0]
-    }
-
-    /// Adds one value to each lane.
-    #[inline(always)]
-    pub fn plus(mut self, value: T) -> Self {
-        for v in &mut self.0 {
-            *v += value;
-        }
-        self
-    }
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        self.zip(other, |a, b| a + b)
-    }
-
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        self.zip(other, |a, b| a - b)
-    }
-
-    #[inline(always)]
-    fn times(self, factor: f64) -> Self {
-        let factor = T::from_f64(factor);
-        Self(self.0.map(|a| a * factor))
-    }
-
-    /// `self * factor + other`.
-    #[inline(always)]
-    fn fma<A: Arch>(self, factor: f64, other: Self) -> Self {
-        let factor = T::from_f64(factor);
-        self.zip(other, |a, b| a.mul_add_::<A>(factor, b))
-    }
+/// `value * factor`.
+#[inline(always)]
+fn times<T: Float>(value: T, factor: f64) -> T {
+    value * T::from_f64(factor)
 }
 
-/// Values along one axis.
-pub(super) type Line<T> = [V<T>; MOST];
+/// `value * factor + other`.
+#[inline(always)]
+fn fma<A: Arch, T: Float>(value: T, factor: f64, other: T) -> T {
+    value.mul_add_::<A>(T::from_f64(factor), other)
+}
 
 /// Number of points with `pairs` pairs among them.
 pub(super) const fn points(pairs: usize) -> usize {
@@ -95,7 +57,7 @@ const fn scales(pairs: usize) -> (f64, f64, f64) {
 
 /// One of the five transforms along one axis. `S` pairs of points, `R` taps; the number of outputs
 /// follows from them.
-pub(super) trait Transform<T> {
+pub(super) trait Transform<T: Float> {
     /// Values that go in, and come out.
     const FROM: usize;
     const TO: usize;
@@ -121,21 +83,21 @@ impl<T: Float, const S: usize> Transform<T> for Source<S> {
     fn line<A: Arch>(d: &Line<T>) -> Line<T> {
         let (a, b) = pair(S);
         let (aa, bb) = (a * a, b * b);
-        let mut to = [V::ZERO; MOST];
+        let mut to = [T::ZERO; MOST];
         if S == 1 {
-            to[0] = d[0].fma::<A>(-aa, d[2]);
-            to[1] = d[1].fma::<A>(a, d[2]);
-            to[2] = d[1].fma::<A>(-a, d[2]);
-            to[3] = d[1].fma::<A>(-aa, d[3]);
+            to[0] = fma::<A, T>(d[0], -aa, d[2]);
+            to[1] = fma::<A, T>(d[1], a, d[2]);
+            to[2] = fma::<A, T>(d[1], -a, d[2]);
+            to[3] = fma::<A, T>(d[1], -aa, d[3]);
         } else {
-            to[0] = d[0].fma::<A>(aa * bb, d[2].fma::<A>(-(aa + bb), d[4]));
-            to[5] = d[1].fma::<A>(aa * bb, d[3].fma::<A>(-(aa + bb), d[5]));
-            let (even, odd) = (d[2].fma::<A>(-bb, d[4]), d[1].fma::<A>(-bb, d[3]));
-            to[1] = odd.fma::<A>(a, even);
-            to[2] = odd.fma::<A>(-a, even);
-            let (even, odd) = (d[2].fma::<A>(-aa, d[4]), d[1].fma::<A>(-aa, d[3]));
-            to[3] = odd.fma::<A>(b, even);
-            to[4] = odd.fma::<A>(-b, even);
+            to[0] = fma::<A, T>(d[0], aa * bb, fma::<A, T>(d[2], -(aa + bb), d[4]));
+            to[5] = fma::<A, T>(d[1], aa * bb, fma::<A, T>(d[3], -(aa + bb), d[5]));
+            let (even, odd) = (fma::<A, T>(d[2], -bb, d[4]), fma::<A, T>(d[1], -bb, d[3]));
+            to[1] = fma::<A, T>(odd, a, even);
+            to[2] = fma::<A, T>(odd, -a, even);
+            let (even, odd) = (fma::<A, T>(d[2], -aa, d[4]), fma::<A, T>(d[1], -aa, d[3]));
+            to[3] = fma::<A, T>(odd, b, even);
+            to[4] = fma::<A, T>(odd, -b, even);
         }
         to
     }
@@ -149,12 +111,13 @@ impl<T: Float, const S: usize, const R: usize> Transform<T> for Taps<S, R> {
     fn line<A: Arch>(g: &Line<T>) -> Line<T> {
         let (a, b) = pair(S);
         let (zero, at_a, at_b) = scales(S);
-        let mut to = [V::ZERO; MOST];
-        to[0] = g[0].times(zero);
+        let mut to = [T::ZERO; MOST];
+        to[0] = times(g[0], zero);
         for (i, (p, scale)) in [(a, at_a), (b, at_b)].into_iter().enumerate().take(S) {
-            let even = if R == 3 { g[2].fma::<A>(p * p, g[0]) } else { g[0] }.times(scale);
-            to[2 * i + 1] = g[1].fma::<A>(p * scale, even);
-            to[2 * i + 2] = g[1].fma::<A>(-p * scale, even);
+            let even = if R == 3 { fma::<A, T>(g[2], p * p, g[0]) } else { g[0] };
+            let even = times(even, scale);
+            to[2 * i + 1] = fma::<A, T>(g[1], p * scale, even);
+            to[2 * i + 2] = fma::<A, T>(g[1], -p * scale, even);
         }
         to[2 * S + 1] = g[R - 1];
         to
@@ -169,25 +132,25 @@ impl<T: Float, const S: usize, const R: usize> Transform<T> for Outputs<S, R> {
     fn line<A: Arch>(m: &Line<T>) -> Line<T> {
         let (a, b) = pair(S);
         let outputs = points(S) + 1 - R;
-        let mut to = [V::ZERO; MOST];
-        let (sum_a, diff_a) = (m[1].add(m[2]), m[1].sub(m[2]));
+        let mut to = [T::ZERO; MOST];
+        let (sum_a, diff_a) = (m[1] + m[2], m[1] - m[2]);
         let mut powers = (a, b);
         if S == 1 {
-            to[0] = m[0].add(sum_a);
+            to[0] = m[0] + sum_a;
             for (i, to) in to.iter_mut().enumerate().take(outputs).skip(1) {
-                *to = if i % 2 == 0 { sum_a } else { diff_a }.times(powers.0);
+                *to = times(if i % 2 == 0 { sum_a } else { diff_a }, powers.0);
                 powers.0 *= a;
             }
         } else {
-            let (sum_b, diff_b) = (m[3].add(m[4]), m[3].sub(m[4]));
-            to[0] = m[0].add(sum_a).add(sum_b);
+            let (sum_b, diff_b) = (m[3] + m[4], m[3] - m[4]);
+            to[0] = m[0] + sum_a + sum_b;
             for (i, to) in to.iter_mut().enumerate().take(outputs).skip(1) {
                 let (at_a, at_b) = if i % 2 == 0 { (sum_a, sum_b) } else { (diff_a, diff_b) };
-                *to = at_a.fma::<A>(powers.0, at_b.times(powers.1));
+                *to = fma::<A, T>(at_a, powers.0, times(at_b, powers.1));
                 powers = (powers.0 * a, powers.1 * b);
             }
         }
-        to[outputs - 1] = to[outputs - 1].add(m[2 * S + 1]);
+        to[outputs - 1] += m[2 * S + 1];
         to
     }
 }
@@ -200,21 +163,21 @@ impl<T: Float, const S: usize, const R: usize> Transform<T> for Gradients<S, R> 
     fn line<A: Arch>(y: &Line<T>) -> Line<T> {
         let (a, b) = pair(S);
         let outputs = points(S) + 1 - R;
-        let mut to = [V::ZERO; MOST];
+        let mut to = [T::ZERO; MOST];
         to[0] = y[0];
         for (i, p) in [a, b].into_iter().enumerate().take(S) {
-            let (mut even, mut odd) = (y[0], y[1].times(p));
+            let (mut even, mut odd) = (y[0], times(y[1], p));
             let mut power = p * p;
             for (j, &y) in y.iter().enumerate().take(outputs).skip(2) {
                 if j % 2 == 0 {
-                    even = y.fma::<A>(power, even);
+                    even = fma::<A, T>(y, power, even);
                 } else {
-                    odd = y.fma::<A>(power, odd);
+                    odd = fma::<A, T>(y, power, odd);
                 }
                 power *= p;
             }
-            to[2 * i + 1] = even.add(odd);
-            to[2 * i + 2] = even.sub(odd);
+            to[2 * i + 1] = even + odd;
+            to[2 * i + 2] = even - odd;
         }
         to[2 * S + 1] = y[outputs - 1];
         to
@@ -229,44 +192,68 @@ impl<T: Float, const S: usize, const R: usize> Transform<T> for TapGradients<S, 
     fn line<A: Arch>(u: &Line<T>) -> Line<T> {
         let (a, b) = pair(S);
         let (zero, at_a, at_b) = scales(S);
-        let mut to = [V::ZERO; MOST];
-        to[0] = u[0].times(zero);
+        let mut to = [T::ZERO; MOST];
+        to[0] = times(u[0], zero);
         for (i, (p, scale)) in [(a, at_a), (b, at_b)].into_iter().enumerate().take(S) {
-            let (sum, diff) = (u[2 * i + 1].add(u[2 * i + 2]), u[2 * i + 1].sub(u[2 * i + 2]));
-            to[0] = sum.fma::<A>(scale, to[0]);
-            to[1] = diff.fma::<A>(p * scale, to[1]);
+            let (sum, diff) = (u[2 * i + 1] + u[2 * i + 2], u[2 * i + 1] - u[2 * i + 2]);
+            to[0] = fma::<A, T>(sum, scale, to[0]);
+            to[1] = fma::<A, T>(diff, p * scale, to[1]);
             if R == 3 {
-                to[2] = sum.fma::<A>(p * p * scale, to[2]);
+                to[2] = fma::<A, T>(sum, p * p * scale, to[2]);
             }
         }
-        to[R - 1] = to[R - 1].add(u[2 * S + 1]);
+        to[R - 1] += u[2 * S + 1];
         to
     }
 }
 
-/// Applies a transform to both axes of a square of values: `load` gives them, `store` takes what
-/// comes out, both by row and column.
+/// A square of values for each of some lanes: by row, column and lane.
+pub(super) type Square<T> = [[[T; LANES]; MOST]; MOST];
+
+/// Room for what [`square`] reads, keeps half way and gives back.
+pub(super) struct Room<T> {
+    pub from: Square<T>,
+    half: Square<T>,
+    pub to: Square<T>,
+}
+
+impl<T: Float> Room<T> {
+    pub fn new() -> Self {
+        let zero = [[[T::ZERO; LANES]; MOST]; MOST];
+        Self { from: zero, half: zero, to: zero }
+    }
+}
+
+/// Applies a transform to both axes of the squares of the first `lanes` lanes, from `room.from` to
+/// `room.to`.
 #[inline(always)]
-pub(super) fn square<A: Arch, T: Float, F: Transform<T>>(
-    load: impl Fn(usize, usize) -> V<T>,
-    mut store: impl FnMut(usize, usize, V<T>),
-) {
-    // Loops, not closures over arrays: those would not be compiled for the instruction set.
-    let mut half = [[V::ZERO; MOST]; MOST];
+pub(super) fn square<A: Arch, T: Float, F: Transform<T>>(room: &mut Room<T>, lanes: usize) {
+    let lanes = lanes.min(LANES);
     for j in 0..F::FROM {
-        let mut line = [V::ZERO; MOST];
-        for (i, v) in line.iter_mut().enumerate().take(F::FROM) {
-            *v = load(i, j);
-        }
-        let line = F::line::<A>(&line);
-        for i in 0..F::TO {
-            half[i][j] = line[i];
+        // Lanes innermost, and as many as come: a loop of known length would be unrolled, and what
+        // the compiler then makes of the pieces are gathers.
+        for l in 0..lanes {
+            let mut line = [T::ZERO; MOST];
+            for (i, v) in line.iter_mut().enumerate().take(F::FROM) {
+                *v = room.from[i][j][l];
+            }
+            let line = F::line::<A>(&line);
+            for i in 0..F::TO {
+                room.half[i][j][l] = line[i];
+            }
         }
     }
-    for (i, line) in half.iter().enumerate().take(F::TO) {
-        let line = F::line::<A>(line);
-        for (j, &v) in line.iter().enumerate().take(F::TO) {
-            store(i, j, v);
+    for i in 0..F::TO {
+        let (half, to) = (&room.half[i], &mut room.to[i]);
+        for l in 0..lanes {
+            let mut line = [T::ZERO; MOST];
+            for (j, v) in line.iter_mut().enumerate().take(F::FROM) {
+                *v = half[j][l];
+            }
+            let line = F::line::<A>(&line);
+            for j in 0..F::TO {
+                to[j][l] = line[j];
+            }
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::transform::{Gradients, LANES, MOST, Source, TapGradients, V, square};
-use super::{Form, Loader, Panels, Pass, Tiling, point_stride};
+use super::transform::{Gradients, LANES, PIECE, Room, Source, TapGradients, square};
+use super::{Form, Loader, Panels, Pass, Tiling, point_stride, points};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Epilogue, Gemm, Mat, gemm};
 use crate::simd::{self, Arch};
@@ -44,7 +44,7 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
         let squares = form.points() * form.points();
         let channels = form.channels(pass);
         let of_tile = squares * (channels + pass.dst_ch) * size_of::<T>();
-        let tiling = Tiling::new(pass, form, (BLOCK / of_tile).max(64), LANES, 1);
+        let tiling = Tiling::new(pass, form, (BLOCK / of_tile).max(64), PIECE, 1);
         Self { pass, dy, tiling, squares, channels }
     }
 
@@ -54,7 +54,7 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
         let stride = point_stride(k);
         // From a point to the next, for as many tiles as a block has.
         let of_points = |tiles: usize| {
-            let tiles = tiles.next_multiple_of(LANES);
+            let tiles = tiles.next_multiple_of(PIECE);
             (point_stride(tiles * self.channels), point_stride(tiles * pass.dst_ch))
         };
         let (s, d) = of_points(self.tiling.block);
@@ -65,7 +65,7 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
         for group in 0..pass.groups {
             for index in 0..self.tiling.blocks() {
                 let range = self.tiling.range(index);
-                let tiles = range.len().next_multiple_of(LANES);
+                let tiles = range.len().next_multiple_of(PIECE);
                 let (s, d) = of_points(tiles);
                 let to = [(&mut *sources, s), (&mut *gradients, d)].map(|(to, stride)| Panels {
                     to: to.as_mut_ptr(),
@@ -154,15 +154,18 @@ impl<T: Gemm, const S: usize, const R: usize, const SOURCE: bool> simd::Kernel
     fn run<A: Arch>(self) -> Self::Out {
         let loader = self.loader;
         let mut slab = Scratch::<T>::new(loader.scratch())?;
+        let mut room = Room::new();
         for c in self.channels {
             let channel = |n: usize| (n * self.of.0 + self.group) * self.of.1 + c;
             let first = c * loader.offsets.len();
             // SAFETY: there is room for all tiles and channels; these are this task's.
             unsafe {
                 if SOURCE {
-                    loader.channel::<A, Source<S>>(channel, &mut slab, first, self.to);
+                    loader.channel::<A, Source<S>>(channel, &mut slab, &mut room, first, self.to);
                 } else {
-                    loader.channel::<A, Gradients<S, R>>(channel, &mut slab, first, self.to);
+                    loader.channel::<A, Gradients<S, R>>(
+                        channel, &mut slab, &mut room, first, self.to,
+                    );
                 }
             }
         }
@@ -189,22 +192,21 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
         let (work, pass) = (self.work, self.work.pass);
         let (channels, stride) = (work.channels, work.tiling.form.stride);
         let (parities, of_row) = (stride * stride, pass.k());
+        let mut room = Room::new();
         for row in self.rows {
             let start = (self.group * pass.dst_ch + row) * of_row;
             // SAFETY: the weights of this row are this task's.
             let to = unsafe { self.dw.range(start..start + of_row) };
             for first in (0..channels).step_by(LANES) {
                 let lanes = LANES.min(channels - first);
-                let load = |i: usize, j: usize| {
-                    let point = i * super::points(S) + j;
-                    let at = point * self.stride + row * channels + first;
-                    let mut v = V::ZERO;
-                    v.0[..lanes].copy_from_slice(&self.sums[at..at + lanes]);
-                    v
-                };
-                let mut values = [[[T::ZERO; LANES]; MOST]; MOST];
-                square::<A, T, TapGradients<S, R>>(load, |i, j, v| values[i][j] = v.0);
-                for (i, values) in values.iter().enumerate().take(R) {
+                for (i, line) in room.from.iter_mut().enumerate().take(points(S)) {
+                    for (j, to) in line.iter_mut().enumerate().take(points(S)) {
+                        let at = (i * points(S) + j) * self.stride + row * channels + first;
+                        to[..lanes].copy_from_slice(&self.sums[at..at + lanes]);
+                    }
+                }
+                square::<A, T, TapGradients<S, R>>(&mut room, lanes);
+                for (i, values) in room.to.iter().enumerate().take(R) {
                     for (j, values) in values.iter().enumerate().take(R) {
                         for (lane, &value) in values.iter().enumerate().take(lanes) {
                             let (c, parity) =
