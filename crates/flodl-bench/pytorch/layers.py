@@ -100,6 +100,11 @@ def linear_no_grad():
     return [lambda: module(x)]
 
 
+def empty_chain():
+    module, x = nn.Sequential(*[nn.Identity() for _ in range(100)]), torch.randn(4)
+    return [lambda: module(x)]
+
+
 # fmt: off
 ROWS = {
     "typ Linear 1024->1024 b256": lambda: layer(nn.Linear(1024, 1024), 256, 1024),
@@ -259,6 +264,7 @@ ROWS = {
     "tiny full MLP train step 16-16-4 b1 Adam": lambda: train_step(),
     "tiny add no-grad 4x4": lambda: add_no_grad(),
     "tiny Linear no-grad 16x16 b1": lambda: linear_no_grad(),
+    "tiny graph no-grad 100 Identity": lambda: empty_chain(),
 }
 # fmt: on
 

@@ -5,7 +5,9 @@
 //! CPU may have; [`simd::dispatch`] picks the best one at run time.
 
 pub mod alloc;
+pub mod attention;
 pub mod conv;
+pub mod ctc;
 pub mod element;
 pub mod elementwise;
 pub mod gemm;
@@ -19,6 +21,7 @@ pub mod pool;
 pub mod random;
 pub mod reduce;
 pub mod resample;
+pub mod rnn;
 pub mod scan;
 pub mod simd;
 pub mod softmax;

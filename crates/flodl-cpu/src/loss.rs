@@ -20,6 +20,25 @@ pub enum Reduction {
     Sum,
 }
 
+macro_rules! from_number {
+    ($($int:ty),*) => {$(
+        /// PyTorch's numbers: 0 is none, 1 the mean, 2 the sum.
+        impl TryFrom<$int> for Reduction {
+            type Error = $int;
+
+            fn try_from(code: $int) -> Result<Self, $int> {
+                match code {
+                    0 => Ok(Reduction::None),
+                    1 => Ok(Reduction::Mean),
+                    2 => Ok(Reduction::Sum),
+                    other => Err(other),
+                }
+            }
+        }
+    )*};
+}
+from_number!(i64, i32);
+
 /// What cross-entropy is asked for; the defaults are PyTorch's.
 #[derive(Clone, Copy, Debug)]
 pub struct CrossEntropy<'a, T> {

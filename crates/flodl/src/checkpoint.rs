@@ -9,7 +9,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::{Buffer, DType, Device, Error, Parameter, Result, Tensor};
 
 /// Key of the structural hash in the file's metadata.
-const HASH_KEY: &str = "flodl.structural_hash";
+pub(crate) const HASH_KEY: &str = "flodl.structural_hash";
 
 /// What a load found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

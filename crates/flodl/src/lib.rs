@@ -36,9 +36,10 @@ pub mod tensor;
 
 pub use autograd::ops::*;
 pub use autograd::{
-    BackwardOptions, NoGradGuard, Variable, enable_grad, grad, is_grad_enabled, no_grad,
+    AutocastGuard, BackwardOptions, NoGradGuard, Variable, autocast, cast_parameters, enable_grad,
+    grad, is_autocast_enabled, is_autocast_enabled_for, is_grad_enabled, no_grad,
 };
-pub use backend::Reduction;
+pub use backend::{Reduction, RnnMode};
 pub use checkpoint::*;
 pub use data::*;
 pub use device::{Device, TensorOptions, cuda_available};
@@ -50,7 +51,7 @@ pub use graph::*;
 pub use nn::*;
 pub use optim::*;
 pub use rng::{Rng, manual_seed, rng_state, set_rng_state};
-pub use tensor::Tensor;
+pub use tensor::{RnnParams, Tensor};
 
 /// The examples of the README compile.
 #[cfg(doctest)]

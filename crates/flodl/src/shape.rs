@@ -136,7 +136,8 @@ pub fn broadcast(op: &'static str, a: &[usize], b: &[usize]) -> Result<Dims> {
 
 /// Whether a tensor of any dtype with these sizes could be addressed.
 pub(crate) fn countable(dims: &[usize]) -> bool {
-    let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    // Strides count the dims of an empty tensor too.
+    let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d.max(1)));
     count.is_some_and(|n| n <= isize::MAX as usize / 8)
 }
 

@@ -525,12 +525,12 @@ const CALLS: &[(&str, Call, &str)] = &[
     (
         "pad away",
         || unit(t(&[2]).pad(&[-2, -1], 0.0)),
-        "pad: expected a tensor that padding [-2, -1] fits (no more removed than there is), got shape [2]",
+        "pad: expected a dim 0 that constant padding [-2, -1] fits, got shape [2]",
     ),
     (
         "pad extreme",
         || unit(t(&[2]).pad(&[i64::MIN, i64::MIN], 0.0)),
-        "pad: expected a tensor that padding [-9223372036854775808, -9223372036854775808] fits (no more removed than there is), got shape [2]",
+        "pad: expected a dim 0 that constant padding [-9223372036854775808, -9223372036854775808] fits, got shape [2]",
     ),
     (
         "pad far",
@@ -540,7 +540,7 @@ const CALLS: &[(&str, Call, &str)] = &[
     (
         "pad reflect",
         || unit(t(&[1, 2]).pad_mode(&[2, 0], 1, 0.0)),
-        "pad: expected a tensor that padding [2, 0] fits (reflecting needs a smaller border), got shape [1, 2]",
+        "pad: expected a dim 1 that reflection padding [2, 0] fits, got shape [1, 2]",
     ),
     (
         "pad circular",
@@ -550,12 +550,12 @@ const CALLS: &[(&str, Call, &str)] = &[
     (
         "pad replicate nothing",
         || unit(t(&[1, 0]).pad_mode(&[3, 0], 2, 0.0)),
-        "pad: expected a tensor that padding [3, 0] fits (there is no edge to repeat), got shape [1, 0]",
+        "pad: expected a dim 1 that replication padding [3, 0] fits, got shape [1, 0]",
     ),
     (
         "pad mode",
         || unit(t(&[1, 2]).pad_mode(&[1, 0], 4, 0.0)),
-        "pad: mode 4 must be 0 (constant), 1 (reflect), 2 (replicate) or 3 (circular)",
+        "pad: mode 4 is none of 0 (constant), 1 (reflect), 2 (replicate), 3 (circular)",
     ),
     // Nothing to choose from.
     (

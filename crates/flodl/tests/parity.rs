@@ -1,6 +1,8 @@
 //! Parity with PyTorch: outputs, gradients and buffers of its own test cases, read from
 //! `goldens/` (or the folder that FLODL_GOLDENS names) and computed by this library.
 
+#[path = "parity/attention.rs"]
+mod attention;
 #[path = "parity/case.rs"]
 mod case;
 #[path = "parity/check.rs"]
@@ -11,6 +13,8 @@ mod functional;
 mod layers;
 #[path = "parity/loss.rs"]
 mod loss;
+#[path = "parity/losses.rs"]
+mod losses;
 #[path = "parity/models.rs"]
 mod models;
 #[path = "parity/modules.rs"]
@@ -23,6 +27,12 @@ mod ops;
 mod optim;
 #[path = "parity/report.rs"]
 mod report;
+#[path = "parity/rnn.rs"]
+mod rnn;
+#[path = "parity/sched.rs"]
+mod sched;
+#[path = "parity/shapes.rs"]
+mod shapes;
 #[path = "parity/spatial.rs"]
 mod spatial;
 #[path = "parity/traj.rs"]
@@ -62,10 +72,11 @@ fn table(entries: impl Iterator<Item = &'static Entry>) -> Table {
 
 /// Runs the cases of a folder of modules or functions.
 fn run_folder(report: &mut Report, folder: &str) {
-    let losses = || loss::LOSSES.iter();
-    let modules =
-        table(modules::entries().chain(spatial::LAYERS).chain(layers::LAYERS).chain(losses()));
+    let losses = || loss::LOSSES.iter().chain(losses::LOSSES);
+    let layers = [spatial::LAYERS, layers::LAYERS, shapes::LAYERS, rnn::LAYERS, attention::LAYERS];
+    let modules = table(modules::entries().chain(layers.into_iter().flatten()).chain(losses()));
     let functions = functional::entries().chain(spatial::FUNCTIONS).chain(loss::NORMS);
+    let functions = functions.chain(attention::FUNCTIONS).chain(shapes::FUNCTIONS);
     let functions = table(functions.chain(losses()));
     let ops = table(ops::entries());
     each_file(report, folder, |report, file_name, file| {
@@ -108,7 +119,7 @@ fn run_schedulers(report: &mut Report) {
         text.ok().and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
     for case in &list {
         let name = case["scheduler"].as_str().unwrap_or("unknown");
-        report.add("sched", name, name, Outcome::Unsupported("not mapped".into()));
+        report.add("sched", name, name, sched::run(name, case));
     }
 }
 

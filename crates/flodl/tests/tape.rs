@@ -137,3 +137,27 @@ fn integers_never_require_gradients() {
     assert!(!i.requires_grad());
     assert!(i.set_requires_grad(true).is_err());
 }
+
+/// A gradient function may run a pass of its own; that must not touch gradients of the pass that
+/// it is part of, which wait behind its inputs.
+#[test]
+fn a_pass_inside_a_pass_leaves_the_outer_one_alone() {
+    let leaf =
+        |n: i64| Variable::new(Tensor::ones(&[2, n], TensorOptions::default()).unwrap(), true);
+    let (a, b) = (leaf(3), leaf(3));
+    // Both inputs are results of operations; layer norm and attention compose in such a pass.
+    let (x, y) = (a.mul_scalar(1.5).unwrap(), b.mul_scalar(0.5).unwrap());
+    let out = scaled_dot_product_attention(&x, &y, &y, None, 0.0, false, None).unwrap();
+    let w = Variable::new(Tensor::rand(&[2, 3], TensorOptions::default()).unwrap(), false);
+    let loss = out.mul(&w).unwrap().sum().unwrap();
+    let options = BackwardOptions::default().create_graph();
+    let recorded = grad(&[&loss], &[&a, &b], &[None], options).unwrap();
+    let plain =
+        grad(&[&loss], &[&a, &b], &[None], BackwardOptions::default().retain_graph()).unwrap();
+    for (r, p) in recorded.iter().zip(&plain) {
+        let values = |v: &Option<Variable>| v.as_ref().unwrap().data().to_f32_vec().unwrap();
+        for (r, p) in values(r).iter().zip(values(p)) {
+            assert!((r - p).abs() < 1e-5, "{r} {p}");
+        }
+    }
+}

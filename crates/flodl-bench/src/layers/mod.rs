@@ -86,6 +86,22 @@ fn bags(mode: Bag, count: i64, width: i64, ids: i64, bags: i64) -> Result<Work> 
     Work::passes(parameters(&module).collect(), move |_| module.forward_bag(&x, &offsets, mode))
 }
 
+/// A step of a GRU from a state that gets a gradient too.
+fn gru_cell(inputs: i64, hidden: i64, batch: i64) -> Result<Work> {
+    let module = GRUCell::new(inputs, hidden)?;
+    let leaves = vec![input(&[batch, inputs])?, input(&[batch, hidden])?];
+    let leaves = leaves.into_iter().chain(parameters(&module)).collect();
+    Work::passes(leaves, move |v| module.forward_step(&v[0], Some(&v[1])))
+}
+
+/// A step of an LSTM, whose state h and c side by side is one leaf here and two in the twin.
+fn lstm_cell(inputs: i64, hidden: i64, batch: i64) -> Result<Work> {
+    let module = LSTMCell::new(inputs, hidden)?;
+    let leaves = vec![input(&[batch, inputs])?, input(&[batch, 2 * hidden])?];
+    let leaves = leaves.into_iter().chain(parameters(&module)).collect();
+    Work::passes(leaves, move |v| module.forward_step(&v[0], Some(&v[1])))
+}
+
 /// A whole training step of the smallest network.
 fn train_step() -> Result<Work> {
     let model = FlowBuilder::from(Linear::new(16, 16)?)
@@ -110,6 +126,23 @@ fn add_no_grad() -> Result<Work> {
 fn linear_no_grad() -> Result<Work> {
     let (module, x) = (Linear::new(16, 16)?, input(&[1, 16])?.detach());
     Work::call(move || no_grad(|| module.forward(&x)))
+}
+
+/// Self-attention, with the weights beside the output or without.
+fn attention(width: i64, heads: i64, steps: i64, batch: i64, weights: bool) -> Result<Work> {
+    let module = MultiheadAttention::new(width, heads)?;
+    let options = AttentionOptions { need_weights: weights, ..AttentionOptions::default() };
+    let leaves = std::iter::once(input(&[batch, steps, width])?).chain(parameters(&module));
+    Work::passes(leaves.collect(), move |v| {
+        Ok(module.forward_with(&v[0], &v[0], &v[0], &options)?.0)
+    })
+}
+
+/// What a graph itself costs: a forward of a hundred modules that do nothing.
+fn empty_chain() -> Result<Work> {
+    let chain = (1..100).fold(FlowBuilder::from(Identity), |flow, _| flow.through(Identity));
+    let (model, x) = (chain.build()?, input(&[4])?.detach());
+    Work::call(move || no_grad(|| model.forward(&x)))
 }
 
 /// The `layers` command.

@@ -3,8 +3,8 @@
 use flodl::*;
 
 use super::{
-    Entry, add_no_grad, bags, cross_entropy, embedding, layer, linear_no_grad, mse, op, step,
-    train_step,
+    Entry, add_no_grad, attention, bags, cross_entropy, embedding, empty_chain, gru_cell, layer,
+    linear_no_grad, lstm_cell, mse, op, step, train_step,
 };
 
 #[rustfmt::skip]
@@ -29,8 +29,8 @@ pub const ROWS: &[Entry] = &[
     ("Upsample nearest", "x2 1x4x8x8", Some(|| layer(Upsample::with_scale(2.0, 0), &[1, 4, 8, 8]))),
     ("Upsample bilinear", "x2 1x4x8x8", Some(|| layer(Upsample::with_scale(2.0, 1), &[1, 4, 8, 8]))),
     ("Upsample bicubic", "x2 1x4x8x8", Some(|| layer(Upsample::with_scale(2.0, 2), &[1, 4, 8, 8]))),
-    ("Unfold", "k3 p1 1x4x8x8", None),
-    ("Fold", "k3 p1 of 1x4x8x8", None),
+    ("Unfold", "k3 p1 1x4x8x8", Some(|| layer(Unfold::new(3, 1, 1, 1), &[1, 4, 8, 8]))),
+    ("Fold", "k3 p1 of 1x4x8x8", Some(|| layer(Fold::new(8, 3, 1, 1, 1), &[1, 36, 64]))),
     ("LayerNorm", "1x16", Some(|| layer(LayerNorm::new(16)?, &[1, 16]))),
     ("RMSNorm", "1x16", Some(|| layer(RMSNorm::new(16)?, &[1, 16]))),
     ("BatchNorm1d", "2x16", Some(|| layer(BatchNorm1d::new(16)?, &[2, 16]))),
@@ -46,13 +46,15 @@ pub const ROWS: &[Entry] = &[
     ("EmbeddingBag sum", "10x16 4 idx 2 bags", Some(|| bags(Bag::Sum, 10, 16, 4, 2))),
     ("EmbeddingBag mean", "10x16 4 idx 2 bags", Some(|| bags(Bag::Mean, 10, 16, 4, 2))),
     ("EmbeddingBag max", "10x16 4 idx 2 bags", Some(|| bags(Bag::Max, 10, 16, 4, 2))),
-    ("GRUCell", "16->16 b1", None),
-    ("LSTMCell", "16->16 b1", None),
-    ("GRU 2L", "16->16 S4 b1", None),
-    ("LSTM 2L", "16->16 S4 b1", None),
-    ("MHA self weights=T", "E16 h2 S4 b1", None),
-    ("MHA self weights=F", "E16 h2 S4 b1", None),
-    ("Bilinear", "8,8->4 b1", None),
+    ("GRUCell", "16->16 b1", Some(|| gru_cell(16, 16, 1))),
+    ("LSTMCell", "16->16 b1", Some(|| lstm_cell(16, 16, 1))),
+    ("GRU 2L", "16->16 S4 b1", Some(|| layer(GRU::new(16, 16, 2)?.batch_first(true), &[1, 4, 16]))),
+    ("LSTM 2L", "16->16 S4 b1", Some(|| layer(LSTM::new(16, 16, 2)?.batch_first(true), &[1, 4, 16]))),
+    ("MHA self weights=T", "E16 h2 S4 b1", Some(|| attention(16, 2, 4, 1, true))),
+    ("MHA self weights=F", "E16 h2 S4 b1", Some(|| attention(16, 2, 4, 1, false))),
+
+    ("Bilinear", "8,8->4 b1", Some(|| op(&[&[1, 8], &[1, 8], &[4, 8, 8], &[4]], |v| bilinear(&v[0], &v[1], &v[2], Some(&v[3]))))),
+
     ("ReLU", "1x16", Some(|| layer(ReLU, &[1, 16]))),
     ("Sigmoid", "1x16", Some(|| layer(Sigmoid, &[1, 16]))),
     ("Tanh", "1x16", Some(|| layer(Tanh, &[1, 16]))),
@@ -86,4 +88,5 @@ pub const ROWS: &[Entry] = &[
     ("full MLP train step", "16-16-4 b1 Adam", Some(train_step)),
     ("add no-grad", "4x4", Some(add_no_grad)),
     ("Linear no-grad", "16x16 b1", Some(linear_no_grad)),
+    ("graph no-grad", "100 Identity", Some(empty_chain)),
 ];

@@ -2,7 +2,9 @@
 
 use flodl::*;
 
-use super::{Entry, bags, cross_entropy, embedding, layer, mse, op, step};
+use super::{
+    Entry, attention, bags, cross_entropy, embedding, gru_cell, layer, lstm_cell, mse, op, step,
+};
 
 #[rustfmt::skip]
 pub const ROWS: &[Entry] = &[
@@ -32,8 +34,8 @@ pub const ROWS: &[Entry] = &[
     ("Upsample nearest", "x2 32x64x32x32", Some(|| layer(Upsample::with_scale(2.0, 0), &[32, 64, 32, 32]))),
     ("Upsample bilinear", "x2 32x64x32x32", Some(|| layer(Upsample::with_scale(2.0, 1), &[32, 64, 32, 32]))),
     ("Upsample bicubic", "x2 32x64x32x32", Some(|| layer(Upsample::with_scale(2.0, 2), &[32, 64, 32, 32]))),
-    ("Unfold", "k3 p1 32x64x32x32", None),
-    ("Fold", "k3 p1 of 32x64x32x32", None),
+    ("Unfold", "k3 p1 32x64x32x32", Some(|| layer(Unfold::new(3, 1, 1, 1), &[32, 64, 32, 32]))),
+    ("Fold", "k3 p1 of 32x64x32x32", Some(|| layer(Fold::new(32, 3, 1, 1, 1), &[32, 576, 1024]))),
     ("LayerNorm", "4096x512", Some(|| layer(LayerNorm::new(512)?, &[4096, 512]))),
     ("RMSNorm", "4096x512", Some(|| layer(RMSNorm::new(512)?, &[4096, 512]))),
     ("BatchNorm1d", "256x1024", Some(|| layer(BatchNorm1d::new(1024)?, &[256, 1024]))),
@@ -49,13 +51,15 @@ pub const ROWS: &[Entry] = &[
     ("EmbeddingBag sum", "10000x64 8192 idx 256 bags", Some(|| bags(Bag::Sum, 10_000, 64, 8192, 256))),
     ("EmbeddingBag mean", "10000x64 8192 idx 256 bags", Some(|| bags(Bag::Mean, 10_000, 64, 8192, 256))),
     ("EmbeddingBag max", "10000x64 8192 idx 256 bags", Some(|| bags(Bag::Max, 10_000, 64, 8192, 256))),
-    ("GRUCell", "256->512 b128", None),
-    ("LSTMCell", "256->512 b128", None),
-    ("GRU 2L", "128->256 S50 b32", None),
-    ("LSTM 2L", "128->256 S50 b32", None),
-    ("MHA self weights=T", "E512 h8 S128 b8", None),
-    ("MHA self weights=F", "E512 h8 S128 b8", None),
-    ("Bilinear", "128,64->32 b256", None),
+    ("GRUCell", "256->512 b128", Some(|| gru_cell(256, 512, 128))),
+    ("LSTMCell", "256->512 b128", Some(|| lstm_cell(256, 512, 128))),
+    ("GRU 2L", "128->256 S50 b32", Some(|| layer(GRU::new(128, 256, 2)?.batch_first(true), &[32, 50, 128]))),
+    ("LSTM 2L", "128->256 S50 b32", Some(|| layer(LSTM::new(128, 256, 2)?.batch_first(true), &[32, 50, 128]))),
+    ("MHA self weights=T", "E512 h8 S128 b8", Some(|| attention(512, 8, 128, 8, true))),
+    ("MHA self weights=F", "E512 h8 S128 b8", Some(|| attention(512, 8, 128, 8, false))),
+
+    ("Bilinear", "128,64->32 b256", Some(|| op(&[&[256, 128], &[256, 64], &[32, 128, 64], &[32]], |v| bilinear(&v[0], &v[1], &v[2], Some(&v[3]))))),
+
     ("ReLU", "4096x512", Some(|| layer(ReLU, &[4096, 512]))),
     ("Sigmoid", "4096x512", Some(|| layer(Sigmoid, &[4096, 512]))),
     ("Tanh", "4096x512", Some(|| layer(Tanh, &[4096, 512]))),

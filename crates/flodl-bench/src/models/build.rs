@@ -55,6 +55,99 @@ pub fn convnet() -> Result<Step> {
     training(model, random(&[128, 3, 64, 64])?, random(&[128, 100])?)
 }
 
+/// A cell stepped over `[batch, steps, features]` from a state of zeros, and a head on its last
+/// state.
+struct Stepped {
+    cell: GRUCell,
+    head: Linear,
+}
+
+impl Module for Stepped {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        let mut state = None;
+        for t in 0..input.shape()[1] {
+            state = Some(self.cell.forward_step(&input.select(1, t)?, state.as_ref())?);
+        }
+        self.head.forward(&state.ok_or_else(|| Error::new("a sequence without steps"))?)
+    }
+
+    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
+        vec![Rc::new(self.cell.clone()), Rc::new(self.head.clone())]
+    }
+}
+
+/// A sequence `[batch, steps, features]`, and a head on the last step's output.
+struct LastStep {
+    lstm: LSTM,
+    head: Linear,
+}
+
+impl Module for LastStep {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        let output = self.lstm.forward(input)?;
+        self.head.forward(&output.select(1, -1)?)
+    }
+
+    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
+        vec![Rc::new(self.lstm.clone()), Rc::new(self.head.clone())]
+    }
+}
+
+pub fn gru_seq() -> Result<Step> {
+    let model = Stepped { cell: GRUCell::new(256, 512)?, head: Linear::new(512, 256)? };
+    let model = FlowBuilder::from(model).build()?;
+    training(model, random(&[128, 50, 256])?, random(&[128, 256])?)
+}
+
+pub fn lstm_seq() -> Result<Step> {
+    let lstm = LSTM::new(256, 512, 2)?.batch_first(true);
+    let model = LastStep { lstm, head: Linear::new(512, 256)? };
+    let model = FlowBuilder::from(model).build()?;
+    training(model, random(&[128, 50, 256])?, random(&[128, 256])?)
+}
+
+/// x plus a learned vector for each position.
+struct Positions(Parameter);
+
+impl Module for Positions {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        input.add(&self.0.variable)
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        vec![self.0.clone()]
+    }
+}
+
+pub fn transformer() -> Result<Step> {
+    let positions = init::normal(&[1, 128, 512], 0.0, 0.02, Device::CPU)?;
+    let mut flow = FlowBuilder::from(Embedding::new(8192, 512)?)
+        .through(Positions(Parameter::new(positions, "positions")));
+    for _ in 0..4 {
+        let feed_forward = FlowBuilder::from(Linear::new(512, 2048)?)
+            .through(GELU)
+            .through(Linear::new(2048, 512)?)
+            .build()?;
+        flow = flow
+            .also(MultiheadAttention::new(512, 8)?)
+            .through(LayerNorm::new(512)?)
+            .also(feed_forward)
+            .through(LayerNorm::new(512)?);
+    }
+    let model = flow.through(Linear::new(512, 8192)?).through(Flatten::new(0, 1)).build()?;
+    let tokens = |shape: &[i64]| -> Result<Variable> {
+        Ok(Variable::new(Tensor::randint(0, 8192, shape, DType::Int64.into())?, false))
+    };
+    let (x, y) = (tokens(&[32, 128])?, tokens(&[32 * 128])?);
+    let mut optimizer = Adam::new(&model.parameters(), 1e-4);
+    Ok(Box::new(move || {
+        let loss = cross_entropy_loss(&model.forward(&x)?, &y)?;
+        optimizer.zero_grad();
+        loss.backward()?;
+        optimizer.step()
+    }))
+}
+
 pub fn conv_autoenc() -> Result<Step> {
     let sizes = [3, 64, 128, 256, 512];
     let mut flow = FlowBuilder::new();

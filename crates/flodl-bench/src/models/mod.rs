@@ -28,9 +28,9 @@ use Timing::{Batches, Steps};
 const MODELS: [Entry; 13] = [
     ("mlp", Steps, Some(build::mlp)),
     ("convnet", Steps, Some(build::convnet)),
-    ("gru_seq", Steps, None),
-    ("lstm_seq", Steps, None),
-    ("transformer", Steps, None),
+    ("gru_seq", Steps, Some(build::gru_seq)),
+    ("lstm_seq", Steps, Some(build::lstm_seq)),
+    ("transformer", Steps, Some(build::transformer)),
     ("conv_autoenc", Steps, Some(build::conv_autoenc)),
     ("residual_tower", Steps, Some(build::residual_tower)),
     ("gated_routing", Steps, Some(build::gated_routing)),

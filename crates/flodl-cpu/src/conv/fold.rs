@@ -97,6 +97,8 @@ pub fn unfold<T: Float>(g: &FoldGeom, images: &[T], columns: &mut [T]) {
 pub fn fold<T: Float>(g: &FoldGeom, columns: &[T], images: &mut [T]) {
     g.check(images, columns);
     let (image, plane, row) = (g.image(), g.columns(), g.output[0] * g.output[1]);
+    // Patches that do not overlap are moved, not added, so that every bit stays as it is.
+    let apart = (0..2).all(|a| g.stride[a] > g.dilation[a] * (g.kernel[a] - 1));
     let images = SharedMut::new(images);
     threads::parallel_rows(g.batch * g.channels, plane, |range| {
         for c in range {
@@ -113,7 +115,10 @@ pub fn fold<T: Float>(g: &FoldGeom, columns: &[T], images: &mut [T]) {
                 for h in hs.clone() {
                     let line = &column[h * g.output[1]..][ws.clone()];
                     let to = (h0 + (h - hs.start) * g.stride[0]) * g.input[1] + w0;
-                    if g.stride[1] == 1 {
+                    if apart {
+                        let to = image[to..].iter_mut().step_by(g.stride[1]);
+                        to.zip(line).for_each(|(to, &v)| *to = v);
+                    } else if g.stride[1] == 1 {
                         let to = &mut image[to..to + line.len()];
                         to.iter_mut().zip(line).for_each(|(to, &v)| *to += v);
                     } else {

@@ -67,6 +67,54 @@ float_ops! {
     Atan2 => |A, T, a, b| a.atan2_::<A>(b);
     /// sqrt(a² + b²).
     Hypot => |A, T, a, b| a.hypot_::<A>(b);
+    /// |a - b|.
+    AbsDifference => |A, T, a, b| (a - b).abs_();
+    /// The sign of a - b.
+    DifferenceSign => |A, T, a, b| {
+        let negative = if a < b { -T::ONE } else { (a - b) * T::ZERO };
+        if a > b { T::ONE } else { negative }
+    };
+    /// Quadratic in a - b up to beta, then linear: smooth L1 (Girshick, 2015).
+    SmoothL1 { beta } => |A, T, a, b| {
+        let d = (a - b).abs_();
+        let near = c::<T>(0.5) * d * d / beta;
+        if d < beta { near } else { d - c::<T>(0.5) * beta }
+    };
+    /// Slope of the above in a.
+    SmoothL1Slope { beta } => |A, T, a, b| {
+        let d = a - b;
+        let high = if d >= beta { T::ONE } else { d / beta };
+        if d <= -beta { -T::ONE } else { high }
+    };
+    /// Smooth L1 times delta (Huber, 1964).
+    Huber { delta } => |A, T, a, b| {
+        let d = (a - b).abs_();
+        let near = c::<T>(0.5) * d * d;
+        if d <= delta { near } else { delta * (d - c::<T>(0.5) * delta) }
+    };
+    /// Slope of the above in a.
+    HuberSlope { delta } => |A, T, a, b| {
+        let d = a - b;
+        let high = if d > delta { delta } else { d };
+        if d < -delta { -delta } else { high }
+    };
+    /// Cross-entropy of probability a with target b; logarithms are at least -100.
+    Bce => |A, T, a, b| {
+        let no = (-a).log1p_::<A>().max_(c(-100.0));
+        let yes = a.ln_::<A>().max_(c(-100.0));
+        (b - T::ONE) * no - b * yes
+    };
+    /// Slope of the above in a.
+    BceSlope => |A, T, a, b| {
+        // PyTorch's bound is a single-precision number, also for doubles.
+        (a - b) / ((T::ONE - a) * a).max_(c(f64::from(1e-12f32)))
+    };
+    /// Cross-entropy of logit a with target b.
+    BceLogits => |A, T, a, b| {
+        a.max_(T::ZERO) - a * b + (-a.abs_()).exp_::<A>().log1p_::<A>()
+    };
+    /// Slope of the above in a.
+    BceLogitsSlope => |A, T, a, b| a.sigmoid_::<A>() - b;
     /// (a - b)².
     SquaredDifference => |A, T, a, b| (a - b) * (a - b);
     /// Of |x|, from the input: g sign(x).

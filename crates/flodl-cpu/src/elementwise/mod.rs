@@ -9,6 +9,7 @@ mod binary;
 mod copy;
 mod int;
 mod logic;
+mod prelu;
 mod unary;
 
 pub use binary::BinaryOp;
@@ -18,6 +19,7 @@ pub use logic::{
     CompareOp, LogicOp, TestOp, all_finite, compare, compare_scalar, logical, logical_not,
     masked_fill, select, test,
 };
+pub use prelu::{prelu, prelu_backward};
 pub use unary::UnaryOp;
 
 pub(crate) use binary::binary_block;

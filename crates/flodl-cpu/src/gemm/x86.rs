@@ -70,7 +70,10 @@ macro_rules! x86_kernel {
                 // rows are readable; otherwise rows are clamped and columns masked.
                 unsafe {
                     for i in 0..R {
-                        _mm_prefetch::<_MM_HINT_T0>(t.c.wrapping_add(i * t.ldc).cast());
+                        for v in 0..V {
+                            let c = t.c.wrapping_add(i * t.ldc + v * LANES);
+                            _mm_prefetch::<_MM_HINT_T0>(c.cast());
+                        }
                     }
                     if PACKED {
                         let (mut a, mut b) = (t.a, t.b);

@@ -1,12 +1,13 @@
 //! The walker: from the newest node to the oldest, without recursion.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use smallvec::SmallVec;
 
 use super::Variable;
-use super::tape::{Ctx, Edge, GradMode, Node, is_grad_enabled, no_grad};
+use super::tape::{Ctx, Edge, GradMode, Later, Node, is_grad_enabled, no_grad};
 use crate::{Error, Result, Tensor};
 
 thread_local! {
@@ -130,15 +131,20 @@ fn walk(
 ) -> Result<Vec<Option<Variable>>> {
     let _mode = GradMode::set(options.create_graph);
     let keep = options.retain_graph || options.create_graph;
-    let mut sink = Sink { inputs, found: vec![None; inputs.len()] };
+    let mut sink = Sink { inputs, found: vec![None; inputs.len()], way: HashSet::new() };
     let mut order = collect(roots, inputs);
     if !inputs.is_empty() {
         order = only_towards(inputs, order);
+        sink.way = order.iter().map(|node| node.seq).collect();
     }
     for (root, gradient) in roots {
         deliver(&root.edge(), gradient.clone(), &mut sink)?;
     }
-    let result = run(&order, keep, &mut sink);
+    let later = RefCell::default();
+    let mut result = run(&order, keep, &mut sink, &later);
+    for f in later.take() {
+        result = result.and_then(|()| f());
+    }
     // Nodes whose turn did not come (an error, or not on the way to an input) must not keep
     // gradients for the next pass.
     for node in &order {
@@ -188,9 +194,9 @@ fn collect(roots: &[(Variable, Variable)], inputs: &[&Variable]) -> Vec<Rc<Node>
 
 /// Keeps the nodes from which an input can be reached.
 fn only_towards(inputs: &[&Variable], order: Vec<Rc<Node>>) -> Vec<Rc<Node>> {
-    let wanted: std::collections::HashSet<u64> =
+    let wanted: HashSet<u64> =
         inputs.iter().filter_map(|v| v.grad_fn()).map(|f| f.node.seq).collect();
-    let leaves: std::collections::HashSet<usize> =
+    let leaves: HashSet<usize> =
         inputs.iter().filter(|v| v.grad_fn().is_none()).map(|v| v.id()).collect();
     let mut leads = wanted.clone();
     let mut kept: Vec<Rc<Node>> = Vec::new();
@@ -213,6 +219,8 @@ fn only_towards(inputs: &[&Variable], order: Vec<Rc<Node>>) -> Vec<Rc<Node>> {
 struct Sink<'a> {
     inputs: &'a [&'a Variable],
     found: Vec<Option<Variable>>,
+    /// With inputs, the nodes between them and the roots.
+    way: HashSet<u64>,
 }
 
 impl Sink<'_> {
@@ -228,7 +236,12 @@ impl Sink<'_> {
     }
 }
 
-fn run(order: &[Rc<Node>], keep: bool, sink: &mut Sink<'_>) -> Result<()> {
+fn run(
+    order: &[Rc<Node>],
+    keep: bool,
+    sink: &mut Sink<'_>,
+    later: &RefCell<Vec<Later>>,
+) -> Result<()> {
     for node in order {
         sink.capture(node);
         let grads = {
@@ -250,7 +263,9 @@ fn run(order: &[Rc<Node>], keep: bool, sink: &mut Sink<'_>) -> Result<()> {
                 .into(),
         })?;
         let needs = node.edges.borrow().iter().map(|e| !matches!(e, Edge::None)).collect();
-        let ctx = Ctx { node, grads: std::cell::RefCell::new(grads), needs };
+        let to_leaves = sink.inputs.is_empty();
+        let grads = RefCell::new(grads);
+        let ctx = Ctx { node, grads, needs, to_leaves, later };
         let results = function(&ctx)?;
         drop(borrowed);
         drop(backward);
@@ -281,6 +296,8 @@ fn has_way(node: &Rc<Node>, sink: &Sink<'_>) -> bool {
 fn deliver(edge: &Edge, mut gradient: Variable, sink: &mut Sink<'_>) -> Result<()> {
     match edge {
         Edge::None => Ok(()),
+        // A node behind the inputs may be in the middle of another pass, whose gradients it keeps.
+        Edge::Node(node, _) if !sink.inputs.is_empty() && !sink.way.contains(&node.seq) => Ok(()),
         Edge::Node(node, output) => {
             let slot = &mut node.pending.borrow_mut()[*output as usize];
             *slot = Some(accumulate(slot.take(), gradient)?);
@@ -291,9 +308,7 @@ fn deliver(edge: &Edge, mut gradient: Variable, sink: &mut Sink<'_>) -> Result<(
             if !gradient.with_data(Tensor::is_contiguous) && !gradient.requires_grad() {
                 gradient = Variable::constant(gradient.with_data(Tensor::contiguous)?);
             }
-            let sum = accumulate(leaf.take_grad(), gradient)?;
-            leaf.put_grad(Some(sum));
-            Ok(())
+            add_to_leaf(leaf, gradient)
         }
         Edge::Leaf(leaf) => {
             for (input, found) in sink.inputs.iter().zip(&mut sink.found) {
@@ -304,6 +319,13 @@ fn deliver(edge: &Edge, mut gradient: Variable, sink: &mut Sink<'_>) -> Result<(
             Ok(())
         }
     }
+}
+
+/// Adds a gradient to a leaf's.
+pub(crate) fn add_to_leaf(leaf: &Variable, gradient: Variable) -> Result<()> {
+    let sum = accumulate(leaf.take_grad(), gradient)?;
+    leaf.put_grad(Some(sum));
+    Ok(())
 }
 
 /// The first gradient is moved, later ones are added, in place where nobody else holds the sum.

@@ -51,6 +51,28 @@ pub struct Ctx<'a> {
     pub(crate) node: &'a Rc<Node>,
     pub(crate) grads: RefCell<SmallVec<[Option<Variable>; 1]>>,
     pub(crate) needs: SmallVec<[bool; 4]>,
+    /// Whether gradients are added to the leaves in this pass.
+    pub(crate) to_leaves: bool,
+    /// What is to be done at the end of the pass.
+    pub(crate) later: &'a RefCell<Vec<Later>>,
+}
+
+/// Work for the end of a pass.
+pub(crate) type Later = Box<dyn FnOnce() -> Result<()>>;
+
+/// The gradient that a leaf has so far, moved out of it, if a kernel can add to it in place.
+pub(crate) fn take_sum(leaf: &Variable) -> Option<Tensor> {
+    let sum = leaf.take_grad()?;
+    let own = sum.is_unshared() && !sum.requires_grad();
+    let fits = |s: &Tensor| {
+        let whole = s.is_unshared() && s.is_contiguous() && s.layout().offset == 0;
+        whole && leaf.with_data(|d| d.dims() == s.dims() && d.dtype() == s.dtype())
+    };
+    if own && sum.with_data(fits) {
+        return Some(sum.data());
+    }
+    leaf.put_grad(Some(sum));
+    None
 }
 
 impl Ctx<'_> {
@@ -67,6 +89,23 @@ impl Ctx<'_> {
     /// Whether input `i` wants a gradient.
     pub fn needs(&self, i: usize) -> bool {
         self.needs[i]
+    }
+
+    /// Leaf `i`, if this pass adds gradients to the leaves and records nothing.
+    pub(crate) fn leaf(&self, i: usize) -> Option<Variable> {
+        if !self.to_leaves || is_grad_enabled() {
+            return None;
+        }
+        match &self.node.edges.borrow()[i] {
+            Edge::Leaf(leaf) => Some(leaf.clone()),
+            _ => None,
+        }
+    }
+
+    /// Has `f` run when the pass has run all its nodes: there a gradient of leaves can be completed
+    /// that nodes have only prepared.
+    pub(crate) fn at_end(&self, f: impl FnOnce() -> Result<()> + 'static) {
+        self.later.borrow_mut().push(Box::new(f));
     }
 
     /// A saved output as the variable that it was: connected to the tape when this pass records.

@@ -78,6 +78,11 @@ impl Variable {
         f(&mut self.inner.data.borrow_mut())
     }
 
+    /// The tensor, to change in place; nothing else may touch it meanwhile.
+    pub(crate) fn data_mut(&self) -> std::cell::RefMut<'_, Tensor> {
+        self.inner.data.borrow_mut()
+    }
+
     /// Identity of the variable: equal for clones, different for all others alive.
     pub fn id(&self) -> usize {
         Rc::as_ptr(&self.inner) as usize

@@ -4,16 +4,20 @@
 //! unshared, of the stated dtype and size, and every element of it is written. Descriptors and
 //! operation codes are plain data that every engine understands.
 
-pub use flodl_cpu::conv::ConvGeom;
+pub use flodl_cpu::attention::Attention as AttentionSpec;
+pub use flodl_cpu::conv::{ConvGeom, FoldGeom};
+pub use flodl_cpu::ctc::Ctc;
 pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, UnaryOp};
 pub use flodl_cpu::index::Bag;
 pub use flodl_cpu::loss::Reduction;
-pub use flodl_cpu::optim::{Adam as AdamOptions, Sgd as SgdOptions};
+pub use flodl_cpu::optim::{
+    Adam as AdamOptions, RmsProp as RmsPropOptions, Rule, Sgd as SgdOptions,
+};
 pub use flodl_cpu::pad::{PadGeom, PadMode};
 pub use flodl_cpu::pool::{AvgRule, PoolGeom};
 pub use flodl_cpu::random::Key;
 pub use flodl_cpu::reduce::{ArgOp, ReduceOp};
-pub use flodl_cpu::resample::{Interpolation, ResampleGeom};
+pub use flodl_cpu::resample::{GridGeom, GridPadding, Interpolation, ResampleGeom};
 
 use super::{Operand, Storage};
 use crate::shape::Layout;
@@ -25,6 +29,7 @@ pub trait Backend:
     + Elementwise
     + Reduce
     + Matmul
+    + Attention
     + Conv
     + Random
     + Index
@@ -35,7 +40,9 @@ pub trait Backend:
     + Pad
     + Resample
     + Loss
+    + CtcLoss
     + Optim
+    + super::Rnn
     + Sync
 {
 }
@@ -135,6 +142,23 @@ pub trait Elementwise {
         b: Operand<'_>,
         out: &mut Storage,
     ) -> Result<()>;
+    /// x where x > 0, else w · x, for contiguous x `[batch, channels, inner]`.
+    fn prelu(
+        &self,
+        dims: [usize; 3],
+        x: Operand<'_>,
+        w: Operand<'_>,
+        y: &mut Storage,
+    ) -> Result<()>;
+    /// Gradients of x and w, as far as they are wanted.
+    fn prelu_backward(
+        &self,
+        dims: [usize; 3],
+        x: Operand<'_>,
+        w: Operand<'_>,
+        dy: Operand<'_>,
+        out: [Option<&mut Storage>; 2],
+    ) -> Result<()>;
 }
 
 /// Sums and their kin.
@@ -202,6 +226,47 @@ pub trait Matmul {
     ) -> Result<()>;
 }
 
+/// Scaled dot-product attention over heads. Q is `[B, H, L, D]`, K `[B, H, S, D]`, V
+/// `[B, H, S, Dv]` with any strides but adjacent elements in a row; a mask is `[B, H, L, S]`,
+/// strides of 0 allowed: bool, true where a key is seen, or floats to add to the scores.
+pub trait Attention {
+    /// The output in the order `[B, L, H, Dv]`, and log Σ exp of each row of scores `[B, H, L]`.
+    fn attention(
+        &self,
+        spec: &AttentionSpec,
+        qkv: [Operand<'_>; 3],
+        mask: Option<Operand<'_>>,
+        out: &mut Storage,
+        lse: &mut Storage,
+    ) -> Result<()>;
+    /// Gradients of the above; `out` is `[B, L, H, Dv]`, contiguous, `dout` `[B, H, L, Dv]`.
+    fn attention_backward(
+        &self,
+        spec: &AttentionSpec,
+        qkv: [Operand<'_>; 3],
+        mask: Option<Operand<'_>>,
+        out: Operand<'_>,
+        lse: Operand<'_>,
+        dout: Operand<'_>,
+        grads: AttentionGrads<'_>,
+    ) -> Result<()>;
+    /// The factors by which dropout multiplied the weights, `[B, H, L, S]`.
+    fn attention_dropout(
+        &self,
+        spec: &AttentionSpec,
+        dtype: DType,
+        out: &mut Storage,
+    ) -> Result<()>;
+}
+
+/// Where the gradients of attention go.
+pub enum AttentionGrads<'a> {
+    /// dQ, dK, dV, each `[B, rows, H, width]`; what is not wanted costs nothing.
+    Each([Option<&'a mut Storage>; 3]),
+    /// All three as `[B, L, 3, H, D]`.
+    Joint(&'a mut Storage),
+}
+
 /// Random numbers; element `i` depends on the key and `i` alone.
 pub trait Random {
     /// `n` uniform floats in `[0, 1)`.
@@ -237,25 +302,25 @@ pub struct DropSpec {
     pub dead: f64,
 }
 
-/// Optimizer steps in place; gradients are contiguous and of the parameter's dtype.
+/// Optimizer steps in place.
 pub trait Optim {
-    /// One step of Adam or AdamW on a parameter and its two moments.
-    fn adam(
-        &self,
-        options: &AdamOptions,
-        param: Target<'_>,
-        grad: Operand<'_>,
-        exp_avg: Target<'_>,
-        exp_avg_sq: Target<'_>,
-    ) -> Result<()>;
-    /// One step of gradient descent, with a momentum buffer where there is momentum.
-    fn sgd(
-        &self,
-        options: &SgdOptions,
-        param: Target<'_>,
-        grad: Operand<'_>,
-        momentum: Option<Target<'_>>,
-    ) -> Result<()>;
+    /// One step for all these parameters, which are of one dtype, f32 or f64, as are gradients
+    /// and states.
+    fn optim_step(&self, dtype: DType, updates: Vec<OptimUpdate<'_>>) -> Result<()>;
+}
+
+/// One parameter in a step.
+pub struct OptimUpdate<'a> {
+    /// What to do to each element.
+    pub rule: Rule,
+    /// Factor on the gradient.
+    pub grad_scale: f64,
+    /// The parameter.
+    pub param: Target<'a>,
+    /// Its gradient, contiguous.
+    pub grad: Operand<'a>,
+    /// The states that the rule uses.
+    pub state: [Option<Target<'a>>; 3],
 }
 
 /// A contiguous, unshared tensor that a kernel changes.
@@ -455,6 +520,24 @@ pub trait Loss {
     ) -> Result<()>;
 }
 
+/// CTC; operands are contiguous.
+pub trait CtcLoss {
+    /// The negative log-likelihood `[batch]`, and forward variables `[batch, time, states]`.
+    fn ctc(&self, o: &Ctc<'_>, log_probs: Operand<'_>, out: [&mut Storage; 2]) -> Result<()>;
+    /// Gradient of the above with respect to the log-probabilities.
+    #[allow(clippy::too_many_arguments, reason = "a forward's operands and its results")]
+    fn ctc_backward(
+        &self,
+        o: &Ctc<'_>,
+        zero_infinity: bool,
+        log_probs: Operand<'_>,
+        nll: Operand<'_>,
+        alpha: Operand<'_>,
+        dy: Operand<'_>,
+        dx: &mut Storage,
+    ) -> Result<()>;
+}
+
 /// What cross-entropy is asked for.
 #[derive(Clone, Copy)]
 pub struct CrossEntropyOptions<'a> {
@@ -534,6 +617,10 @@ pub trait Conv {
         dy: Operand<'_>,
         dw: &mut Storage,
     ) -> Result<()>;
+    /// Patches of images as columns `[batch, channels * kernel, patches]`.
+    fn unfold(&self, g: &FoldGeom, images: Operand<'_>, columns: &mut Storage) -> Result<()>;
+    /// The columns added back into images.
+    fn fold(&self, g: &FoldGeom, columns: Operand<'_>, images: &mut Storage) -> Result<()>;
 }
 
 /// Sorting, selecting, and rearrangements that strides alone cannot express. Operands are
@@ -619,6 +706,24 @@ pub trait Resample {
     fn resample(&self, g: &ResampleGeom, x: Operand<'_>, y: &mut Storage) -> Result<()>;
     /// dx from dy.
     fn resample_backward(&self, g: &ResampleGeom, dy: Operand<'_>, dx: &mut Storage) -> Result<()>;
+    /// y `[batch, channels, points]` from x at the points of `grid`.
+    fn grid_sample(
+        &self,
+        g: &GridGeom,
+        x: Operand<'_>,
+        grid: Operand<'_>,
+        y: &mut Storage,
+    ) -> Result<()>;
+    /// Gradients of x and of the points.
+    fn grid_sample_backward(
+        &self,
+        g: &GridGeom,
+        x: Operand<'_>,
+        grid: Operand<'_>,
+        dy: Operand<'_>,
+        dx: &mut Storage,
+        dgrid: &mut Storage,
+    ) -> Result<()>;
 }
 
 /// Rows of a table `[V, width]` by index. Operands are contiguous, indices are i64; an index or

@@ -8,12 +8,14 @@
 
 mod cpu;
 mod families;
+mod rnn;
 
 use std::sync::Arc;
 
 use flodl_cpu::alloc::Block;
 
 pub use families::*;
+pub use rnn::*;
 
 use crate::{DType, Device, Result, shape::Layout};
 

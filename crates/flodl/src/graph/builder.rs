@@ -1,10 +1,39 @@
-//! The fluent description of a graph.
+//! The fluent description of a graph. Nothing is checked here: `build` does, all at once.
 
 use std::rc::Rc;
 
-use super::Graph;
-use super::plan::{Plan, Slot, Step};
-use crate::{Error, Module, Result};
+use super::describe::NodeKind;
+use super::loops::LoopBuilder;
+use super::map::MapBuilder;
+use super::plan::{MergeOp, Node, Slot};
+use super::{Graph, compile};
+use crate::{Module, Result};
+
+/// A list of modules of different types, as [`FlowBuilder::split`], [`FlowBuilder::gate`] and
+/// [`FlowBuilder::switch`] take it.
+///
+/// ```
+/// use flodl::*;
+/// let branches: Vec<Box<dyn Module>> = modules![Linear::new(4, 4)?, ReLU];
+/// assert_eq!(branches.len(), 2);
+/// # Ok::<(), Error>(())
+/// ```
+#[macro_export]
+macro_rules! modules {
+    ($($module:expr),* $(,)?) => {
+        vec![$(Box::new($module) as Box<dyn $crate::Module>),*]
+    };
+}
+
+/// A name for a value.
+pub(super) struct Tag {
+    pub name: String,
+    pub slot: Slot,
+    /// Number of nodes that stood before the tag.
+    pub after: usize,
+    /// The node that it names the value of.
+    pub node: Option<usize>,
+}
 
 /// Describes a graph, piece by piece along its stream.
 ///
@@ -12,27 +41,59 @@ use crate::{Error, Module, Result};
 /// use flodl::*;
 /// let model = FlowBuilder::from(Linear::new(4, 8)?)
 ///     .through(ReLU)
+///     .tag("hidden")
 ///     .also(Linear::new(8, 8)?) // x + f(x)
-///     .through(Linear::new(8, 2)?)
+///     .split(modules![Linear::new(8, 2)?, Linear::new(8, 2)?])
+///     .merge(MergeOp::Mean)
 ///     .build()?;
 /// let x = Variable::new(Tensor::ones(&[3, 4], TensorOptions::default())?, false);
 /// assert_eq!(model.forward(&x)?.shape(), [3, 2]);
+/// assert_eq!(model.tagged("hidden").unwrap().shape(), [3, 8]);
 /// assert_eq!(model.named_parameters()[0].0, "0.weight");
 /// # Ok::<(), Error>(())
 /// ```
-#[derive(Default)]
 pub struct FlowBuilder {
-    modules: Vec<Rc<dyn Module>>,
-    steps: Vec<Step>,
-    slots: usize,
-    stream: Slot,
-    label: Option<String>,
+    pub(super) modules: Vec<Rc<dyn Module>>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) slots: usize,
+    pub(super) stream: Slot,
+    /// The value that `tag` names: the stream, or a fork's.
+    last: Slot,
+    /// Nodes of a split that is not merged yet.
+    pub(super) open: Option<Vec<usize>>,
+    pub(super) tags: Vec<Tag>,
+    pub(super) groups: Vec<(String, Vec<String>)>,
+    pub(super) inputs: Vec<(String, Slot)>,
+    pub(super) internal: Vec<String>,
+    pub(super) label: Option<String>,
+    pub(super) verbose: bool,
+    pub(super) problems: Vec<String>,
+}
+
+impl Default for FlowBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl FlowBuilder {
     /// A stream that starts with the input itself.
     pub fn new() -> Self {
-        FlowBuilder { slots: 1, ..Self::default() }
+        FlowBuilder {
+            modules: Vec::new(),
+            nodes: Vec::new(),
+            slots: 1,
+            stream: 0,
+            last: 0,
+            open: None,
+            tags: Vec::new(),
+            groups: Vec::new(),
+            inputs: Vec::new(),
+            internal: Vec::new(),
+            label: None,
+            verbose: false,
+            problems: Vec::new(),
+        }
     }
 
     /// A stream that starts with a module.
@@ -41,43 +102,216 @@ impl FlowBuilder {
         Self::new().through(module)
     }
 
-    /// Names the graph.
+    /// Names the graph. In a parent graph the name takes the place of the node's number in the
+    /// paths of parameters (`encoder.0.weight`), and dotted paths lead to what is inside.
     pub fn label(mut self, name: &str) -> Self {
         self.label = Some(name.to_owned());
         self
     }
 
-    /// Passes the stream through a module.
-    pub fn through(mut self, module: impl Module + 'static) -> Self {
-        self.stream = self.call(module, self.stream);
+    /// Hides a tag from the paths of parent graphs.
+    pub fn internal(mut self, tag: &str) -> Self {
+        self.internal.push(tag.to_owned());
         self
+    }
+
+    /// Whether `build` prints what it has built.
+    pub fn verbose(mut self, enabled: bool) -> Self {
+        self.verbose = enabled;
+        self
+    }
+
+    /// Passes the stream through a module.
+    pub fn through(self, module: impl Module + 'static) -> Self {
+        self.node(NodeKind::Module, vec![Rc::new(module)])
+    }
+
+    /// A side branch: the stream stays as it is, the module's output is reachable by its tag.
+    pub fn fork(self, module: impl Module + 'static) -> Self {
+        self.node(NodeKind::Fork, vec![Rc::new(module)])
     }
 
     /// A residual: the stream plus what the module makes of it.
-    pub fn also(mut self, module: impl Module + 'static) -> Self {
-        let branch = self.call(module, self.stream);
-        self.add(self.stream, branch);
+    pub fn also(self, module: impl Module + 'static) -> Self {
+        self.node(NodeKind::Residual, vec![Rc::new(module)])
+    }
+
+    /// Two branches of the stream, added: skip(x) + main(x). `using` after it goes to `main`.
+    pub fn also_with(self, skip: impl Module + 'static, main: impl Module + 'static) -> Self {
+        self.node(NodeKind::Shortcut, vec![Rc::new(skip), Rc::new(main)])
+    }
+
+    /// Names the value at this point.
+    pub fn tag(mut self, name: &str) -> Self {
+        if self.open.is_some() {
+            self.problems.push(format!(
+                "tag(\"{name}\") stands in an open split of several values: use tag_group, or \
+                 merge first"
+            ));
+            return self;
+        }
+        let node = self.nodes.iter().position(|n| n.output == self.last);
+        self.push_tag(name.to_owned(), self.last, node);
         self
     }
 
-    /// Two branches of the stream, added: skip(x) + main(x).
-    pub fn also_with(mut self, skip: impl Module + 'static, main: impl Module + 'static) -> Self {
-        let skip = self.call(skip, self.stream);
-        let main = self.call(main, self.stream);
-        self.add(skip, main);
+    /// Names the branches of the split before it: `name_0`, `name_1`, …
+    pub fn tag_group(mut self, name: &str) -> Self {
+        let Some(branches) = self.open.clone() else {
+            self.problems.push(format!(
+                "tag_group(\"{name}\") does not stand right after a split: use tag for one value"
+            ));
+            return self;
+        };
+        let mut members = Vec::new();
+        for (i, node) in branches.into_iter().enumerate() {
+            let member = format!("{name}_{i}");
+            self.push_tag(member.clone(), self.nodes[node].output, Some(node));
+            members.push(member);
+        }
+        if self.groups.iter().any(|(n, _)| n == name) {
+            self.problems.push(format!("tag_group(\"{name}\") appears twice"));
+        }
+        self.groups.push((name.to_owned(), members));
         self
+    }
+
+    fn push_tag(&mut self, name: String, slot: Slot, node: Option<usize>) {
+        self.tags.push(Tag { name, slot, after: self.nodes.len(), node });
+    }
+
+    /// Declares more inputs, which [`Graph::forward_multi`] takes after the main one in this
+    /// order. Their names are tags.
+    pub fn input(mut self, names: &[&str]) -> Self {
+        for &name in names {
+            let slot = self.slot();
+            // In the pass from the start, wherever it is declared.
+            self.tags.push(Tag { name: name.to_owned(), slot, after: 0, node: None });
+            self.inputs.push((name.to_owned(), slot));
+        }
+        self
+    }
+
+    /// Hands named values to the module before it, which must be a
+    /// [`crate::NamedInputModule`] (or the body of a loop). A tag that appears later is a forward
+    /// reference: its value is carried from one forward to the next, zeros of the stream's shape
+    /// at first (nothing, for [`crate::StateAdd`]).
+    pub fn using(mut self, refs: &[&str]) -> Self {
+        let list = refs.join("\", \"");
+        if self.open.is_some() {
+            self.problems.push(format!(
+                "using(\"{list}\") stands after a split: a graph with `using` inside may be a \
+                 branch"
+            ));
+        } else if let Some(node) = self.nodes.last_mut() {
+            node.using.extend(refs.iter().map(|&r| r.to_owned()));
+        } else {
+            self.problems.push(format!("using(\"{list}\") stands before any module"));
+        }
+        self
+    }
+
+    /// Parallel branches of the stream; [`FlowBuilder::merge`] joins them.
+    pub fn split(mut self, modules: Vec<Box<dyn Module>>) -> Self {
+        if modules.is_empty() {
+            self.problems.push(format!("split after {} has no branches", self.place()));
+            return self;
+        }
+        let stream = self.stream_for("split");
+        let mut branches = Vec::new();
+        for module in modules {
+            self.stream = stream;
+            self = self.node(NodeKind::Branch, vec![Rc::from(module)]);
+            branches.push(self.nodes.len() - 1);
+        }
+        self.open = Some(branches);
+        self
+    }
+
+    /// Joins the branches of the split before it.
+    pub fn merge(mut self, op: MergeOp) -> Self {
+        let Some(branches) = self.open.take() else {
+            self.problems.push(format!("merge after {} has no split before it", self.place()));
+            return self;
+        };
+        let inputs = branches.iter().map(|&n| self.nodes[n].output).collect();
+        self.push(NodeKind::Merge(op), vec![], inputs);
+        self
+    }
+
+    /// A loop; say its end with `for_n`, `while_cond` or `until_cond`.
+    pub fn loop_body(self, body: impl Module + 'static) -> LoopBuilder {
+        LoopBuilder::new(self, Rc::new(body))
+    }
+
+    /// Runs the branch that the selector chooses, and no other. The selector returns one number
+    /// for the whole batch; no gradient reaches it. `using` after it goes to the selector.
+    pub fn switch(self, router: impl Module + 'static, branches: Vec<Box<dyn Module>>) -> Self {
+        let mut modules: Vec<Rc<dyn Module>> = vec![Rc::new(router)];
+        modules.extend(branches.into_iter().map(Rc::from));
+        self.node(NodeKind::Switch, modules)
+    }
+
+    /// Runs all experts and sums their outputs, each weighted by its column of the router's
+    /// output `[…, experts]`. `using` after it goes to the router.
+    pub fn gate(self, router: impl Module + 'static, experts: Vec<Box<dyn Module>>) -> Self {
+        let mut modules: Vec<Rc<dyn Module>> = vec![Rc::new(router)];
+        modules.extend(experts.into_iter().map(Rc::from));
+        self.node(NodeKind::Gate, modules)
+    }
+
+    /// A body applied to each of many parts; say which with `each`, `over` or `slices`.
+    pub fn map(self, body: impl Module + 'static) -> MapBuilder {
+        MapBuilder::new(self, Rc::new(body))
     }
 
     /// Checks the description and compiles it.
     ///
     /// # Errors
-    /// When the graph has no modules.
+    /// When anything is wrong; the message lists every mistake and names its node and tag.
     pub fn build(self) -> Result<Graph> {
-        if self.modules.is_empty() {
-            return Err(Error::Graph("nothing to build: the graph has no modules".into()));
+        compile::compile(self)
+    }
+
+    /// Appends a node that reads the stream.
+    pub(super) fn node(mut self, kind: NodeKind, modules: Vec<Rc<dyn Module>>) -> Self {
+        let word = kind.word();
+        let input = self.stream_for(word);
+        self.push(kind, modules, vec![input]);
+        self
+    }
+
+    fn push(&mut self, kind: NodeKind, modules: Vec<Rc<dyn Module>>, inputs: Vec<Slot>) {
+        let output = self.slot();
+        let first = self.modules.len();
+        let numbers = (first..first + modules.len()).collect();
+        self.modules.extend(modules);
+        self.last = output;
+        if !matches!(kind, NodeKind::Fork) {
+            self.stream = output;
         }
-        let plan = Plan::new(self.steps, self.slots, self.stream);
-        Ok(Graph::new(self.modules, plan, self.label))
+        let (using, over) = Default::default();
+        self.nodes.push(Node { kind, modules: numbers, inputs, output, using, over });
+    }
+
+    /// Makes the last node a map over a tag.
+    pub(super) fn over(mut self, tag: &str) -> Self {
+        if let Some(node) = self.nodes.last_mut() {
+            node.over = Some(tag.to_owned());
+        }
+        self
+    }
+
+    /// The stream, which an open split has several of.
+    fn stream_for(&mut self, word: &str) -> Slot {
+        if let Some(branches) = self.open.take() {
+            let first = self.describe(branches[0]);
+            self.problems.push(format!(
+                "split with the branches from {first} on is not merged before {word}: {word} \
+                 needs one stream"
+            ));
+        }
+        self.stream
     }
 
     fn slot(&mut self) -> Slot {
@@ -85,16 +319,23 @@ impl FlowBuilder {
         self.slots - 1
     }
 
-    fn call(&mut self, module: impl Module + 'static, input: Slot) -> Slot {
-        let output = self.slot();
-        self.steps.push(Step::Call { module: self.modules.len(), input, output });
-        self.modules.push(Rc::new(module));
-        output
+    /// The last node, for messages.
+    fn place(&self) -> String {
+        match self.nodes.len() {
+            0 => "the input".into(),
+            n => self.describe(n - 1),
+        }
     }
 
-    fn add(&mut self, a: Slot, b: Slot) {
-        let output = self.slot();
-        self.steps.push(Step::Add { a, b, output });
-        self.stream = output;
+    /// A node's number and module, for messages.
+    pub(super) fn describe(&self, node: usize) -> String {
+        let node = &self.nodes[node];
+        match (node.modules.first(), node.kind) {
+            (None, kind) => kind.word().to_owned(),
+            (Some(&m), NodeKind::Module) => format!("node {m} ({})", self.modules[m].name()),
+            (Some(&m), kind) => {
+                format!("node {m} ({} {})", kind.word(), self.modules[m].name())
+            }
+        }
     }
 }

@@ -1,40 +1,170 @@
 //! The compiled form of a graph: numbered slots, and steps that read and write them.
 
+use std::rc::Rc;
+
+use super::describe::NodeKind;
+use super::loops::Loop;
+use super::map::Map;
+use super::refs::{Frame, Refs};
+use super::route::{Gate, Switch};
+use crate::{Error, Module, Result, Variable};
+
 /// Number of a slot that holds a value during a forward.
 pub(super) type Slot = usize;
 
-/// One step of a plan. `last_use` marks whether a step is the last to read a slot, so that the
-/// value is dropped (and its memory free) as early as possible.
-#[derive(Clone, Debug)]
-pub(super) enum Step {
-    /// `output = modules[module](input)`.
-    Call { module: usize, input: Slot, output: Slot },
-    /// `output = a + b`.
-    Add { a: Slot, b: Slot, output: Slot },
+/// How the branches of a split become one stream again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeOp {
+    /// Their sum.
+    Add,
+    /// Their mean.
+    Mean,
+    /// One behind the other along a dim.
+    Cat(i32),
 }
 
-/// Steps in order; slot 0 is the input.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Plan {
-    pub steps: Vec<Step>,
-    pub slots: usize,
+/// A module and the named values that it is handed.
+pub(super) struct Callee {
+    pub module: Rc<dyn Module>,
+    pub refs: Option<Box<Refs>>,
+}
+
+impl Callee {
+    #[inline]
+    pub fn call(&self, input: &Variable, frame: &Frame<'_>) -> Result<Variable> {
+        match &self.refs {
+            None => self.module.forward(input),
+            Some(refs) => refs.with(input, frame, |map| call_named(&*self.module, input, map)),
+        }
+    }
+}
+
+/// Calls a module that was seen to take named values when the graph was built.
+pub(super) fn call_named(
+    module: &dyn Module,
+    input: &Variable,
+    refs: &std::collections::HashMap<String, Variable>,
+) -> Result<Variable> {
+    match module.as_named_input() {
+        Some(named) => named.forward_named(input, refs),
+        None => Err(Error::Graph(format!("{} no longer takes named inputs", module.name()))),
+    }
+}
+
+/// What a step computes.
+pub(super) enum Op {
+    Call(Callee),
+    Also(Callee),
+    AlsoWith { skip: Callee, main: Callee },
+    Merge(MergeOp, Vec<Slot>),
+    Loop(Box<Loop>),
+    Gate(Box<Gate>),
+    Switch(Box<Switch>),
+    Map(Box<Map>),
+}
+
+/// One step: each is one node, that is one word of the builder (a split is one for each branch).
+pub(super) struct Step {
+    pub op: Op,
+    pub input: Slot,
     pub output: Slot,
-    /// For each step, the slots that nobody reads after it.
-    pub free: Vec<Vec<Slot>>,
+    /// Slots that nobody reads after this step: emptied, so that memory is free early.
+    pub free: Vec<Slot>,
 }
 
-impl Plan {
-    pub fn new(steps: Vec<Step>, slots: usize, output: Slot) -> Self {
-        let reads = |step: &Step| match *step {
-            Step::Call { input, .. } => vec![input],
-            Step::Add { a, b, .. } => vec![a, b],
+impl Step {
+    #[inline]
+    pub fn run(&self, frame: &Frame<'_>) -> Result<Variable> {
+        let input = frame.value(self.input)?;
+        match &self.op {
+            Op::Call(callee) => callee.call(input, frame),
+            Op::Also(callee) => input.add(&callee.call(input, frame)?),
+            Op::AlsoWith { skip, main } => skip.call(input, frame)?.add(&main.call(input, frame)?),
+            Op::Merge(op, slots) => merge(*op, slots, frame),
+            Op::Loop(l) => l.run(input, frame),
+            Op::Gate(gate) => gate.run(input, frame),
+            Op::Switch(switch) => switch.run(input, frame),
+            Op::Map(map) => map.run(input, frame),
+        }
+    }
+
+    /// The slots that this step reads.
+    pub fn reads(&self) -> Vec<Slot> {
+        let mut slots = vec![self.input];
+        let mut add = |c: &Callee| {
+            if let Some(refs) = &c.refs {
+                slots.extend(refs.slots());
+            }
         };
-        let mut free = vec![Vec::new(); steps.len()];
-        for slot in (0..slots).filter(|&s| s != output) {
-            if let Some(last) = steps.iter().rposition(|step| reads(step).contains(&slot)) {
-                free[last].push(slot);
+        match &self.op {
+            Op::Call(c) | Op::Also(c) => add(c),
+            Op::AlsoWith { skip, main } => {
+                add(skip);
+                add(main);
+            }
+            Op::Merge(_, merged) => slots.extend(merged),
+            Op::Loop(l) => add(&l.body),
+            Op::Gate(g) => add(&g.router),
+            Op::Switch(s) => add(&s.selector),
+            Op::Map(m) => add(&m.body),
+        }
+        slots
+    }
+}
+
+fn merge(op: MergeOp, slots: &[Slot], frame: &Frame<'_>) -> Result<Variable> {
+    if let MergeOp::Cat(dim) = op {
+        let values = slots.iter().map(|&s| frame.value(s)).collect::<Result<Vec<_>>>()?;
+        return Variable::cat_many(&values, dim);
+    }
+    let mut sum = frame.value(slots[0])?.clone();
+    for &slot in &slots[1..] {
+        sum = sum.add(frame.value(slot)?)?;
+    }
+    if op == MergeOp::Mean && slots.len() > 1 {
+        sum = sum.div_scalar(slots.len() as f64)?;
+    }
+    Ok(sum)
+}
+
+/// Marks, for every step, the slots that it is the last to touch. `keep` are read after the pass.
+pub(super) fn mark_last_uses(steps: &mut [Step], slots: usize, keep: &[Slot]) {
+    let mut done = vec![false; slots];
+    for &slot in keep {
+        done[slot] = true;
+    }
+    for step in steps.iter_mut().rev() {
+        let mut touched = step.reads();
+        touched.push(step.output);
+        for slot in touched {
+            if !std::mem::replace(&mut done[slot], true) {
+                step.free.push(slot);
             }
         }
-        Plan { steps, slots, output, free }
+    }
+}
+
+/// A node as the builder describes it; compiled into a [`Step`].
+pub(super) struct Node {
+    pub kind: NodeKind,
+    /// Numbers of its modules.
+    pub modules: Vec<usize>,
+    /// The values it reads besides those of `using`.
+    pub inputs: Vec<Slot>,
+    pub output: Slot,
+    /// Names that `using` hands it.
+    pub using: Vec<String>,
+    /// The tag that `over` names.
+    pub over: Option<String>,
+}
+
+impl Node {
+    /// Which of its modules gets the named values.
+    pub fn named(&self) -> Option<usize> {
+        match self.kind {
+            NodeKind::Merge(_) => None,
+            NodeKind::Shortcut => self.modules.get(1).copied(),
+            _ => self.modules.first().copied(),
+        }
     }
 }

@@ -1,29 +1,186 @@
 //! [`Graph`]: a compiled plan and its modules.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use super::plan::{Plan, Step};
-use crate::{
-    Buffer, Device, Error, LoadReport, Module, Parameter, Result, Variable, load_checkpoint_file,
-    save_checkpoint_file,
-};
+use super::builder::Tag;
+use super::describe::NodeKind;
+use super::plan::{Slot, Step};
+use super::refs::{Frame, Source};
+use crate::{Device, Error, Module, NamedInputModule, Result, Variable};
+
+/// What is known of a node after compiling.
+#[derive(Debug)]
+pub(super) struct CompiledNode {
+    pub kind: NodeKind,
+    pub modules: Vec<usize>,
+    pub inputs: Vec<Slot>,
+    pub output: Slot,
+    pub using: Vec<(String, Source)>,
+}
 
 /// A model built by [`crate::FlowBuilder`].
+///
+/// Its own work in a forward is to read and write numbered slots: it neither hashes nor compares
+/// text nor allocates. The values of tags stay readable until the next forward.
 pub struct Graph {
-    modules: Vec<Rc<dyn Module>>,
-    plan: Plan,
-    label: Option<String>,
-    hash: String,
-    /// Values of the slots, kept between forwards for their capacity alone.
-    slots: RefCell<Vec<Option<Variable>>>,
+    pub(super) modules: Vec<Rc<dyn Module>>,
+    pub(super) nodes: Vec<CompiledNode>,
+    pub(super) steps: Vec<Step>,
+    pub(super) output: Slot,
+    pub(super) output_is_tagged: bool,
+    pub(super) input_is_tagged: bool,
+    pub(super) slot_count: usize,
+    /// The inputs after the main one.
+    pub(super) inputs: Vec<(String, Slot)>,
+    pub(super) tags: Vec<Tag>,
+    pub(super) groups: Vec<(String, Vec<String>)>,
+    pub(super) internal: HashSet<String>,
+    pub(super) label: Option<String>,
+    pub(super) hash: String,
+    /// Slots whose values are carried to the next forward, and the values.
+    pub(super) carried: Vec<Slot>,
+    pub(super) states: RefCell<Vec<Option<Variable>>>,
+    /// Values of the slots: during a forward all, afterwards those with tags.
+    pub(super) slots: RefCell<Vec<Option<Variable>>>,
+    /// Its address tells this graph from others.
+    pub(super) identity: Rc<()>,
+    pub(super) steps_done: Cell<usize>,
+    pub(super) epochs_done: Cell<usize>,
+    pub(super) profiling: Cell<bool>,
+    pub(super) times: RefCell<Vec<Duration>>,
+    pub(super) source_config: RefCell<Option<String>>,
 }
 
 impl Graph {
-    pub(super) fn new(modules: Vec<Rc<dyn Module>>, plan: Plan, label: Option<String>) -> Self {
-        let hash = structural_hash(&modules, &plan);
-        let slots = RefCell::new(Vec::with_capacity(plan.slots));
-        Graph { modules, plan, label, hash, slots }
+    /// Runs the graph on its main input and those that [`crate::FlowBuilder::input`] declares, in
+    /// that order.
+    ///
+    /// # Errors
+    /// When their number is wrong, or a module fails.
+    pub fn forward_multi(&self, inputs: &[Variable]) -> Result<Variable> {
+        if inputs.len() != self.inputs.len() + 1 {
+            return Err(self.wrong_inputs(inputs.len()));
+        }
+        self.pass(|slots| {
+            slots[0] = Some(inputs[0].clone());
+            for ((_, slot), value) in self.inputs.iter().zip(&inputs[1..]) {
+                slots[*slot] = Some(value.clone());
+            }
+            Ok(())
+        })
+    }
+
+    #[cold]
+    fn wrong_inputs(&self, got: usize) -> Error {
+        let mut names = vec!["the main one"];
+        names.extend(self.inputs.iter().map(|(name, _)| name.as_str()));
+        Error::Graph(format!(
+            "{}takes {} inputs ({}), got {got}; use forward_multi, or `using` in a parent graph",
+            self.label().map_or(String::new(), |l| format!("\"{l}\" ")),
+            names.len(),
+            names.join(", ")
+        ))
+    }
+
+    /// One pass. Slots and states are taken out meanwhile, so that a module that runs its own
+    /// graph again finds fresh ones instead of a panic.
+    fn pass(&self, fill: impl FnOnce(&mut [Option<Variable>]) -> Result<()>) -> Result<Variable> {
+        let mut slots = self.slots.take();
+        let mut states = self.states.take();
+        slots.iter_mut().for_each(|slot| *slot = None);
+        slots.resize(self.slot_count, None);
+        let result = fill(&mut slots).and_then(|()| self.run(&mut slots, &states));
+        match &result {
+            Ok(_) => {
+                states.resize(self.carried.len(), None);
+                for (state, &slot) in states.iter_mut().zip(&self.carried) {
+                    state.clone_from(&slots[slot]);
+                }
+                // The main input is the one slot that a plan may leave behind.
+                if !self.input_is_tagged {
+                    slots[0] = None;
+                }
+            }
+            Err(_) => slots.iter_mut().for_each(|slot| *slot = None),
+        }
+        self.slots.replace(slots);
+        self.states.replace(states);
+        result
+    }
+
+    fn run(&self, slots: &mut [Option<Variable>], states: &[Option<Variable>]) -> Result<Variable> {
+        if self.profiling.get() {
+            self.run_timed(slots, states)?;
+        } else {
+            for step in &self.steps {
+                run_step(step, slots, states)?;
+            }
+        }
+        let output = &mut slots[self.output];
+        let output = if self.output_is_tagged { output.clone() } else { output.take() };
+        output.ok_or_else(|| Error::Graph("no output was computed".into()))
+    }
+
+    fn run_timed(&self, slots: &mut [Option<Variable>], states: &[Option<Variable>]) -> Result<()> {
+        let mut times = self.times.take();
+        times.clear();
+        for step in &self.steps {
+            let start = Instant::now();
+            run_step(step, slots, states)?;
+            times.push(start.elapsed());
+        }
+        self.times.replace(times);
+        Ok(())
+    }
+
+    /// Turns the timing of nodes on.
+    pub fn enable_profiling(&self) {
+        self.profiling.set(true);
+    }
+
+    /// Turns the timing of nodes off; the times of the last timed forward stay.
+    pub fn disable_profiling(&self) {
+        self.profiling.set(false);
+    }
+
+    /// Whether nodes are timed.
+    pub fn profiling(&self) -> bool {
+        self.profiling.get()
+    }
+
+    /// The time of each node in the last timed forward, in the order of [`Graph::describe`]; empty
+    /// before there was one.
+    pub fn node_times(&self) -> Vec<Duration> {
+        self.times.borrow().clone()
+    }
+
+    /// The value of a tag in the last forward; `None` for an unknown tag and before any forward.
+    /// The value stays alive, tape and all, until the next forward or [`Graph::clear_tagged`].
+    pub fn tagged(&self, tag: &str) -> Option<Variable> {
+        let tag = self.tags.iter().find(|t| t.name == tag)?;
+        self.slots.borrow().get(tag.slot).cloned().flatten()
+    }
+
+    /// Lets go of the values of tags and of traces, here and in graphs inside.
+    pub fn clear_tagged(&self) {
+        self.each_graph(&mut |graph| {
+            graph.slots.borrow_mut().iter_mut().for_each(|slot| *slot = None);
+            graph.clear_traces();
+        });
+    }
+
+    /// All tags, in the order in which they were given; named inputs among them.
+    pub fn tag_names(&self) -> Vec<String> {
+        self.tags.iter().map(|t| t.name.clone()).collect()
+    }
+
+    /// The tags of a group.
+    pub fn tag_group(&self, name: &str) -> Option<&[String]> {
+        let group = self.groups.iter().find(|(n, _)| n == name)?;
+        Some(&group.1)
     }
 
     /// The name given by `label`.
@@ -46,74 +203,35 @@ impl Graph {
         self.move_to_device(device);
     }
 
-    /// Every parameter with its path: the number of the node along the stream, then the names
-    /// below it, as in PyTorch's `nn.Sequential` (`0.weight`, `3.bias`). Shared ones appear once.
-    pub fn named_parameters(&self) -> Vec<(String, Parameter)> {
-        let mut named = Vec::new();
-        for (i, module) in self.modules.iter().enumerate() {
-            name_parameters(&i.to_string(), &**module, &mut named);
-        }
-        crate::nn::unique(named.into_iter(), |(_, p)| p.variable.id())
+    /// Whether both are the same graph, not only equal ones.
+    pub(super) fn is(&self, other: &Graph) -> bool {
+        Rc::ptr_eq(&self.identity, &other.identity)
     }
+}
 
-    /// Every buffer with its path, as for [`Graph::named_parameters`].
-    pub fn named_buffers(&self) -> Vec<(String, Buffer)> {
-        let mut named = Vec::new();
-        for (i, module) in self.modules.iter().enumerate() {
-            name_buffers(&i.to_string(), &**module, &mut named);
-        }
-        crate::nn::unique(named.into_iter(), |(_, b)| b.id())
+#[inline]
+fn run_step(
+    step: &Step,
+    slots: &mut [Option<Variable>],
+    states: &[Option<Variable>],
+) -> Result<()> {
+    let value = step.run(&Frame { slots, states })?;
+    slots[step.output] = Some(value);
+    for &slot in &step.free {
+        slots[slot] = None;
     }
-
-    /// Writes parameters and buffers as `.safetensors`, atomically.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn save_checkpoint(&self, path: &str) -> Result<()> {
-        let (params, buffers) = (self.named_parameters(), self.named_buffers());
-        save_checkpoint_file(path, &params, &buffers, Some(&self.hash))
-    }
-
-    /// Reads parameters and buffers. The file is checked whole before anything changes.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is damaged, or does not fit this graph.
-    pub fn load_checkpoint(&self, path: &str) -> Result<LoadReport> {
-        let (params, buffers) = (self.named_parameters(), self.named_buffers());
-        load_checkpoint_file(path, &params, &buffers, Some(&self.hash))
-    }
-
-    fn run(&self, input: &Variable, slots: &mut Vec<Option<Variable>>) -> Result<Variable> {
-        slots.clear();
-        slots.resize(self.plan.slots, None);
-        slots[0] = Some(input.clone());
-        fn value(slots: &[Option<Variable>], slot: usize) -> Result<&Variable> {
-            slots[slot].as_ref().ok_or_else(|| Error::Graph(format!("slot {slot} is empty")))
-        }
-        for (step, free) in self.plan.steps.iter().zip(&self.plan.free) {
-            let (output, result) = match *step {
-                Step::Call { module, input, output } => {
-                    (output, self.modules[module].forward(value(slots, input)?)?)
-                }
-                Step::Add { a, b, output } => (output, value(slots, a)?.add(value(slots, b)?)?),
-            };
-            slots[output] = Some(result);
-            for &slot in free {
-                slots[slot] = None;
-            }
-        }
-        slots[self.plan.output].take().ok_or_else(|| Error::Graph("no output was computed".into()))
-    }
+    Ok(())
 }
 
 impl Module for Graph {
     fn forward(&self, input: &Variable) -> Result<Variable> {
-        // Taken out, so that a graph that contains itself finds fresh slots.
-        let mut slots = self.slots.take();
-        let result = self.run(input, &mut slots);
-        slots.clear();
-        self.slots.replace(slots);
-        result
+        if !self.inputs.is_empty() {
+            return Err(self.wrong_inputs(1));
+        }
+        self.pass(|slots| {
+            slots[0] = Some(input.clone());
+            Ok(())
+        })
     }
 
     fn name(&self) -> &str {
@@ -124,84 +242,58 @@ impl Module for Graph {
         self.modules.clone()
     }
 
-    fn structural_hash(&self) -> Option<String> {
-        Some(self.hash.clone())
+    fn move_to_device(&self, device: Device) {
+        let _ = crate::nn::move_module(self.parameters(), self.buffers(), device);
+        for module in &self.modules {
+            module.move_to_device(device);
+        }
+        for state in self.states.borrow_mut().iter_mut() {
+            if let Some(Ok(moved)) = state.as_ref().map(|s| s.to_device(device)) {
+                *state = Some(moved);
+            }
+        }
+    }
+
+    fn as_named_input(&self) -> Option<&dyn NamedInputModule> {
+        if self.inputs.is_empty() { None } else { Some(self) }
     }
 
     fn as_any(&self) -> Option<&dyn std::any::Any> {
         Some(self)
     }
-}
 
-fn as_graph(module: &dyn Module) -> Option<&Graph> {
-    module.as_any().and_then(|any| any.downcast_ref::<Graph>())
-}
+    fn structural_hash(&self) -> Option<String> {
+        Some(self.hash.clone())
+    }
 
-fn name_parameters(path: &str, module: &dyn Module, out: &mut Vec<(String, Parameter)>) {
-    if let Some(graph) = as_graph(module) {
-        out.extend(graph.named_parameters().into_iter().map(|(n, p)| (format!("{path}.{n}"), p)));
-        return;
+    fn reset(&self) {
+        self.reset_state();
     }
-    let children = module.sub_modules();
-    for (i, child) in children.iter().enumerate() {
-        name_parameters(&format!("{path}.{i}"), &**child, out);
+
+    fn detach_state(&self) {
+        Graph::detach_state(self);
     }
-    // What no child has is the module's own.
-    for p in module.parameters() {
-        if !out.iter().any(|(_, q)| q.variable.id() == p.variable.id()) {
-            let name =
-                free_name(&format!("{path}.{}", p.name), |n| out.iter().any(|(m, _)| m == n));
-            out.push((name, p));
-        }
+
+    fn identity(&self) -> Option<usize> {
+        Some(Rc::as_ptr(&self.identity) as usize)
     }
 }
 
-fn name_buffers(path: &str, module: &dyn Module, out: &mut Vec<(String, Buffer)>) {
-    if let Some(graph) = as_graph(module) {
-        out.extend(graph.named_buffers().into_iter().map(|(n, b)| (format!("{path}.{n}"), b)));
-        return;
-    }
-    let children = module.sub_modules();
-    for (i, child) in children.iter().enumerate() {
-        name_buffers(&format!("{path}.{i}"), &**child, out);
-    }
-    for b in module.buffers() {
-        if !out.iter().any(|(_, c)| c.id() == b.id()) {
-            let name =
-                free_name(&format!("{path}.{}", b.name), |n| out.iter().any(|(m, _)| m == n));
-            out.push((name, b));
-        }
-    }
-}
-
-/// A composite may own several parameters called `weight`; later ones get a number.
-fn free_name(wanted: &str, taken: impl Fn(&str) -> bool) -> String {
-    let mut name = wanted.to_owned();
-    let mut n = 1;
-    while taken(&name) {
-        name = format!("{wanted}_{n}");
-        n += 1;
-    }
-    name
-}
-
-/// FNV-1a over the steps and over every module's own text, shapes included.
-fn structural_hash(modules: &[Rc<dyn Module>], plan: &Plan) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let mut feed = |text: &str| {
-        for byte in text.bytes().chain([0]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    };
-    feed(&format!("{:?}", plan.steps));
-    for module in modules {
-        crate::walk_modules(&**module, &mut |m| {
-            feed(m.name());
-            feed(&m.structural_hash().unwrap_or_default());
-            for p in m.parameters() {
-                feed(&format!("{}{:?}", p.name, p.variable.shape()));
+/// A graph with inputs of its own takes them from its parent by their names.
+impl NamedInputModule for Graph {
+    fn forward_named(
+        &self,
+        input: &Variable,
+        refs: &HashMap<String, Variable>,
+    ) -> Result<Variable> {
+        self.pass(|slots| {
+            slots[0] = Some(input.clone());
+            for (name, slot) in &self.inputs {
+                let value = refs.get(name);
+                slots[*slot] =
+                    Some(value.ok_or_else(|| self.wrong_inputs(refs.len() + 1))?.clone());
             }
-        });
+            Ok(())
+        })
     }
-    format!("{hash:016x}")
 }

@@ -1,7 +1,10 @@
 //! Activations as modules. Those without settings are zero-sized.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::{Module, Parameter};
-use crate::{Device, Result, Tensor, TensorOptions, Variable};
+use crate::{Device, Error, Result, Tensor, TensorOptions, Variable, rrelu};
 
 /// Zero-sized modules that call one method.
 macro_rules! plain {
@@ -134,6 +137,82 @@ with_settings! {
     Softmax { dim: i32 } => softmax;
     /// x - log Σ exp(x) along a dim.
     LogSoftmax { dim: i32 } => log_softmax;
+    /// exp(-x) / Σ exp(-x) along a dim.
+    Softmin { dim: i32 } => softmin;
+}
+
+/// Softmax over the channels of `[N, C, H, W]` or `[C, H, W]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Softmax2d;
+
+impl Softmax2d {
+    /// The module, for those who like `new`.
+    pub fn new() -> Self {
+        Softmax2d
+    }
+}
+
+impl Module for Softmax2d {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        if !matches!(input.ndim(), 3 | 4) {
+            return Err(Error::Shape {
+                op: "Softmax2d",
+                expected: "an input [N, C, H, W] or [C, H, W]".into(),
+                got: input.shape(),
+            });
+        }
+        input.softmax(-3)
+    }
+
+    fn name(&self) -> &str {
+        "Softmax2d"
+    }
+}
+
+/// x for x ≥ 0, else slope · x, with a slope that in training is drawn for each element between
+/// `lower` and `upper`, and is their mean in inference (Xu et al., 2015). Bounds outside their domain
+/// are an error of the forward. Clones share the mode.
+#[derive(Clone, Debug)]
+pub struct RReLU {
+    lower: f64,
+    upper: f64,
+    training: Rc<Cell<bool>>,
+}
+
+impl RReLU {
+    /// With slopes between these bounds.
+    pub fn new(lower: f64, upper: f64) -> Self {
+        RReLU { lower, upper, training: Rc::new(Cell::new(true)) }
+    }
+}
+
+impl Default for RReLU {
+    /// Slopes between 1/8 and 1/3.
+    fn default() -> Self {
+        Self::new(1.0 / 8.0, 1.0 / 3.0)
+    }
+}
+
+impl Module for RReLU {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        rrelu(input, self.lower, self.upper, self.training.get())
+    }
+
+    fn name(&self) -> &str {
+        "RReLU"
+    }
+
+    fn set_training(&self, training: bool) {
+        self.training.set(training);
+    }
+
+    fn structural_hash(&self) -> Option<String> {
+        Some(format!("RReLU({}, {})", self.lower, self.upper))
+    }
+
+    fn identity(&self) -> Option<usize> {
+        Some(Rc::as_ptr(&self.training) as usize)
+    }
 }
 
 /// max(0, x) + weight · min(0, x) with a learned weight, 0.25 at first (He et al., 2015).

@@ -66,6 +66,8 @@ impl Running {
                  checkpoint",
             ));
         }
+        // 16-bit floats compute in float32, and so do their statistics.
+        let dtype = if dtype.is_half() { DType::Float32 } else { dtype };
         Ok((mean.to_dtype(dtype)?, var.to_dtype(dtype)?))
     }
 }
@@ -213,12 +215,12 @@ impl<const D: usize> BatchNormNd<D> {
             let n = t.dims();
             let rank = n.len() == D + 2 || (D == 1 && n.len() == 2);
             let fits = rank && n[1] as i64 == c;
-            (fits, if fits { t.numel() / c } else { 0 })
+            (fits, if fits { t.numel() / c } else { 1 })
         });
         if !fits {
             return fail(format!("an input {}", INPUTS[D - 1].replace("{c}", &c.to_string())));
         }
-        if training && values < 2 {
+        if training && values == 1 {
             return fail("more than one value per channel in training".into());
         }
         Ok(())
@@ -239,6 +241,11 @@ impl<const D: usize> Module for BatchNormNd<D> {
             running => {
                 let (y, stats) = batch_norm_train(input, weight, bias, self.eps)?;
                 if let Some(running) = running {
+                    // Nothing is learned from an empty batch, which counts all the same.
+                    if stats.count == 0 {
+                        running.batches.update(|n| n.add_scalar_(1.0))?;
+                        return Ok(y);
+                    }
                     let n = stats.count as f64;
                     let unbiased = stats.var.mul_scalar(n / (n - 1.0))?;
                     running.update(&stats.mean, &unbiased, self.momentum)?;

@@ -3,7 +3,8 @@
 //! for PyTorch expect.
 
 use super::{Module, Parameter, init};
-use crate::{ConvOptions, Device, Error, Result, Variable, conv, conv_transpose};
+use crate::autograd::ops::pad_named;
+use crate::{ConvOptions, Device, Error, PadMode, Result, Variable, conv, conv_transpose};
 
 /// A size for each of `D` spatial dims, from one number for all or a list.
 pub trait IntoSizes<const D: usize> {
@@ -40,6 +41,34 @@ pub struct Conv<const D: usize> {
     weight: Parameter,
     bias: Option<Parameter>,
     options: ConvOptions<D>,
+    /// What is put around the input first; the convolution itself pads with zeros, as much on both
+    /// sides.
+    border: Option<([[i64; 2]; D], PaddingMode)>,
+}
+
+/// What stands around the input of a convolution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PaddingMode {
+    /// Zeros.
+    #[default]
+    Zeros,
+    /// The input mirrored at its edges.
+    Reflect,
+    /// The nearest element of the input.
+    Replicate,
+    /// The other end of the input.
+    Circular,
+}
+
+impl From<PaddingMode> for PadMode<f64> {
+    fn from(mode: PaddingMode) -> Self {
+        match mode {
+            PaddingMode::Zeros => PadMode::Constant(0.0),
+            PaddingMode::Reflect => PadMode::Reflect,
+            PaddingMode::Replicate => PadMode::Replicate,
+            PaddingMode::Circular => PadMode::Circular,
+        }
+    }
 }
 
 /// Transposed convolution over `D` spatial dims, for upsampling: `[N, C_in, …]` to `[N, C_out, …]`.
@@ -68,6 +97,8 @@ pub struct ConvBuilder<const D: usize> {
     channels: (i64, i64),
     kernel: [i64; D],
     options: ConvOptions<D>,
+    same: bool,
+    padding_mode: PaddingMode,
     bias: bool,
     device: Device,
 }
@@ -88,9 +119,24 @@ impl<const D: usize> ConvBuilder<D> {
             channels: (in_channels, out_channels),
             kernel: kernel.into_sizes(),
             options: ConvOptions::default(),
+            same: false,
+            padding_mode: PaddingMode::Zeros,
             bias: true,
             device: Device::CPU,
         }
+    }
+
+    /// As much padding as keeps the input's size (PyTorch's `padding="same"`); where that is odd,
+    /// the end gets one more. The stride must be 1.
+    pub fn with_same_padding(mut self) -> Self {
+        self.same = true;
+        self
+    }
+
+    /// What the padding is made of; zeros unless set.
+    pub fn with_padding_mode(mut self, mode: PaddingMode) -> Self {
+        self.padding_mode = mode;
+        self
     }
 
     /// Distance of neighbouring windows; 1 unless set.
@@ -102,6 +148,7 @@ impl<const D: usize> ConvBuilder<D> {
     /// Zeros around the input; 0 unless set.
     pub fn with_padding(mut self, padding: impl IntoSizes<D>) -> Self {
         self.options.padding = padding.into_sizes();
+        self.same = false;
         self
     }
 
@@ -134,10 +181,40 @@ impl<const D: usize> ConvBuilder<D> {
     /// # Errors
     /// When a setting is outside its domain, groups do not divide the channels, or the device
     /// cannot be used.
-    pub fn done(self) -> Result<Conv<D>> {
+    pub fn done(mut self) -> Result<Conv<D>> {
         let (c_in, c_out) = self.channels;
         let (weight, bias) = self.weights(NAMES[D - 1], c_out, c_in, c_out)?;
-        Ok(Conv { weight, bias, options: self.options })
+        let border = self.border()?;
+        Ok(Conv { weight, bias, options: self.options, border })
+    }
+
+    /// Moves what the convolution cannot pad itself from its options to a border.
+    fn border(&mut self) -> Result<Option<([[i64; 2]; D], PaddingMode)>> {
+        let options = &mut self.options;
+        if self.same {
+            if options.stride != [1; D] {
+                return Err(Error::invalid(
+                    NAMES[D - 1],
+                    format!("same padding needs stride 1, not {:?}", options.stride),
+                ));
+            }
+            let total = |d: usize| options.dilation[d].saturating_mul(self.kernel[d] - 1);
+            let sides = std::array::from_fn(|d| [total(d) / 2, total(d) - total(d) / 2]);
+            if self.padding_mode != PaddingMode::Zeros {
+                options.padding = [0; D];
+                return Ok(Some((sides, self.padding_mode)));
+            }
+            options.padding = sides.map(|[before, _]| before);
+            let rest = sides.map(|[before, after]| [0, after - before]);
+            let even = rest.iter().all(|&[_, more]| more == 0);
+            return Ok((!even).then_some((rest, PaddingMode::Zeros)));
+        }
+        if self.padding_mode == PaddingMode::Zeros || options.padding == [0; D] {
+            return Ok(None);
+        }
+        let sides = options.padding.map(|p| [p, p]);
+        options.padding = [0; D];
+        Ok(Some((sides, self.padding_mode)))
     }
 
     /// Weight `[first, second / groups, kernel…]` and bias, drawn as PyTorch draws them.
@@ -165,6 +242,7 @@ impl<const D: usize> ConvBuilder<D> {
         }
         let mut shape = vec![first, second / groups];
         shape.extend(self.kernel);
+        crate::shape::sizes(name, &shape)?;
         let fan_in = shape[1..].iter().product();
         let weight = init::kaiming_uniform(&shape, fan_in, 5f64.sqrt(), self.device)?;
         let bias = if self.bias {
@@ -177,6 +255,11 @@ impl<const D: usize> ConvBuilder<D> {
 }
 
 impl<const D: usize> ConvTransposeBuilder<D> {
+    fn new(in_channels: i64, out_channels: i64, kernel: impl IntoSizes<D>) -> Self {
+        let base = ConvBuilder::new(in_channels, out_channels, kernel);
+        ConvTransposeBuilder { base, output_padding: [0; D] }
+    }
+
     /// Distance of neighbouring windows in the output; 1 unless set.
     pub fn with_stride(mut self, stride: impl IntoSizes<D>) -> Self {
         self.base = self.base.with_stride(stride);
@@ -283,14 +366,29 @@ macro_rules! module {
     };
 }
 
-module!(Conv, NAMES, |self, input, bias| conv(input, &self.weight.variable, bias, &self.options));
+module!(Conv, NAMES, |self, input, bias| {
+    let weight = &self.weight.variable;
+    let Some((sides, mode)) = self.border else {
+        return conv(input, weight, bias, &self.options);
+    };
+    let list: Vec<i64> = sides.iter().rev().flatten().copied().collect();
+    let padded = match input.ndim() == D + 1 || input.ndim() == D + 2 {
+        true => pad_named(NAMES[D - 1], input, &list, mode.into())?,
+        // The convolution says what is wrong with it.
+        false => input.clone(),
+    };
+    conv(&padded, weight, bias, &self.options)
+});
 module!(ConvTranspose, TRANSPOSE_NAMES, |self, input, bias| {
     conv_transpose(input, &self.weight.variable, bias, &self.options, self.output_padding)
 });
 
 impl<const D: usize> Conv<D> {
     fn settings(&self) -> String {
-        format!("{:?}", self.options)
+        match &self.border {
+            Some(border) => format!("{:?}{border:?}", self.options),
+            None => format!("{:?}", self.options),
+        }
     }
 }
 
@@ -300,19 +398,19 @@ impl<const D: usize> ConvTranspose<D> {
     }
 }
 
-/// Aliases and constructors of a rank. `$t` is how one size is given where the signature names it.
-macro_rules! ranks {
-    ($($D:literal $conv:ident $builder:ident $transpose:ident $transpose_builder:ident $t:ty;)*) => {$(
-        #[doc = concat!("[`Conv`] over ", stringify!($D), " spatial dims.")]
-        pub type $conv = Conv<$D>;
-        #[doc = concat!("Settings of a [`", stringify!($conv), "`].")]
-        pub type $builder = ConvBuilder<$D>;
-        #[doc = concat!("[`ConvTranspose`] over ", stringify!($D), " spatial dims.")]
-        pub type $transpose = ConvTranspose<$D>;
-        #[doc = concat!("Settings of a [`", stringify!($transpose), "`].")]
-        pub type $transpose_builder = ConvTransposeBuilder<$D>;
+/// The alias of a layer and of its builder for a rank, and the constructors. `$t` is how one size
+/// is given where the signature names it; `$more` are settings that only one of the two has.
+macro_rules! constructors {
+    (
+        $D:literal $layer:ident $alias:ident $builder:ident $builder_alias:ident $t:ty,
+        { $($more:ident $with_more:ident)? }
+    ) => {
+        #[doc = concat!("[`", stringify!($layer), "`] over ", stringify!($D), " spatial dims.")]
+        pub type $alias = $layer<$D>;
+        #[doc = concat!("Settings of a [`", stringify!($alias), "`].")]
+        pub type $builder_alias = $builder<$D>;
 
-        impl Conv<$D> {
+        impl $layer<$D> {
             /// Stride 1, no padding, with bias, on the CPU.
             ///
             /// # Errors
@@ -322,7 +420,7 @@ macro_rules! ranks {
                 out_channels: i64,
                 kernel_size: impl IntoSizes<$D>,
             ) -> Result<Self> {
-                ConvBuilder::new(in_channels, out_channels, kernel_size).done()
+                Self::configure(in_channels, out_channels, kernel_size).done()
             }
 
             /// Like `new`, without bias.
@@ -334,68 +432,7 @@ macro_rules! ranks {
                 out_channels: i64,
                 kernel_size: impl IntoSizes<$D>,
             ) -> Result<Self> {
-                ConvBuilder::new(in_channels, out_channels, kernel_size).without_bias().done()
-            }
-
-            /// Like `new`, on a device.
-            ///
-            /// # Errors
-            /// When a size is not positive or the device cannot be used.
-            pub fn on_device(
-                in_channels: i64,
-                out_channels: i64,
-                kernel_size: impl IntoSizes<$D>,
-                device: Device,
-            ) -> Result<Self> {
-                ConvBuilder::new(in_channels, out_channels, kernel_size).on_device(device).done()
-            }
-
-            /// Starts a fluent description that `done` ends.
-            pub fn configure(
-                in_channels: i64,
-                out_channels: i64,
-                kernel_size: impl IntoSizes<$D>,
-            ) -> $builder {
-                ConvBuilder::new(in_channels, out_channels, kernel_size)
-            }
-
-            /// Everything at once.
-            ///
-            /// # Errors
-            /// As for `done`.
-            pub fn build(
-                in_channels: i64,
-                out_channels: i64,
-                kernel_size: impl IntoSizes<$D>,
-                with_bias: bool,
-                stride: $t,
-                padding: $t,
-                dilation: $t,
-                groups: i64,
-                device: Device,
-            ) -> Result<Self> {
-                let mut builder = ConvBuilder::new(in_channels, out_channels, kernel_size)
-                    .with_stride(stride)
-                    .with_padding(padding)
-                    .with_dilation(dilation)
-                    .with_groups(groups)
-                    .on_device(device);
-                builder.bias = with_bias;
-                builder.done()
-            }
-        }
-
-        impl ConvTranspose<$D> {
-            /// Stride 1, no padding, with bias, on the CPU.
-            ///
-            /// # Errors
-            /// When a size is not positive.
-            pub fn new(
-                in_channels: i64,
-                out_channels: i64,
-                kernel_size: impl IntoSizes<$D>,
-            ) -> Result<Self> {
-                Self::configure(in_channels, out_channels, kernel_size).done()
+                Self::configure(in_channels, out_channels, kernel_size).without_bias().done()
             }
 
             /// Like `new`, on a device.
@@ -416,11 +453,8 @@ macro_rules! ranks {
                 in_channels: i64,
                 out_channels: i64,
                 kernel_size: impl IntoSizes<$D>,
-            ) -> $transpose_builder {
-                ConvTransposeBuilder {
-                    base: ConvBuilder::new(in_channels, out_channels, kernel_size),
-                    output_padding: [0; $D],
-                }
+            ) -> $builder_alias {
+                $builder::new(in_channels, out_channels, kernel_size)
             }
 
             /// Everything at once.
@@ -434,22 +468,31 @@ macro_rules! ranks {
                 with_bias: bool,
                 stride: $t,
                 padding: $t,
-                output_padding: $t,
+                $($more: $t,)?
                 dilation: $t,
                 groups: i64,
                 device: Device,
             ) -> Result<Self> {
-                let mut builder = Self::configure(in_channels, out_channels, kernel_size)
+                let builder = Self::configure(in_channels, out_channels, kernel_size)
                     .with_stride(stride)
                     .with_padding(padding)
-                    .with_output_padding(output_padding)
+                    $(.$with_more($more))?
                     .with_dilation(dilation)
                     .with_groups(groups)
                     .on_device(device);
-                builder.base.bias = with_bias;
-                builder.done()
+                if with_bias { builder.done() } else { builder.without_bias().done() }
             }
         }
+    };
+}
+
+macro_rules! ranks {
+    ($($D:literal $conv:ident $builder:ident $transpose:ident $transpose_builder:ident $t:ty;)*) => {$(
+        constructors!($D Conv $conv ConvBuilder $builder $t, {});
+        constructors!(
+            $D ConvTranspose $transpose ConvTransposeBuilder $transpose_builder $t,
+            { output_padding with_output_padding }
+        );
     )*};
 }
 

@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::Module;
-use crate::{Result, Variable, alpha_dropout, dropout, feature_dropout};
+use crate::{Result, Variable, alpha_dropout, dropout, feature_alpha_dropout, feature_dropout};
 
 macro_rules! dropouts {
-    ($($(#[$doc:meta])* $name:ident => $function:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident => $function:ident $(, without a batch $unbatched:literal)?;)*) => {$(
         $(#[$doc])*
         /// A new one is in training mode; in eval mode it is the identity. Clones share the mode.
         #[derive(Clone, Debug)]
@@ -30,6 +30,10 @@ macro_rules! dropouts {
 
         impl Module for $name {
             fn forward(&self, input: &Variable) -> Result<Variable> {
+                $(if input.ndim() == $unbatched {
+                    let x = input.unsqueeze(0)?;
+                    return $function(&x, self.p, self.training.get())?.squeeze(0);
+                })?
                 $function(input, self.p, self.training.get())
             }
 
@@ -55,12 +59,15 @@ macro_rules! dropouts {
 dropouts! {
     /// Zeroes single elements and scales the others by 1 / (1 - p) (Srivastava et al., 2014).
     Dropout => dropout;
-    /// Zeroes whole channels of `[N, C, L]` and scales the others by 1 / (1 - p).
-    Dropout1d => feature_dropout;
+    /// Zeroes whole channels of `[N, C, L]` or `[C, L]` and scales the others by 1 / (1 - p).
+    Dropout1d => feature_dropout, without a batch 2;
     /// Zeroes whole channels of `[N, C, H, W]` and scales the others by 1 / (1 - p).
     Dropout2d => feature_dropout;
-    /// Zeroes whole channels of `[N, C, D, H, W]` and scales the others by 1 / (1 - p).
-    Dropout3d => feature_dropout;
+    /// Zeroes whole channels of `[N, C, D, H, W]` or `[C, D, H, W]` and scales the others by
+    /// 1 / (1 - p).
+    Dropout3d => feature_dropout, without a batch 4;
     /// Dropout that keeps mean 0 and variance 1, for SELU networks (Klambauer et al., 2017).
     AlphaDropout => alpha_dropout;
+    /// [`AlphaDropout`] of whole channels of `[N, C, …]`.
+    FeatureAlphaDropout => feature_alpha_dropout;
 }

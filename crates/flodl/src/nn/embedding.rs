@@ -2,8 +2,69 @@
 
 use super::{Module, Parameter, init};
 use crate::{
-    AsTensor, Bag, Device, Error, IntoMode, Result, Tensor, Variable, embedding, embedding_bag,
+    AsTensor, Bag, BagOptions, Device, Error, IntoMode, Result, Tensor, Variable,
+    embedding_bag_opt, embedding_opt,
 };
+
+/// Rows longer than this are shortened to it when they are looked up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Limit {
+    norm: f64,
+    p: f64,
+}
+
+impl Limit {
+    /// Shortens the rows of these indices in place; the gradient does not see it.
+    fn apply(self, op: &'static str, weight: &Parameter, indices: &Tensor) -> Result<()> {
+        if self.norm.is_nan() || self.norm < 0.0 {
+            let what = format!("max_norm {} must not be negative", self.norm);
+            return Err(Error::invalid(op, what));
+        }
+        let index = crate::tensor::integers(op, indices)?.reshape(&[-1])?;
+        if index.numel() == 0 {
+            return Ok(());
+        }
+        let (index, _) = index.unique(true, false)?;
+        let table = weight.variable.data();
+        // An index outside the table is told as the lookup tells it.
+        let rows = Tensor::embedding(&table, &index, -1)?;
+        let norms = rows.norm_p(self.p, 1, true)?;
+        let long = norms.gt_scalar(self.norm)?;
+        if !long.any()?.item().is_ok_and(|any| any != 0.0) {
+            return Ok(());
+        }
+        let factor = norms.add_scalar(1e-7)?.reciprocal()?.mul_scalar(self.norm)?;
+        let factor = Tensor::where_cond(&long, &factor, &Tensor::ones_like(&factor)?)?;
+        let places = index.unsqueeze(1)?.expand(&rows.shape())?.contiguous()?;
+        weight.variable.set_data(table.scatter(0, &places, &rows.mul(&factor)?)?);
+        Ok(())
+    }
+}
+
+/// A row of the table from an index that may count from the end.
+fn padding_row(op: &'static str, padding_idx: i64, rows: i64) -> Result<i64> {
+    if (-rows..rows).contains(&padding_idx) {
+        return Ok(padding_idx.rem_euclid(rows.max(1)));
+    }
+    Err(Error::IndexOutOfRange { op, index: padding_idx, size: rows })
+}
+
+/// Checks a given table.
+fn given(op: &'static str, weight: Tensor, frozen: bool) -> Result<Parameter> {
+    if weight.ndim() != 2 {
+        return Err(Error::Shape {
+            op,
+            expected: "a table [num_embeddings, embedding_dim]".into(),
+            got: weight.shape(),
+        });
+    }
+    weight.check_float(op)?;
+    let weight = Parameter::new(weight, "weight");
+    if frozen {
+        weight.freeze()?;
+    }
+    Ok(weight)
+}
 
 /// A table `[num_embeddings, embedding_dim]` drawn from N(0, 1).
 fn table(op: &'static str, rows: i64, width: i64, device: Device) -> Result<Tensor> {
@@ -29,6 +90,9 @@ fn table(op: &'static str, rows: i64, width: i64, device: Device) -> Result<Tens
 pub struct Embedding {
     weight: Parameter,
     padding_idx: Option<i64>,
+    limit: Option<Limit>,
+    norm_type: f64,
+    scale_grad_by_freq: bool,
 }
 
 impl Embedding {
@@ -71,18 +135,49 @@ impl Embedding {
         device: Device,
     ) -> Result<Self> {
         let mut weight = table("Embedding", num_embeddings, embedding_dim, device)?;
-        let padding_idx = match padding_idx {
-            Some(p) if !(-num_embeddings..num_embeddings).contains(&p) => {
-                let op = "Embedding";
-                return Err(Error::IndexOutOfRange { op, index: p, size: num_embeddings });
-            }
-            p => p.map(|p| p.rem_euclid(num_embeddings)),
-        };
+        let padding_idx =
+            padding_idx.map(|p| padding_row("Embedding", p, num_embeddings)).transpose()?;
         if let Some(p) = padding_idx {
             let zeros = Tensor::zeros(&[1, embedding_dim], weight.options())?;
             weight = weight.narrow_scatter(&zeros, 0, p)?;
         }
-        Ok(Embedding { weight: Parameter::new(weight, "weight"), padding_idx })
+        Ok(Self::of(Parameter::new(weight, "weight"), padding_idx))
+    }
+
+    fn of(weight: Parameter, padding_idx: Option<i64>) -> Self {
+        Embedding { weight, padding_idx, limit: None, norm_type: 2.0, scale_grad_by_freq: false }
+    }
+
+    /// Shortens each row that is looked up to at most this norm, in the table itself.
+    pub fn max_norm(mut self, max_norm: f64) -> Self {
+        self.limit = Some(Limit { norm: max_norm, p: self.norm_type });
+        self
+    }
+
+    /// Which p-norm `max_norm` speaks of; 2 unless set.
+    pub fn norm_type(mut self, p: f64) -> Self {
+        self.norm_type = p;
+        if let Some(limit) = &mut self.limit {
+            limit.p = p;
+        }
+        self
+    }
+
+    /// Whether the gradient of each row is divided by how often it was looked up.
+    pub fn scale_grad_by_freq(mut self, scale: bool) -> Self {
+        self.scale_grad_by_freq = scale;
+        self
+    }
+
+    /// Makes a row count as padding: it gets no gradient, and keeps its values. A negative index
+    /// counts from the end.
+    ///
+    /// # Errors
+    /// When the index is outside the table.
+    pub fn padding_idx(mut self, padding_idx: i64) -> Result<Self> {
+        let rows = self.weight.variable.shape()[0];
+        self.padding_idx = Some(padding_row("Embedding", padding_idx, rows)?);
+        Ok(self)
     }
 
     /// With a given table; a frozen one is not trained.
@@ -90,19 +185,7 @@ impl Embedding {
     /// # Errors
     /// When the table is not `[num_embeddings, embedding_dim]` of floats.
     pub fn from_pretrained(weight: Tensor, frozen: bool) -> Result<Self> {
-        if weight.ndim() != 2 {
-            return Err(Error::Shape {
-                op: "Embedding",
-                expected: "a table [num_embeddings, embedding_dim]".into(),
-                got: weight.shape(),
-            });
-        }
-        weight.check_float("Embedding")?;
-        let weight = Parameter::new(weight, "weight");
-        if frozen {
-            weight.freeze()?;
-        }
-        Ok(Embedding { weight, padding_idx: None })
+        Ok(Self::of(given("Embedding", weight, frozen)?, None))
     }
 
     /// The weight `[num_embeddings, embedding_dim]`.
@@ -113,7 +196,11 @@ impl Embedding {
 
 impl Module for Embedding {
     fn forward(&self, input: &Variable) -> Result<Variable> {
-        embedding(&self.weight.variable, input, self.padding_idx.unwrap_or(-1))
+        if let Some(limit) = self.limit {
+            limit.apply("Embedding", &self.weight, &input.data())?;
+        }
+        let (weight, padding) = (&self.weight.variable, self.padding_idx.unwrap_or(-1));
+        embedding_opt(weight, input, padding, self.scale_grad_by_freq)
     }
 
     fn parameters(&self) -> Vec<Parameter> {
@@ -126,7 +213,11 @@ impl Module for Embedding {
 
     fn structural_hash(&self) -> Option<String> {
         let shape = self.weight.variable.shape();
-        Some(format!("Embedding({shape:?}, padding_idx={:?})", self.padding_idx))
+        let mut text = format!("Embedding({shape:?}, padding_idx={:?})", self.padding_idx);
+        if self.limit.is_some() || self.scale_grad_by_freq {
+            text += &format!("{:?}{}", self.limit, self.scale_grad_by_freq);
+        }
+        Some(text)
     }
 
     fn identity(&self) -> Option<usize> {
@@ -151,6 +242,11 @@ impl Module for Embedding {
 pub struct EmbeddingBag {
     weight: Parameter,
     mode: Bag,
+    padding_idx: Option<i64>,
+    include_last_offset: bool,
+    limit: Option<Limit>,
+    norm_type: f64,
+    scale_grad_by_freq: bool,
 }
 
 impl EmbeddingBag {
@@ -168,7 +264,65 @@ impl EmbeddingBag {
     /// When a size is not positive or the device cannot be used.
     pub fn on_device(num_embeddings: i64, embedding_dim: i64, device: Device) -> Result<Self> {
         let weight = table("EmbeddingBag", num_embeddings, embedding_dim, device)?;
-        Ok(EmbeddingBag { weight: Parameter::new(weight, "weight"), mode: Bag::Mean })
+        Ok(Self::of(Parameter::new(weight, "weight")))
+    }
+
+    fn of(weight: Parameter) -> Self {
+        EmbeddingBag {
+            weight,
+            mode: Bag::Mean,
+            padding_idx: None,
+            include_last_offset: false,
+            limit: None,
+            norm_type: 2.0,
+            scale_grad_by_freq: false,
+        }
+    }
+
+    /// With a given table; a frozen one is not trained.
+    ///
+    /// # Errors
+    /// When the table is not `[num_embeddings, embedding_dim]` of floats.
+    pub fn from_pretrained(weight: Tensor, frozen: bool) -> Result<Self> {
+        Ok(Self::of(given("EmbeddingBag", weight, frozen)?))
+    }
+
+    /// An index that counts as absent: its row is in no bag and gets no gradient. A negative one
+    /// counts from the end.
+    ///
+    /// # Errors
+    /// When the index is outside the table.
+    pub fn padding_idx(mut self, padding_idx: i64) -> Result<Self> {
+        let rows = self.weight.variable.shape()[0];
+        self.padding_idx = Some(padding_row("EmbeddingBag", padding_idx, rows)?);
+        Ok(self)
+    }
+
+    /// Whether the last offset is where the last bag ends and not where another begins.
+    pub fn include_last_offset(mut self, include: bool) -> Self {
+        self.include_last_offset = include;
+        self
+    }
+
+    /// Shortens each row that is looked up to at most this norm, in the table itself.
+    pub fn max_norm(mut self, max_norm: f64) -> Self {
+        self.limit = Some(Limit { norm: max_norm, p: self.norm_type });
+        self
+    }
+
+    /// Which p-norm `max_norm` speaks of; 2 unless set.
+    pub fn norm_type(mut self, p: f64) -> Self {
+        self.norm_type = p;
+        if let Some(limit) = &mut self.limit {
+            limit.p = p;
+        }
+        self
+    }
+
+    /// Whether the gradient of each row is divided by how often it was looked up; not with maxima.
+    pub fn scale_grad_by_freq(mut self, scale: bool) -> Self {
+        self.scale_grad_by_freq = scale;
+        self
     }
 
     /// What `forward` makes of a row of indices; the mean unless set.
@@ -195,7 +349,41 @@ impl EmbeddingBag {
         offsets: &impl AsTensor,
         mode: impl IntoMode<Bag>,
     ) -> Result<Variable> {
-        embedding_bag(&self.weight.variable, indices, offsets, mode)
+        self.bag(&indices.as_tensor(), &offsets.as_tensor(), mode.into_mode(), None)
+    }
+
+    /// Sums of bags of rows times `per_sample_weights`, one for each index.
+    ///
+    /// # Errors
+    /// As for [`EmbeddingBag::forward_bag`], and when there are not as many weights as indices or
+    /// they have another dtype than the table.
+    pub fn forward_weighted(
+        &self,
+        indices: &impl AsTensor,
+        offsets: &impl AsTensor,
+        per_sample_weights: &Variable,
+    ) -> Result<Variable> {
+        let factors = Some(per_sample_weights.clone());
+        self.bag(&indices.as_tensor(), &offsets.as_tensor(), Ok(Bag::Sum), factors)
+    }
+
+    fn bag(
+        &self,
+        indices: &Tensor,
+        offsets: &Tensor,
+        mode: std::result::Result<Bag, i64>,
+        per_sample_weights: Option<Variable>,
+    ) -> Result<Variable> {
+        if let Some(limit) = self.limit {
+            limit.apply("EmbeddingBag", &self.weight, indices)?;
+        }
+        let options = BagOptions {
+            padding_idx: self.padding_idx,
+            per_sample_weights,
+            include_last_offset: self.include_last_offset,
+            scale_grad_by_freq: self.scale_grad_by_freq,
+        };
+        embedding_bag_opt(&self.weight.variable, indices, offsets, mode, &options)
     }
 }
 
@@ -210,8 +398,9 @@ impl Module for EmbeddingBag {
                 got: input.shape(),
             });
         };
-        let offsets: Vec<i64> = (0..bags).map(|b| b * size).collect();
-        let offsets = Tensor::from_i64(&offsets, &[bags], input.device())?;
+        let offsets: Vec<i64> =
+            (0..bags + i64::from(self.include_last_offset)).map(|b| b * size).collect();
+        let offsets = Tensor::from_i64(&offsets, &[offsets.len() as i64], input.device())?;
         self.forward_bag(&input.data().reshape(&[bags * size])?, &offsets, self.mode)
     }
 
@@ -224,7 +413,18 @@ impl Module for EmbeddingBag {
     }
 
     fn structural_hash(&self) -> Option<String> {
-        Some(format!("EmbeddingBag({:?}, {:?})", self.weight.variable.shape(), self.mode))
+        let mut text = format!("EmbeddingBag({:?}, {:?})", self.weight.variable.shape(), self.mode);
+        let plain = EmbeddingBag { mode: self.mode, ..Self::of(self.weight.clone()) };
+        let rest = |bag: &Self| {
+            format!(
+                "{:?}{}{:?}{}",
+                bag.padding_idx, bag.include_last_offset, bag.limit, bag.scale_grad_by_freq
+            )
+        };
+        if rest(self) != rest(&plain) {
+            text += &rest(self);
+        }
+        Some(text)
     }
 
     fn identity(&self) -> Option<usize> {

@@ -135,3 +135,130 @@ pub fn orthogonal(shape: &[i64], gain: f64, device: Device) -> Result<Tensor> {
         .collect();
     Tensor::from_f32(&values, shape, device)
 }
+
+/// A constant.
+///
+/// # Errors
+/// When a size is negative or the device cannot be used.
+pub fn constant(shape: &[i64], value: f64, device: Device) -> Result<Tensor> {
+    Tensor::full(shape, value, on(device))
+}
+
+/// Zeros.
+///
+/// # Errors
+/// When a size is negative or the device cannot be used.
+pub fn zeros(shape: &[i64], device: Device) -> Result<Tensor> {
+    Tensor::zeros(shape, on(device))
+}
+
+/// Ones.
+///
+/// # Errors
+/// When a size is negative or the device cannot be used.
+pub fn ones(shape: &[i64], device: Device) -> Result<Tensor> {
+    Tensor::ones(shape, on(device))
+}
+
+/// A matrix with ones on its diagonal: a linear layer that passes as many inputs on as it can.
+///
+/// # Errors
+/// When there are not two dims.
+pub fn eye(shape: &[i64], device: Device) -> Result<Tensor> {
+    let &[rows, columns] = shape else {
+        return Err(Error::Shape { op: "eye", expected: "2 dims".into(), got: shape.to_vec() });
+    };
+    let mut values = vec![0f32; checked(shape)?];
+    for i in 0..rows.min(columns) as usize {
+        values[i * columns as usize + i] = 1.0;
+    }
+    Tensor::from_f32(&values, shape, device)
+}
+
+/// A convolution's weight `[C_out, C_in, …]` that passes as many channels on as it can, in each
+/// group (Zagoruyko and Komodakis, 2017).
+///
+/// # Errors
+/// When there are not 3 to 5 dims, or groups do not divide the output channels.
+pub fn dirac(shape: &[i64], groups: i64, device: Device) -> Result<Tensor> {
+    if !(3..=5).contains(&shape.len()) {
+        let expected = "3 to 5 dims [C_out, C_in, …]".into();
+        return Err(Error::Shape { op: "dirac", expected, got: shape.to_vec() });
+    }
+    if groups < 1 || shape[0] % groups != 0 {
+        let what = format!("{groups} groups must divide {} output channels", shape[0]);
+        return Err(Error::invalid("dirac", what));
+    }
+    let mut values = vec![0f32; checked(shape)?];
+    let (per_group, inputs) = (shape[0] / groups, shape[1]);
+    let plane: i64 = shape[2..].iter().product();
+    let center = shape[2..].iter().fold(0, |at, &k| at * k + k / 2);
+    for g in 0..groups {
+        for d in 0..per_group.min(inputs) {
+            values[((g * per_group + d) * inputs * plane + d * plane + center) as usize] = 1.0;
+        }
+    }
+    Tensor::from_f32(&values, shape, device)
+}
+
+/// A matrix of normal numbers in which a share of each column is 0 (Martens, 2010).
+///
+/// # Errors
+/// When there are not two dims, or the share is not in `[0, 1]`.
+pub fn sparse(shape: &[i64], sparsity: f64, std: f64, device: Device) -> Result<Tensor> {
+    let &[rows, columns] = shape else {
+        return Err(Error::Shape { op: "sparse", expected: "2 dims".into(), got: shape.to_vec() });
+    };
+    if !(0.0..=1.0).contains(&sparsity) {
+        return Err(Error::invalid("sparse", format!("sparsity {sparsity} must be in [0, 1]")));
+    }
+    let mut values = normal(shape, 0.0, std, device)?.to_f32_vec()?;
+    let none = (sparsity * rows as f64).ceil() as usize;
+    for column in 0..columns as usize {
+        for row in Tensor::randperm(rows, on(device))?.to_i64_vec()?.iter().take(none) {
+            values[*row as usize * columns as usize + column] = 0.0;
+        }
+    }
+    Tensor::from_f32(&values, shape, device)
+}
+
+/// Number of elements of a shape.
+fn checked(shape: &[i64]) -> Result<usize> {
+    match shape.iter().find(|&&n| n < 0) {
+        Some(n) => Err(Error::invalid("init", format!("size {n} is negative"))),
+        None => Ok(shape.iter().product::<i64>() as usize),
+    }
+}
+
+/// What follows a layer, for [`calculate_gain`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Nonlinearity {
+    /// Nothing, or a convolution.
+    Linear,
+    /// Sigmoid.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// ReLU.
+    Relu,
+    /// Leaky ReLU with this slope.
+    LeakyRelu(f64),
+    /// SELU.
+    Selu,
+}
+
+/// The factor on initial weights that keeps the variance through a nonlinearity, PyTorch's values.
+///
+/// ```
+/// use flodl::*;
+/// assert_eq!(calculate_gain(Nonlinearity::Relu), 2f64.sqrt());
+/// ```
+pub fn calculate_gain(nonlinearity: Nonlinearity) -> f64 {
+    match nonlinearity {
+        Nonlinearity::Linear | Nonlinearity::Sigmoid => 1.0,
+        Nonlinearity::Tanh => 5.0 / 3.0,
+        Nonlinearity::Relu => std::f64::consts::SQRT_2,
+        Nonlinearity::LeakyRelu(slope) => (2.0 / (1.0 + slope * slope)).sqrt(),
+        Nonlinearity::Selu => 0.75,
+    }
+}

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::batch_norm::{Running, unit_affine};
 use super::{Buffer, Module, Parameter};
+use crate::tensor::SPACE;
 use crate::{
     DType, Device, Error, Result, Tensor, TensorOptions, Variable, Windows, avg_pool,
     group_norm_opt, instance_norm, layer_norm_opt, rms_norm,
@@ -374,7 +375,7 @@ impl Module for GroupNorm {
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct InstanceNorm {
+pub struct InstanceNormNd<const D: usize> {
     features: i64,
     affine: Option<(Parameter, Parameter)>,
     running: Option<Running>,
@@ -384,7 +385,19 @@ pub struct InstanceNorm {
     training: Rc<Cell<bool>>,
 }
 
-impl InstanceNorm {
+/// [`InstanceNormNd`] over `[N, C, …]` of any rank.
+pub type InstanceNorm = InstanceNormNd<0>;
+/// [`InstanceNormNd`] over `[N, C, L]` or `[C, L]`.
+pub type InstanceNorm1d = InstanceNormNd<1>;
+/// [`InstanceNormNd`] over `[N, C, H, W]` or `[C, H, W]`.
+pub type InstanceNorm2d = InstanceNormNd<2>;
+/// [`InstanceNormNd`] over `[N, C, D, H, W]` or `[C, D, H, W]`.
+pub type InstanceNorm3d = InstanceNormNd<3>;
+
+const INSTANCE_NAMES: [&str; 4] =
+    ["InstanceNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"];
+
+impl<const D: usize> InstanceNormNd<D> {
     /// With weight and bias when `affine`, eps 1e-5, on the CPU.
     ///
     /// # Errors
@@ -400,12 +413,12 @@ impl InstanceNorm {
     pub fn on_device(num_features: i64, affine: bool, device: Device) -> Result<Self> {
         if num_features < 1 {
             return Err(Error::invalid(
-                "InstanceNorm",
+                INSTANCE_NAMES[D],
                 format!("number of features {num_features} must be positive"),
             ));
         }
         let params = if affine { Some(unit_affine(&[num_features], device)?) } else { None };
-        Ok(InstanceNorm {
+        Ok(InstanceNormNd {
             features: num_features,
             affine: params,
             running: None,
@@ -448,27 +461,35 @@ impl InstanceNorm {
     }
 }
 
-impl Module for InstanceNorm {
+impl<const D: usize> Module for InstanceNormNd<D> {
     fn forward(&self, input: &Variable) -> Result<Variable> {
-        if !input.with_data(|t| t.ndim() >= 3 && t.dims()[1] as i64 == self.features) {
-            return Err(Error::Shape {
-                op: "InstanceNorm",
-                expected: format!("an input [N, {}, spatial...]", self.features),
-                got: input.shape(),
-            });
+        let (name, rank, c) = (INSTANCE_NAMES[D], input.ndim(), self.features);
+        let channels = |d: usize| input.with_data(|t| t.dims().get(d) == Some(&(c as usize)));
+        if D > 0 && rank == D + 1 && channels(0) {
+            return self.forward(&input.unsqueeze(0)?)?.squeeze(0);
+        }
+        if !channels(1) || if D == 0 { rank < 3 } else { rank != D + 2 } {
+            let expected = match D {
+                0 => format!("an input [N, {c}, spatial...]"),
+                _ => format!("an input [N, {c}, {}] or without N", SPACE[D - 1]),
+            };
+            return Err(Error::Shape { op: name, expected, got: input.shape() });
         }
         let weight = self.weight().map(|p| &p.variable);
         let bias = self.bias().map(|p| &p.variable);
         let (eps, momentum) = (self.eps, self.momentum);
         match &self.running {
             Some(running) if !self.training.get() => {
-                let (mean, var) = running.trained("InstanceNorm", input.dtype())?;
+                let (mean, var) = running.trained(name, input.dtype())?;
                 instance_norm(input, weight, bias, Some(&mean), Some(&var), false, momentum, eps)
             }
             running => {
                 let y = instance_norm(input, weight, bias, None, None, true, momentum, eps)?;
                 if let Some(running) = running {
-                    let x = input.data();
+                    let x = match input.dtype().is_half() {
+                        true => input.data().to_dtype(DType::Float32)?,
+                        false => input.data(),
+                    };
                     let space: Vec<i32> = (2..x.ndim() as i32).collect();
                     let mean = x.mean_dims(&space, false)?.mean_dim(0, false)?;
                     let var = x.var_dims(&space, 1.0, false)?.mean_dim(0, false)?;
@@ -488,7 +509,7 @@ impl Module for InstanceNorm {
     }
 
     fn name(&self) -> &str {
-        "InstanceNorm"
+        INSTANCE_NAMES[D]
     }
 
     fn set_training(&self, training: bool) {
@@ -497,7 +518,8 @@ impl Module for InstanceNorm {
 
     fn structural_hash(&self) -> Option<String> {
         Some(format!(
-            "InstanceNorm({}, eps={}, momentum={}, affine={}, track={})",
+            "{}({}, eps={}, momentum={}, affine={}, track={})",
+            INSTANCE_NAMES[D],
             self.features,
             self.eps,
             self.momentum,

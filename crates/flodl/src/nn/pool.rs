@@ -2,7 +2,12 @@
 //! ranks. They have no parameters, and a setting outside its domain is an error of the forward.
 
 use super::{IntoSizes, Module};
-use crate::{Result, Variable, Windows, adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool};
+use crate::tensor::SPACE;
+use crate::{
+    AsTensor, DType, Error, Result, Tensor, TensorOptions, Variable, Windows, adaptive_avg_pool,
+    adaptive_max_pool, adaptive_max_pool_with_indices, avg_pool, fractional_max_pool, max_pool,
+    max_pool_with_indices, max_unpool,
+};
 
 impl<const D: usize> Windows<D> {
     /// Windows without padding or dilation.
@@ -58,6 +63,151 @@ impl<const D: usize> MaxPool<D> {
     pub fn ceil_mode(mut self, ceil_mode: bool) -> Self {
         self.windows.ceil_mode = ceil_mode;
         self
+    }
+
+    /// The pooled input, and where each value stood in its plane, as `Int64`; [`MaxUnpool`] takes
+    /// them back.
+    ///
+    /// # Errors
+    /// When the input does not fit.
+    pub fn forward_with_indices(&self, input: &Variable) -> Result<(Variable, Tensor)> {
+        max_pool_with_indices(input, &self.windows)
+    }
+}
+
+/// Puts the values of a [`MaxPool`] back to where they stood; all else is 0. It has no parameters and
+/// takes two inputs; a setting outside its domain is an error of the forward.
+///
+/// ```
+/// use flodl::*;
+/// let (pool, unpool) = (MaxPool2d::new(2), MaxUnpool2d::new(2));
+/// let x = Variable::new(Tensor::randn(&[1, 1, 4, 4], TensorOptions::default())?, false);
+/// let (y, indices) = pool.forward_with_indices(&x)?;
+/// assert_eq!(unpool.forward_unpool(&y, &indices)?.shape(), [1, 1, 4, 4]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxUnpool<const D: usize> {
+    windows: Windows<D>,
+}
+
+impl<const D: usize> MaxUnpool<D> {
+    /// Of windows that touch: the stride is the kernel size.
+    pub fn new(kernel_size: impl IntoSizes<D>) -> Self {
+        let kernel = kernel_size.into_sizes();
+        MaxUnpool { windows: Windows::plain(kernel, kernel) }
+    }
+
+    /// Of windows at this distance.
+    pub fn with_stride(kernel_size: impl IntoSizes<D>, stride: impl IntoSizes<D>) -> Self {
+        MaxUnpool { windows: Windows::plain(kernel_size.into_sizes(), stride.into_sizes()) }
+    }
+
+    /// How far windows reached over each edge.
+    pub fn padding(mut self, padding: impl IntoSizes<D>) -> Self {
+        self.windows.padding = padding.into_sizes();
+        self
+    }
+
+    /// The unpooled input: each size becomes (size - 1) · stride - 2 · padding + kernel.
+    ///
+    /// # Errors
+    /// When shapes do not fit or an index is outside its plane.
+    pub fn forward_unpool(&self, input: &Variable, indices: &impl AsTensor) -> Result<Variable> {
+        let shape = input.shape();
+        let Windows { kernel, stride, padding, .. } = self.windows;
+        let own = &shape[shape.len().saturating_sub(D)..];
+        let size = |d: usize| {
+            let n = own.get(d).copied().unwrap_or(1).saturating_sub(1).saturating_mul(stride[d]);
+            n.saturating_sub(padding[d].saturating_mul(2)).saturating_add(kernel[d])
+        };
+        max_unpool::<D>(input, indices, std::array::from_fn(size))
+    }
+
+    /// The unpooled input in a size of its own, where several sizes are pooled to the input's.
+    ///
+    /// # Errors
+    /// When shapes do not fit or an index is outside its plane.
+    pub fn forward_sized(
+        &self,
+        input: &Variable,
+        indices: &impl AsTensor,
+        output_size: impl IntoSizes<D>,
+    ) -> Result<Variable> {
+        max_unpool::<D>(input, indices, output_size.into_sizes())
+    }
+
+    fn alone(&self) -> Result<Variable> {
+        Err(Error::invalid(
+            Self::NAME,
+            "takes two inputs, the pooled values and their indices: call forward_unpool",
+        ))
+    }
+
+    const NAME: &'static str = ["MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"][D - 1];
+}
+
+/// The largest value of each of `output_size` windows whose places are drawn anew at every forward,
+/// about evenly spread (Graham, 2014): `[N, C, …]` or `[C, …]` with `D` spatial dims.
+///
+/// ```
+/// use flodl::*;
+/// let pool = FractionalMaxPool2d::new(2, [5, 7]);
+/// let x = Variable::new(Tensor::randn(&[1, 3, 8, 10], TensorOptions::default())?, false);
+/// assert_eq!(pool.forward(&x)?.shape(), [1, 3, 5, 7]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FractionalMaxPool<const D: usize> {
+    kernel: [i64; D],
+    output: FractionalSize<D>,
+}
+
+/// What the output size is given by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum FractionalSize<const D: usize> {
+    Size([i64; D]),
+    Ratio(f64),
+}
+
+impl<const D: usize> FractionalMaxPool<D> {
+    /// To this size.
+    pub fn new(kernel_size: impl IntoSizes<D>, output_size: impl IntoSizes<D>) -> Self {
+        let output = FractionalSize::Size(output_size.into_sizes());
+        FractionalMaxPool { kernel: kernel_size.into_sizes(), output }
+    }
+
+    /// To this part of the input's size in each dim, in (0, 1).
+    pub fn with_ratio(kernel_size: impl IntoSizes<D>, output_ratio: f64) -> Self {
+        let output = FractionalSize::Ratio(output_ratio);
+        FractionalMaxPool { kernel: kernel_size.into_sizes(), output }
+    }
+
+    fn pool(&self, input: &Variable) -> Result<Variable> {
+        let shape = input.shape();
+        if shape.len() != D + 1 && shape.len() != D + 2 {
+            return Err(Error::Shape {
+                op: "FractionalMaxPool",
+                expected: format!("an input [N, C, {}] or without N", SPACE[D - 1]),
+                got: shape,
+            });
+        }
+        let output = match self.output {
+            FractionalSize::Size(size) => size,
+            FractionalSize::Ratio(r) if r > 0.0 && r < 1.0 => {
+                let own = &shape[shape.len() - D..];
+                std::array::from_fn(|d| (own[d] as f64 * r) as i64)
+            }
+            FractionalSize::Ratio(r) => {
+                let what = format!("output ratio {r} must be in (0, 1)");
+                return Err(Error::invalid("FractionalMaxPool", what));
+            }
+        };
+        let batch = if shape.len() == D + 2 { shape[0] } else { 1 };
+        let channels = shape[shape.len() - D - 1];
+        let options = TensorOptions { dtype: DType::Float64, device: input.device() };
+        let samples = Tensor::rand(&[batch, channels, D as i64], options)?;
+        fractional_max_pool(input, self.kernel, output, &samples)
     }
 }
 
@@ -199,6 +349,14 @@ impl<const D: usize> AdaptiveMaxPool<D> {
     pub fn with_size(output_size: impl IntoSizes<D>) -> Self {
         AdaptiveMaxPool { output_size: output_size.into_sizes() }
     }
+
+    /// The pooled input, and where each value stood in its plane, as `Int64`.
+    ///
+    /// # Errors
+    /// When the input does not fit.
+    pub fn forward_with_indices(&self, input: &Variable) -> Result<(Variable, Tensor)> {
+        adaptive_max_pool_with_indices(input, self.output_size)
+    }
 }
 
 impl AdaptiveMaxPool<1> {
@@ -250,8 +408,11 @@ macro_rules! pools {
 
 pools! {
     MaxPool MaxPool1d MaxPool2d MaxPool3d |self, x| max_pool(x, &self.windows);
+    MaxUnpool MaxUnpool1d MaxUnpool2d MaxUnpool3d |self, _x| self.alone();
     AvgPool AvgPool1d AvgPool2d AvgPool3d
         |self, x| avg_pool(x, &self.windows, self.count_include_pad, self.divisor_override);
+    FractionalMaxPool FractionalMaxPool1d FractionalMaxPool2d FractionalMaxPool3d
+        |self, x| self.pool(x);
     LPPool LPPool1d LPPool2d LPPool3d |self, x| self.pool(x);
     AdaptiveAvgPool AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d
         |self, x| adaptive_avg_pool(x, self.output_size);

@@ -2,8 +2,8 @@
 
 use super::Module;
 use crate::{
-    Interpolation, IntoMode, Result, Variable, interpolate, interpolate_by, pixel_shuffle,
-    pixel_unshuffle,
+    Interpolation, IntoMode, Result, Variable, channel_shuffle, interpolate, interpolate_by,
+    pixel_shuffle, pixel_unshuffle,
 };
 
 /// Moves channels to space: `[…, C · r², H, W]` becomes `[…, C, H · r, W · r]` (Shi et al., 2016).
@@ -63,6 +63,34 @@ impl Module for PixelUnshuffle {
 
     fn name(&self) -> &str {
         "PixelUnshuffle"
+    }
+
+    fn structural_hash(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+}
+
+/// Mixes the channels of `[N, C, …]`: those of `groups` equal groups take turns (Zhang et al.,
+/// 2018).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelShuffle {
+    groups: i64,
+}
+
+impl ChannelShuffle {
+    /// Of this many groups.
+    pub fn new(groups: i64) -> Self {
+        ChannelShuffle { groups }
+    }
+}
+
+impl Module for ChannelShuffle {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        channel_shuffle(input, self.groups)
+    }
+
+    fn name(&self) -> &str {
+        "ChannelShuffle"
     }
 
     fn structural_hash(&self) -> Option<String> {

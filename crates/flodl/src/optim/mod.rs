@@ -1,13 +1,46 @@
 //! Optimizers. A step reads each parameter's gradient and changes the parameter in place, in one
-//! pass over memory; parameters without a gradient stay as they are.
+//! pass over memory for all of them; parameters without a gradient stay as they are.
+//!
+//! Gradients accumulate until [`Optimizer::zero_grad`]: call `backward` several times for each
+//! `step` to train on a larger batch than fits in memory, with each loss divided by their number.
+//!
+//! ```
+//! use flodl::*;
+//! let layer = Linear::new(3, 1)?;
+//! let mut optimizer = AdamW::new(&layer.parameters(), 1e-3, 0.01);
+//! let parts = 4;
+//! optimizer.zero_grad();
+//! for _ in 0..parts {
+//!     let x = Variable::new(Tensor::randn(&[8, 3], TensorOptions::default())?, false);
+//!     layer.forward(&x)?.square()?.mean()?.div_scalar(parts as f64)?.backward()?;
+//! }
+//! clip_grad_norm(&layer.parameters(), 1.0)?;
+//! optimizer.step()?;
+//! # Ok::<(), Error>(())
+//! ```
 
 mod adam;
+mod adaptive;
 mod clip;
+mod core;
+mod ema;
+mod muon;
+mod scaler;
+mod sched;
 mod sgd;
+pub(crate) mod state;
 
-pub use adam::{Adam, AdamBuilder, AdamW, AdamWBuilder};
-pub use clip::{clip_grad_norm, clip_grad_value};
-pub use sgd::{SGD, SGDBuilder};
+pub use adam::*;
+pub use adaptive::*;
+use clip::scale_grads;
+pub use clip::{clip_grad_norm, clip_grad_norm_with, clip_grad_value};
+pub use core::{Method, Optim, OptimBuilder};
+pub use ema::ExponentialMovingAverage;
+pub use muon::*;
+pub use scaler::GradScaler;
+pub use sched::*;
+pub use sgd::*;
+pub use state::{StateKind, Stateful, migrate_optim_state_file};
 
 use crate::{Parameter, Result, Tensor};
 
@@ -16,7 +49,7 @@ pub trait Optimizer {
     /// Changes every parameter that has a gradient.
     ///
     /// # Errors
-    /// When a gradient's shape or dtype is not its parameter's.
+    /// When a gradient's shape or dtype is not its parameter's, or a setting is outside its domain.
     fn step(&mut self) -> Result<()>;
     /// Clears the gradients.
     fn zero_grad(&self);
@@ -30,92 +63,15 @@ pub trait Optimizer {
     fn scale_lr(&mut self, factor: f64);
     /// Forgets moments and step counts.
     fn reset_state(&mut self);
-}
-
-/// Parameters that share a learning rate.
-#[derive(Clone, Debug)]
-struct Group {
-    params: Vec<Parameter>,
-    lr: f64,
-}
-
-/// The groups of an optimizer, and what every optimizer does with them.
-#[derive(Clone, Debug, Default)]
-struct Groups(Vec<Group>);
-
-impl Groups {
-    fn one(params: &[Parameter], lr: f64) -> Self {
-        let mut groups = Groups::default();
-        groups.add(params, lr);
-        groups
-    }
-
-    /// Adds a group; a parameter that an earlier group has is left out.
-    fn add(&mut self, params: &[Parameter], lr: f64) {
-        let known: std::collections::HashSet<usize> =
-            self.params().map(|p| p.variable.id()).collect();
-        let fresh = params.iter().filter(|p| !known.contains(&p.variable.id())).cloned();
-        let params = crate::nn::unique(fresh, |p| p.variable.id());
-        self.0.push(Group { params, lr });
-    }
-
-    fn params(&self) -> impl Iterator<Item = &Parameter> {
-        self.0.iter().flat_map(|g| &g.params)
-    }
-
-    /// Every parameter with its group's learning rate.
-    fn with_lr(&self) -> impl Iterator<Item = (&Parameter, f64)> {
-        self.0.iter().flat_map(|g| g.params.iter().map(move |p| (p, g.lr)))
-    }
-
-    fn count(&self) -> usize {
-        self.params().count()
-    }
-
-    fn zero_grad(&self) {
-        self.params().for_each(|p| p.variable.zero_grad());
-    }
-
-    fn lr(&self) -> f64 {
-        self.0.first().map_or(0.0, |g| g.lr)
-    }
-
-    fn set_lr(&mut self, lr: f64) {
-        self.0.iter_mut().for_each(|g| g.lr = lr);
-    }
-
-    fn set_group_lr(&mut self, group: usize, lr: f64) {
-        if let Some(g) = self.0.get_mut(group) {
-            g.lr = lr;
-        }
-    }
-
-    fn scale_lr(&mut self, factor: f64) {
-        self.0.iter_mut().for_each(|g| g.lr *= factor);
+    /// Writes learning rates, moments and step counts to a file, atomically; [`Stateful`] reads
+    /// them back.
+    ///
+    /// # Errors
+    /// When the file cannot be written, or the optimizer has no such form.
+    fn save_state_to(&self, _path: &str) -> Result<()> {
+        Err(crate::Error::invalid("save_state_to", "this optimizer cannot save its state"))
     }
 }
-
-/// The methods of [`Optimizer`] that only concern the groups.
-macro_rules! group_methods {
-    () => {
-        fn zero_grad(&self) {
-            self.groups.zero_grad();
-        }
-        fn lr(&self) -> f64 {
-            self.groups.lr()
-        }
-        fn set_lr(&mut self, lr: f64) {
-            self.groups.set_lr(lr);
-        }
-        fn set_group_lr(&mut self, group: usize, lr: f64) {
-            self.groups.set_group_lr(group, lr);
-        }
-        fn scale_lr(&mut self, factor: f64) {
-            self.groups.scale_lr(factor);
-        }
-    };
-}
-use group_methods;
 
 /// The gradient of a parameter as its kernel wants it: contiguous, of the parameter's shape and
 /// dtype.

@@ -2,7 +2,7 @@
 //! records; [`crate::Variable`] does.
 
 use super::Tensor;
-use crate::backend::AdamOptions;
+use crate::backend::{AdamOptions, OptimUpdate, Rule};
 use crate::{Error, Result};
 
 /// Why a tensor has no gradient.
@@ -226,7 +226,14 @@ impl Tensor {
             }
         }
         let (backend, grad) = (self.backend()?, grad.contiguous()?);
-        backend.adam(options, self.target()?, grad.operand(), m.target()?, v.target()?)
+        let update = OptimUpdate {
+            rule: Rule::Adam(*options),
+            grad_scale: 1.0,
+            param: self.target()?,
+            grad: grad.operand(),
+            state: [Some(m.target()?), Some(v.target()?), None],
+        };
+        backend.optim_step(grad.dtype(), vec![update])
     }
 }
 

@@ -420,9 +420,24 @@ impl Tensor {
     /// # Errors
     /// When the weight has another number of elements.
     pub fn prelu(&self, weight: &Tensor) -> Result<Tensor> {
-        let weight = self.channel_view("prelu", weight)?;
-        let (negative, positive) = (self.clamp_max(0.0)?, self.relu()?);
-        positive.add(&negative.mul(&weight)?)
+        let dims = self.prelu_dims(weight)?;
+        let wide = if self.dtype().is_half() { DType::Float32 } else { self.dtype() };
+        let (x, w) = (self.to_dtype(wide)?.contiguous()?, weight.to_dtype(wide)?.contiguous()?);
+        Tensor::build(x.dims(), wide, x.device(), |b, out| {
+            b.prelu(dims, x.operand(), w.operand(), out)
+        })?
+        .to_dtype(self.dtype())
+    }
+
+    /// Checks the weight of a PReLU and gives batch, channels and the rest as its kernel sees them.
+    pub(crate) fn prelu_dims(&self, weight: &Tensor) -> Result<[usize; 3]> {
+        self.check_float("prelu")?;
+        self.check_same("prelu", weight)?;
+        self.channel_view("prelu", weight)?;
+        Ok(match *self.dims() {
+            [n, c, ref rest @ ..] if weight.len() > 1 => [n, c, rest.iter().product()],
+            _ => [1, 1, self.len()],
+        })
     }
 
     /// A vector with one element, or one per entry of dim 1, as a view that broadcasts to `self`.

@@ -6,17 +6,26 @@
 //! gradients; [`crate::Variable`] does.
 
 mod arrange;
+mod attention;
 mod compat;
 mod create;
 mod display;
 mod elementwise;
 mod index;
 mod inplace;
+mod layers;
 mod linalg;
 mod movement;
 mod random;
 mod reduce;
+mod rnn;
 mod sort;
+
+pub(crate) use attention::{Attend, attention_lead, attention_mask, attention_spec, four_dims};
+pub(crate) use layers::*;
+pub use layers::{ConvOptions, Windows};
+pub use rnn::RnnParams;
+pub(crate) use rnn::{CellSpec, PackedWeights, SequenceSpec, state_rows};
 
 use std::sync::Arc;
 

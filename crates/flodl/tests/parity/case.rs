@@ -403,6 +403,14 @@ impl<'a> Arg<'a> {
         }
     }
 
+    /// A word, or the name of a function.
+    pub fn name(&self) -> Try<&'a str> {
+        match self.value.and_then(|v| v.get("$fn").or(Some(v))?.as_str()) {
+            Some(name) => Ok(name),
+            None => self.bad("a name"),
+        }
+    }
+
     /// An integer or a list of them.
     pub fn ints(&self) -> Try<Vec<i64>> {
         match self.value.and_then(Value::as_array) {

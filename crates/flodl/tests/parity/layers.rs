@@ -2,7 +2,7 @@
 
 use flodl::*;
 
-use super::case::{Case, Entry, Run, Try, unsupported};
+use super::case::{Case, Entry, Run, Try};
 
 fn batch_norm<const D: usize>(c: &Case) -> Run {
     let momentum = c.ctor("momentum");
@@ -14,17 +14,12 @@ fn batch_norm<const D: usize>(c: &Case) -> Run {
         true => layer.cumulative_average(),
         false => layer.momentum(momentum.f64()?),
     };
-    if c.arg(0, "input").var()?.numel() == 0 && c.training() {
-        return unsupported("training on an empty batch");
-    }
     c.layer(layer)
 }
 
 fn instance_norm<const D: usize>(c: &Case) -> Run {
-    if c.arg(0, "input").var()?.ndim() != D + 2 {
-        return unsupported("an input without a batch: one InstanceNorm serves all ranks");
-    }
-    let layer = InstanceNorm::new(c.ctor("num_features").i64()?, c.ctor("affine").bool_or(false)?)?
+    let (features, affine) = (c.ctor("num_features").i64()?, c.ctor("affine").bool_or(false)?);
+    let layer = InstanceNormNd::<D>::new(features, affine)?
         .eps(c.ctor("eps").f64()?)
         .momentum(c.ctor("momentum").f64()?)
         .track_running_stats(c.ctor("track_running_stats").bool_or(false)?)?;
@@ -40,14 +35,17 @@ fn windows<const D: usize>(c: &Case) -> Try<([i64; D], [i64; D])> {
 macro_rules! max_pool {
     ($layer:ident) => {
         |c| {
-            if c.ctor("return_indices").bool_or(false)? {
-                return unsupported("return_indices=true");
-            }
+            let indexed = c.ctor("return_indices").bool_or(false)?;
             let (kernel, stride) = windows(c)?;
             let layer = $layer::with_stride(kernel, stride)
                 .padding(c.ctor("padding").array()?)
                 .dilation(c.ctor("dilation").array()?)
                 .ceil_mode(c.ctor("ceil_mode").bool_or(false)?);
+            if indexed {
+                c.load(&layer)?;
+                let x = c.arg(0, "input").var()?;
+                return super::shapes::indexed(layer.forward_with_indices(&x)?);
+            }
             c.layer(layer)
         }
     };
@@ -90,8 +88,12 @@ fn adaptive_max<const D: usize>(c: &Case) -> Run
 where
     AdaptiveMaxPool<D>: Module,
 {
-    c.ctor("return_indices").only(false)?;
-    c.layer(AdaptiveMaxPool::<D>::with_size(super::spatial::output_size::<D>(c)?))
+    let layer = AdaptiveMaxPool::<D>::with_size(super::spatial::output_size::<D>(c)?);
+    if c.ctor("return_indices").bool_or(false)? {
+        let x = c.arg(0, "input").var()?;
+        return super::shapes::indexed(layer.forward_with_indices(&x)?);
+    }
+    c.layer(layer)
 }
 
 pub const LAYERS: &[Entry] = &[

@@ -6,49 +6,110 @@ use serde_json::{Value, json};
 use super::case::{Case, File, Stop, Try, unsupported};
 use super::check::{Outcome, compare, guarded};
 
-/// Parameter groups with their learning rates, and the optimizer's settings as a constructor's.
-type Build = fn(&Case, &[(Vec<Parameter>, f64)]) -> Try<Box<dyn Optimizer>>;
+/// Parameters with their learning rate and, where it is the group's own, weight decay.
+type Groups = [(Vec<Parameter>, f64, Option<f64>)];
+
+/// An optimizer from its settings in the case and the groups.
+type Build = fn(&Case, &Groups) -> Try<Box<dyn Optimizer>>;
+
+/// Reads the settings that the case has and gives them to the builder.
+macro_rules! build {
+    ($case:ident, $groups:ident, $builder:expr, [$($float:ident),*], [$($flag:ident),*]) => {
+        build!($case, $groups, $builder, [$($float),*], [$($flag),*], |s, decay| {
+            s.weight_decay(decay)
+        })
+    };
+    ($case:ident, $groups:ident, $builder:expr, [$($float:ident),*], [$($flag:ident),*],
+     |$s:ident, $decay:ident| $own:expr) => {{
+        let mut builder = $builder;
+        $(builder = builder.$float($case.ctor(stringify!($float)).f64()?);)*
+        $(builder = builder.$flag($case.ctor(stringify!($flag)).bool_or(false)?);)*
+        for (params, lr, decay) in $groups {
+            builder = match *decay {
+                Some($decay) => builder.group_with(params, *lr, move |$s| $own),
+                None => builder.group(params, *lr),
+            };
+        }
+        Ok(Box::new(builder.build()))
+    }};
+}
 
 fn betas(c: &Case) -> Try<(f64, f64)> {
-    let betas = c.ctor("betas").numbers()?;
-    Ok((betas[0], betas[1]))
+    pair(c, "betas")
+}
+
+fn pair(c: &Case, name: &str) -> Try<(f64, f64)> {
+    let pair = c.ctor(name).numbers()?;
+    Ok((pair[0], pair[1]))
 }
 
 const TABLE: &[(&str, Build)] = &[
     ("SGD", |c, groups| {
-        let mut builder =
-            SGD::with_groups(c.ctor("momentum").f64()?).weight_decay(c.ctor("weight_decay").f64()?);
-        for (params, lr) in groups {
-            builder = builder.group(params, *lr);
-        }
-        let dampening = c.ctor("dampening").f64()?;
-        let nesterov = c.ctor("nesterov").bool_or(false)?;
-        Ok(Box::new(builder.build().dampening(dampening).nesterov(nesterov)))
+        let builder = SGD::with_groups(c.ctor("momentum").f64()?);
+        build!(c, groups, builder, [weight_decay, dampening], [nesterov, maximize])
     }),
     ("Adam", |c, groups| {
         c.ctor("decoupled_weight_decay").only(false)?;
-        c.ctor("amsgrad").only(false)?;
-        let (beta1, beta2) = betas(c)?;
-        let mut builder = Adam::with_groups()
-            .betas(beta1, beta2)
-            .eps(c.ctor("eps").f64()?)
-            .weight_decay(c.ctor("weight_decay").f64()?);
-        for (params, lr) in groups {
-            builder = builder.group(params, *lr);
-        }
-        Ok(Box::new(builder.build()))
+        let (b1, b2) = betas(c)?;
+        let builder = Adam::with_groups().betas(b1, b2);
+        build!(c, groups, builder, [eps, weight_decay], [amsgrad, maximize])
     }),
     ("AdamW", |c, groups| {
         c.ctor("decoupled_weight_decay").only(true)?;
-        c.ctor("amsgrad").only(false)?;
-        let (beta1, beta2) = betas(c)?;
-        let mut builder = AdamW::with_groups(c.ctor("weight_decay").f64()?)
-            .betas(beta1, beta2)
-            .eps(c.ctor("eps").f64()?);
-        for (params, lr) in groups {
-            builder = builder.group(params, *lr);
+        let (b1, b2) = betas(c)?;
+        let builder = AdamW::with_groups(0.0).betas(b1, b2);
+        build!(c, groups, builder, [eps, weight_decay], [amsgrad, maximize])
+    }),
+    ("NAdam", |c, groups| {
+        let (b1, b2) = betas(c)?;
+        let builder = NAdam::with_groups().betas(b1, b2);
+        build!(
+            c,
+            groups,
+            builder,
+            [eps, weight_decay, momentum_decay],
+            [decoupled_weight_decay, maximize]
+        )
+    }),
+    ("RAdam", |c, groups| {
+        let (b1, b2) = betas(c)?;
+        let builder = RAdam::with_groups().betas(b1, b2);
+        build!(c, groups, builder, [eps, weight_decay], [decoupled_weight_decay, maximize])
+    }),
+    ("Adamax", |c, groups| {
+        let (b1, b2) = betas(c)?;
+        build!(c, groups, Adamax::with_groups().betas(b1, b2), [eps, weight_decay], [maximize])
+    }),
+    ("RMSprop", |c, groups| {
+        let builder = RMSprop::with_groups();
+        build!(c, groups, builder, [alpha, eps, weight_decay, momentum], [centered, maximize])
+    }),
+    ("Adagrad", |c, groups| {
+        let start = c.ctor("initial_accumulator_value").f64()?;
+        let builder = Adagrad::with_groups().initial_accumulator_value(start);
+        build!(c, groups, builder, [eps, weight_decay, lr_decay], [maximize])
+    }),
+    ("Adadelta", |c, groups| {
+        build!(c, groups, Adadelta::with_groups(), [rho, eps, weight_decay], [maximize])
+    }),
+    ("ASGD", |c, groups| {
+        build!(c, groups, ASGD::with_groups(), [lambd, alpha, t0, weight_decay], [maximize])
+    }),
+    ("Rprop", |c, groups| {
+        let builder = Rprop::with_groups().etas(pair(c, "etas")?);
+        let builder = builder.step_sizes(pair(c, "step_sizes")?);
+        build!(c, groups, builder, [], [maximize], |s, _decay| s)
+    }),
+    ("Muon", |c, groups| {
+        let n = c.ctor("ns_coefficients").numbers()?;
+        c.ctor("adjust_lr_fn");
+        if c.ctor("ns_steps").i64_or(5)? != 5 {
+            return unsupported("more iterations in bfloat16, whose sums have another order");
         }
-        Ok(Box::new(builder.build()))
+        let builder = Muon::with_groups()
+            .ns_coefficients((n[0], n[1], n[2]))
+            .ns_steps(c.ctor("ns_steps").i64_or(5)? as usize);
+        build!(c, groups, builder, [momentum, weight_decay, eps], [nesterov])
     }),
 ];
 
@@ -77,8 +138,6 @@ fn tensor(meta: &Value, file: &File, key: &str) -> Try<Tensor> {
 fn steps(meta: &Value, file: &File, build: Build) -> Try<()> {
     let settings = json!({"ctor": meta["defaults"]});
     let case = Case::new(&settings, file);
-    // Maximising is minimising the negative.
-    let sign = if case.ctor("maximize").bool_or(false)? { -1.0 } else { 1.0 };
     let lr = case.ctor("lr").f64()?;
     let (traj_w, traj_b) = (tensor(meta, file, "traj_W")?, tensor(meta, file, "traj_b")?);
     let w = Parameter::new(traj_w.select(0, 0)?.copy()?, "W");
@@ -87,11 +146,8 @@ fn steps(meta: &Value, file: &File, build: Build) -> Try<()> {
     for group in meta["groups"].as_array().unwrap_or(&vec![json!({"params": ["W", "b"]})]) {
         let names = group["params"].as_array().cloned().unwrap_or_default();
         let params = names.iter().map(|n| if n == "W" { w.clone() } else { b.clone() }).collect();
-        let decay = group["weight_decay"].as_f64();
-        if decay.is_some() && decay != meta["defaults"]["weight_decay"].as_f64() {
-            return unsupported("weight_decay of a group");
-        }
-        groups.push((params, group["lr"].as_f64().unwrap_or(lr)));
+        let own = group["weight_decay"].as_f64();
+        groups.push((params, group["lr"].as_f64().unwrap_or(lr), own));
     }
     let mut optimizer = build(&case, &groups)?;
     if let Some(option) = case.unread().into_iter().next() {
@@ -101,8 +157,8 @@ fn steps(meta: &Value, file: &File, build: Build) -> Try<()> {
     for step in 0..meta["steps"].as_i64().unwrap_or(20) {
         optimizer.zero_grad();
         if given {
-            w.variable.set_grad(tensor(meta, file, "grads_W")?.select(0, step)?.mul_scalar(sign)?);
-            b.variable.set_grad(tensor(meta, file, "grads_b")?.select(0, step)?.mul_scalar(sign)?);
+            w.variable.set_grad(tensor(meta, file, "grads_W")?.select(0, step)?);
+            b.variable.set_grad(tensor(meta, file, "grads_b")?.select(0, step)?);
         } else {
             let x = Variable::new(tensor(meta, file, "X")?, false);
             let y = Variable::new(tensor(meta, file, "Y")?, false);
@@ -110,7 +166,7 @@ fn steps(meta: &Value, file: &File, build: Build) -> Try<()> {
             let loss = residual.square()?.mean()?.mul_scalar(0.5)?;
             let theirs = tensor(meta, file, "losses")?.select(0, step)?;
             compare(&format!("loss {step}"), &loss.data(), &theirs, 0.0)?;
-            loss.mul_scalar(sign)?.backward()?;
+            loss.backward()?;
         }
         optimizer.step()?;
         for (p, trajectory) in [(&w, &traj_w), (&b, &traj_b)] {
@@ -136,11 +192,9 @@ fn clip(meta: &Value, file: &File) -> Try<()> {
         .collect::<Try<_>>()?;
     let limit = meta["args"][0].as_f64().unwrap_or(1.0);
     match meta["fn"].as_str() {
-        Some("clip_grad_norm_") if meta["args"][1] != 2.0 => {
-            return unsupported(format!("norm_type={}", meta["args"][1]));
-        }
         Some("clip_grad_norm_") => {
-            let norm = clip_grad_norm(&params, limit)?;
+            let order = meta["args"][1].as_f64().unwrap_or(f64::INFINITY);
+            let norm = clip_grad_norm_with(&params, limit, order, false)?;
             let theirs = tensor(meta, file, "total_norm")?;
             let ours = Tensor::full(&[], norm, theirs.options())?;
             compare("total norm", &ours, &theirs, 0.0)?;

@@ -74,8 +74,7 @@ fn max_pool_function<const D: usize>(c: &Case) -> Run {
     };
     let x = c.arg(0, "input").var()?;
     if c.arg(6, "return_indices").bool_or(false)? {
-        let (y, indices) = max_pool_with_indices(&x, &windows)?;
-        return Ok(vec![y.into(), indices.into()]);
+        return super::shapes::indexed(max_pool_with_indices(&x, &windows)?);
     }
     one(max_pool(&x, &windows))
 }
@@ -105,7 +104,8 @@ fn adaptive_avg<const D: usize>(c: &Case) -> Run {
 
 fn adaptive_max<const D: usize>(c: &Case) -> Run {
     if c.arg(2, "return_indices").bool_or(false)? {
-        return unsupported("return_indices=true");
+        let x = c.arg(0, "input").var()?;
+        return super::shapes::indexed(adaptive_max_pool_with_indices::<D>(&x, output_size(c)?)?);
     }
     one(adaptive_max_pool::<D>(&c.arg(0, "input").var()?, output_size(c)?))
 }
@@ -131,45 +131,55 @@ pub const FUNCTIONS: &[Entry] = &[
     ("adaptive_max_pool3d", adaptive_max::<3>),
 ];
 
-/// A convolution layer of one rank, with every setting of its builder.
+/// A layer of one rank, with every setting that its builder shares with the other kind's.
+macro_rules! builder {
+    ($layer:ident, $d:literal, $c:ident) => {{
+        let (i, o) = ($c.ctor("in_channels").i64()?, $c.ctor("out_channels").i64()?);
+        let builder = $layer::configure(i, o, $c.ctor("kernel_size").array::<$d>()?)
+            .with_stride($c.ctor("stride").array::<$d>()?)
+            .with_dilation($c.ctor("dilation").array::<$d>()?)
+            .with_groups($c.ctor("groups").i64()?);
+        if $c.ctor("bias").bool_or(true)? { builder } else { builder.without_bias() }
+    }};
+}
+
 macro_rules! conv {
     ($layer:ident, $d:literal) => {
         |c| {
-            let (i, o) = (c.ctor("in_channels").i64()?, c.ctor("out_channels").i64()?);
-            let kernel = c.ctor("kernel_size").array::<$d>()?;
-            let dilation = c.ctor("dilation").array::<$d>()?;
+            let p = c.ctor("padding");
+            let layer = match p.str_or("numbers") {
+                Ok("same") => builder!($layer, $d, c).with_same_padding(),
+                Ok("valid") => builder!($layer, $d, c),
+                _ => builder!($layer, $d, c).with_padding(p.array::<$d>()?),
+            };
+            let mode = match c.ctor("padding_mode").str_or("zeros")? {
+                "reflect" => PaddingMode::Reflect,
+                "replicate" => PaddingMode::Replicate,
+                "circular" => PaddingMode::Circular,
+                _ => PaddingMode::Zeros,
+            };
+            c.layer(layer.with_padding_mode(mode).done()?)
+        }
+    };
+}
+
+macro_rules! conv_transpose {
+    ($layer:ident, $d:literal) => {
+        |c| {
             c.ctor("padding_mode").only("zeros")?;
-            let mut layer = $layer::configure(i, o, kernel)
-                .with_stride(c.ctor("stride").array::<$d>()?)
-                .with_padding(padding(c, 9, &kernel, dilation)?)
-                .with_dilation(dilation)
-                .with_groups(c.ctor("groups").i64()?);
-            if !c.ctor("bias").bool_or(true)? {
-                layer = layer.without_bias();
-            }
-            if !c.ctor("output_padding").is_none() {
-                // Read by the transposed layers; a plain one has no such argument.
-                layer = layer.with_output_padding(c.ctor("output_padding").array::<$d>()?);
-            }
+            let layer = builder!($layer, $d, c)
+                .with_padding(c.ctor("padding").array::<$d>()?)
+                .with_output_padding(c.ctor("output_padding").array::<$d>()?);
             c.layer(layer.done()?)
         }
     };
 }
 
-/// Plain convolutions have no output padding.
-trait NoOutputPadding: Sized {
-    fn with_output_padding<S>(self, _: S) -> Self {
-        self
-    }
-}
-
-impl<const D: usize> NoOutputPadding for ConvBuilder<D> {}
-
 pub const LAYERS: &[Entry] = &[
     ("Conv1d", conv!(Conv1d, 1)),
     ("Conv2d", conv!(Conv2d, 2)),
     ("Conv3d", conv!(Conv3d, 3)),
-    ("ConvTranspose1d", conv!(ConvTranspose1d, 1)),
-    ("ConvTranspose2d", conv!(ConvTranspose2d, 2)),
-    ("ConvTranspose3d", conv!(ConvTranspose3d, 3)),
+    ("ConvTranspose1d", conv_transpose!(ConvTranspose1d, 1)),
+    ("ConvTranspose2d", conv_transpose!(ConvTranspose2d, 2)),
+    ("ConvTranspose3d", conv_transpose!(ConvTranspose3d, 3)),
 ];

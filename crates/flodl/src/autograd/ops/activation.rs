@@ -2,10 +2,11 @@
 //! that record.
 
 use super::elementwise::fused;
+use super::grad_by_composition;
 use crate::autograd::is_grad_enabled;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::{BinaryOp, UnaryOp};
-use crate::{Result, Tensor, Variable};
+use crate::{DType, Error, Result, Tensor, Variable};
 
 /// Records an activation. `kernel` is its fused gradient on the incoming gradient and the input;
 /// `slope` is its derivative in plain operations.
@@ -314,17 +315,78 @@ impl Variable {
         })
     }
 
+    /// exp(-x) / Σ exp(-x) along a dim.
+    ///
+    /// # Errors
+    /// When the dim does not exist, and for integer and boolean tensors.
+    pub fn softmin(&self, dim: i32) -> Result<Variable> {
+        self.neg()?.softmax(dim)
+    }
+
     /// x for x > 0, else weight · x, with one weight or one per entry of dim 1 (He et al., 2015).
     ///
     /// # Errors
     /// When the weight has another number of elements, or dtypes differ.
     pub fn prelu(&self, weight: &Variable) -> Result<Variable> {
-        let shape = self.with_data(|x| weight.with_data(|w| x.channel_view("prelu", w)))?.shape();
-        let weight = weight.reshape(&shape)?;
-        let negative = self.with_data(|t| t.gt_scalar(0.0))?;
-        let below = self.masked_fill(&negative, 0.0)?;
-        self.relu()?.add(&below.mul(&weight)?)
+        let home = self.dtype();
+        if home.is_half() && weight.dtype() == home {
+            let wide = |v: &Variable| v.to_dtype(DType::Float32);
+            return wide(self)?.prelu(&wide(weight)?)?.to_dtype(home);
+        }
+        let y = self.with_data(|x| weight.with_data(|w| x.prelu(w)))?;
+        let dims = self.with_data(|x| weight.with_data(|w| x.prelu_dims(w)))?;
+        let (x_, w_) = (Saved::new(self), Saved::new(weight));
+        Ok(record("prelu", y, &[self, weight], move |ctx| {
+            if is_grad_enabled() {
+                let inputs = [&x_.get()?, &w_.get()?];
+                return grad_by_composition(&inputs, |v| plain_prelu(&v[0], &v[1]), ctx.grad());
+            }
+            let dy = ctx.grad().with_data(Tensor::contiguous)?;
+            let (x, w) = (x_.data().contiguous()?, w_.data().contiguous()?);
+            let fresh = |t: &Tensor, wanted: bool| {
+                wanted.then(|| Tensor::fresh(t.dims(), t.dtype(), t.device())).transpose()
+            };
+            let (mut dx, mut dw) = (fresh(&x, ctx.needs(0))?, fresh(&w, ctx.needs(1))?);
+            x.backend()?.prelu_backward(
+                dims,
+                x.operand(),
+                w.operand(),
+                dy.operand(),
+                [&mut dx, &mut dw].map(|t| t.as_mut().map(Tensor::fresh_storage)),
+            )?;
+            Ok(grads![dx.map(Variable::constant), dw.map(Variable::constant)])
+        }))
     }
+}
+
+/// PReLU of plain operations, for passes that record.
+fn plain_prelu(x: &Variable, weight: &Variable) -> Result<Variable> {
+    let shape = x.with_data(|x| weight.with_data(|w| x.channel_view("prelu", w)))?.shape();
+    let below = x.masked_fill(&x.with_data(|t| t.gt_scalar(0.0))?, 0.0)?;
+    x.relu()?.add(&below.mul(&weight.reshape(&shape)?)?)
+}
+
+/// x for x ≥ 0, else slope · x: in training a slope for each element, uniform between `lower` and
+/// `upper`; else their mean (Xu et al., 2015).
+///
+/// # Errors
+/// When a bound is not finite or `lower` exceeds `upper`, and for integer and boolean tensors.
+pub fn rrelu(input: &Variable, lower: f64, upper: f64, training: bool) -> Result<Variable> {
+    if !(lower.is_finite() && upper.is_finite() && lower <= upper) {
+        return Err(Error::invalid(
+            "rrelu",
+            format!("bounds must be finite and in order, not {lower} and {upper}"),
+        ));
+    }
+    if !training {
+        return input.leaky_relu((lower + upper) / 2.0);
+    }
+    let factors = input.with_data(|x| {
+        x.check_float("rrelu")?;
+        let slopes = Tensor::rand_like(x)?.mul_scalar(upper - lower)?.add_scalar(lower)?;
+        Tensor::where_cond(&x.lt_scalar(0.0)?, &slopes, &Tensor::ones_like(x)?)
+    })?;
+    input.mul(&Variable::constant(factors))
 }
 
 fn outside(x: &Variable, lambda: f64) -> Result<Variable> {

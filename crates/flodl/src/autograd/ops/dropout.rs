@@ -1,8 +1,9 @@
 //! Dropout. The mask is never stored: the gradient draws it again from the same key.
 
 use super::from_nothing;
-use crate::backend::{DropSpec, Key};
-use crate::{DType, Error, Result, Tensor, Variable, rng};
+use crate::backend::DropSpec;
+use crate::tensor::{Drop, alpha_drop, drop_all, feature_drop};
+use crate::{Result, Variable};
 
 /// Zeroes each element with probability `p` and scales the others by 1 / (1 - p); the identity
 /// unless `training` (Srivastava et al., 2014).
@@ -10,13 +11,7 @@ use crate::{DType, Error, Result, Tensor, Variable, rng};
 /// # Errors
 /// When `p` is not in `[0, 1]`, or for integers.
 pub fn dropout(input: &Variable, p: f64, training: bool) -> Result<Variable> {
-    check("dropout", p)?;
-    if !training || p == 0.0 {
-        return Ok(input.clone());
-    }
-    let key = rng::draw(input.numel() as usize);
-    let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
-    apply(input, key, DropSpec { p, scale, shift: 0.0, dead: 0.0 }, 1)
+    apply(input, input.with_data(|t| drop_all(t, p, training))?)
 }
 
 /// Zeroes whole channels with probability `p` and scales the others by 1 / (1 - p), for input
@@ -25,22 +20,7 @@ pub fn dropout(input: &Variable, p: f64, training: bool) -> Result<Variable> {
 /// # Errors
 /// When `p` is not in `[0, 1]`, the input has fewer than two dims, or for integers.
 pub fn feature_dropout(input: &Variable, p: f64, training: bool) -> Result<Variable> {
-    check("feature_dropout", p)?;
-    let shape = input.shape();
-    if shape.len() < 2 {
-        return Err(Error::Shape {
-            op: "feature_dropout",
-            expected: "an input of at least 2 dims, [N, C, ...]".into(),
-            got: shape,
-        });
-    }
-    if !training || p == 0.0 {
-        return Ok(input.clone());
-    }
-    let plane = shape[2..].iter().product::<i64>() as usize;
-    let key = rng::draw((shape[0] * shape[1]) as usize);
-    let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
-    apply(input, key, DropSpec { p, scale, shift: 0.0, dead: 0.0 }, plane.max(1))
+    apply(input, input.with_data(|t| feature_drop(t, p, training))?)
 }
 
 /// Dropout that keeps mean 0 and variance 1: dropped elements take SELU's negative limit, and all
@@ -49,43 +29,20 @@ pub fn feature_dropout(input: &Variable, p: f64, training: bool) -> Result<Varia
 /// # Errors
 /// When `p` is not in `[0, 1]`, or for integers.
 pub fn alpha_dropout(input: &Variable, p: f64, training: bool) -> Result<Variable> {
-    check("alpha_dropout", p)?;
-    if !training || p == 0.0 {
-        return Ok(input.clone());
-    }
-    const LIMIT: f64 = -1.758_099_340_847_376_6; // -scale · alpha of SELU
-    let key = rng::draw(input.numel() as usize);
-    let scale = 1.0 / ((1.0 - p) * (1.0 + p * LIMIT * LIMIT)).sqrt();
-    let spec = if p < 1.0 {
-        let shift = -scale * LIMIT * p;
-        DropSpec { p, scale, shift, dead: scale * LIMIT + shift }
-    } else {
-        DropSpec { p, scale: 0.0, shift: 0.0, dead: 0.0 }
-    };
-    apply(input, key, spec, 1)
+    apply(input, input.with_data(|t| alpha_drop("alpha_dropout", t, p, training, false))?)
 }
 
-fn check(op: &'static str, p: f64) -> Result<()> {
-    if (0.0..=1.0).contains(&p) {
-        return Ok(());
-    }
-    Err(Error::invalid(op, format!("probability {p} must be in [0, 1]")))
+/// [`alpha_dropout`] of whole channels, for input `[N, C, …]`.
+///
+/// # Errors
+/// When `p` is not in `[0, 1]`, the input has fewer than two dims, or for integers.
+pub fn feature_alpha_dropout(input: &Variable, p: f64, training: bool) -> Result<Variable> {
+    apply(input, input.with_data(|t| alpha_drop("feature_alpha_dropout", t, p, training, true))?)
 }
 
-fn apply(input: &Variable, key: Key, spec: DropSpec, plane: usize) -> Result<Variable> {
-    let data = input.with_data(|t| t.drop_with(key, spec, plane))?;
-    let back = DropSpec { shift: 0.0, dead: 0.0, ..spec };
-    Ok(from_nothing("dropout", input, data, move |g| apply(&g, key, back, plane)))
-}
-
-impl Tensor {
-    fn drop_with(&self, key: Key, spec: DropSpec, plane: usize) -> Result<Tensor> {
-        self.check_float("dropout")?;
-        let wide = if self.dtype().is_half() { DType::Float32 } else { self.dtype() };
-        let x = self.to_dtype(wide)?.contiguous()?;
-        Tensor::build(x.dims(), wide, x.device(), |b, out| {
-            b.dropout(key, spec, x.operand(), plane, out)
-        })?
-        .to_dtype(self.dtype())
-    }
+fn apply(input: &Variable, drop: Option<Drop>) -> Result<Variable> {
+    let Some(drop) = drop else { return Ok(input.clone()) };
+    let data = input.with_data(|t| t.dropped(&drop))?;
+    let back = Drop { spec: DropSpec { shift: 0.0, dead: 0.0, ..drop.spec }, ..drop };
+    Ok(from_nothing("dropout", input, data, move |g| apply(&g, Some(back))))
 }

@@ -1,6 +1,7 @@
 //! Arithmetic and mathematics, element by element with broadcasting.
 
 use super::{from_input, from_nothing, from_output};
+use crate::autograd::amp;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::BinaryOp;
 use crate::shape::Dims;
@@ -42,6 +43,9 @@ impl Variable {
     /// # Errors
     /// When shapes cannot be broadcast, or dtypes or devices differ.
     pub fn add(&self, other: &Variable) -> Result<Variable> {
+        if let Some([a, b]) = amp::same([self, other])? {
+            return a.add(&b);
+        }
         let data = self.with_both(other, Tensor::add)?;
         let (a, b) = (dims(self), dims(other));
         Ok(record("add", data, &[self, other], move |ctx| {
@@ -57,6 +61,9 @@ impl Variable {
     /// # Errors
     /// When shapes cannot be broadcast, or dtypes or devices differ.
     pub fn sub(&self, other: &Variable) -> Result<Variable> {
+        if let Some([a, b]) = amp::same([self, other])? {
+            return a.sub(&b);
+        }
         let data = self.with_both(other, Tensor::sub)?;
         let (a, b) = (dims(self), dims(other));
         Ok(record("sub", data, &[self, other], move |ctx| {
@@ -72,6 +79,9 @@ impl Variable {
     /// # Errors
     /// When shapes cannot be broadcast, or dtypes or devices differ.
     pub fn mul(&self, other: &Variable) -> Result<Variable> {
+        if let Some([a, b]) = amp::same([self, other])? {
+            return a.mul(&b);
+        }
         let data = self.with_both(other, Tensor::mul)?;
         let (x, y) = (Saved::new(self), Saved::new(other));
         Ok(record("mul", data, &[self, other], move |ctx| {
@@ -89,6 +99,9 @@ impl Variable {
     /// # Errors
     /// When shapes cannot be broadcast, dtypes or devices differ, or for integers.
     pub fn div(&self, other: &Variable) -> Result<Variable> {
+        if let Some([a, b]) = amp::same([self, other])? {
+            return a.div(&b);
+        }
         let data = self.with_both(other, Tensor::div)?;
         let (a, y, q) = (dims(self), Saved::new(other), data.clone());
         Ok(record("div", data, &[self, other], move |ctx| {

@@ -1,5 +1,6 @@
 //! Matrix products.
 
+use crate::autograd::amp;
 use crate::autograd::tape::{Saved, grads, record};
 
 use crate::{Result, Variable};
@@ -18,6 +19,9 @@ impl Variable {
         }
         if cols {
             return self.matmul(&other.unsqueeze(1)?)?.squeeze(-1);
+        }
+        if let Some([a, b]) = amp::low([self, other])? {
+            return a.matmul(&b);
         }
         let data = self.with_data(|a| other.with_data(|b| a.matmul(b)))?;
         let (a, b) = (Saved::new(self), Saved::new(other));
@@ -103,6 +107,10 @@ impl Variable {
 /// # Errors
 /// When sizes, dtypes or devices differ.
 pub fn linear(input: &Variable, weight: &Variable, bias: Option<&Variable>) -> Result<Variable> {
+    if let Some([x, w]) = amp::low([input, weight])? {
+        let bias = bias.map(|b| b.to_dtype(x.dtype())).transpose()?;
+        return linear(&x, &w, bias.as_ref());
+    }
     let b = bias.map(Variable::data);
     let data = input.with_data(|x| weight.with_data(|w| x.linear(w, b.as_ref())))?;
     let (x, w) = (Saved::new(input), Saved::new(weight));

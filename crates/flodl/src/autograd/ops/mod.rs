@@ -6,10 +6,15 @@
 
 mod activation;
 mod arrange;
+mod attention;
+mod bilinear;
+mod blur;
 mod conv;
 mod dropout;
 mod elementwise;
 mod embedding;
+mod fold;
+mod gate;
 mod index;
 mod linear;
 mod loss;
@@ -18,17 +23,27 @@ mod pad;
 mod pool;
 mod reduce;
 mod resample;
+pub(crate) mod rnn;
+pub(crate) mod rnn_sums;
 mod shape;
 
+pub use activation::rrelu;
+pub(crate) use attention::{attention, attention_weights, joint_attention};
+pub use attention::{scaled_dot_product_attention, scaled_dot_product_attention_bias};
+pub use bilinear::{bilinear, pairwise_distance};
+pub use blur::gaussian_blur_2d;
 pub use conv::*;
-pub use dropout::{alpha_dropout, dropout, feature_dropout};
+pub use dropout::{alpha_dropout, dropout, feature_alpha_dropout, feature_dropout};
 pub use embedding::*;
+pub use fold::*;
+pub(crate) use gate::halves;
 pub use linear::linear;
 pub use loss::*;
 pub use norm::*;
 pub use pad::*;
 pub use pool::*;
 pub use resample::*;
+pub use rnn::*;
 
 use super::tape::{Saved, grads, record};
 use super::{BackwardOptions, Variable, grad, is_grad_enabled};

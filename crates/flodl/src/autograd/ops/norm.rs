@@ -2,26 +2,13 @@
 //! operations for passes that record.
 
 use super::{grad_by_composition, is_grad_enabled};
+use crate::autograd::amp;
 use crate::autograd::tape::{Grads, Saved, record};
-use crate::backend::{self, Affine, Operand, Storage};
+use crate::backend::{self, Operand, Storage};
+use crate::tensor::{Batch, Rows, channels, row_length};
 use crate::{DType, Error, Result, Tensor, Variable};
 
-/// Fresh tensors of the given shapes in the options of `x`, filled by `run`.
-fn outputs<const N: usize>(
-    x: &Tensor,
-    shapes: [&[usize]; N],
-    run: impl FnOnce([&mut Storage; N]) -> Result<()>,
-) -> Result<[Tensor; N]> {
-    let mut out = Vec::with_capacity(N);
-    for shape in shapes {
-        out.push(Tensor::fresh(shape, x.dtype(), x.device())?);
-    }
-    let mut out: [Tensor; N] = out.try_into().expect("N shapes make N tensors");
-    run(out.each_mut().map(Tensor::fresh_storage))?;
-    Ok(out)
-}
-
-/// Like [`outputs`] for gradients, of which only the wanted ones are made.
+/// Fresh tensors in the options of `x` for the gradients that are wanted, filled by `run`.
 fn wanted<const N: usize>(
     x: &Tensor,
     shapes: [Option<&[usize]>; N],
@@ -36,41 +23,39 @@ fn wanted<const N: usize>(
     Ok(out.into_iter().map(|t| t.map(Variable::constant)).collect())
 }
 
-/// A weight or bias as kernels take it: contiguous, of the input's dtype, with `len` elements.
-fn vector(
-    op: &'static str,
-    x: &Tensor,
-    v: Option<&Variable>,
-    len: usize,
-) -> Result<Option<Tensor>> {
-    let Some(v) = v else { return Ok(None) };
-    let t = v.data();
-    x.check_same(op, &t)?;
-    if t.len() != len {
-        return Err(Error::Shape {
-            op,
-            expected: format!("a weight and bias of {len} elements"),
-            got: t.shape(),
-        });
-    }
-    t.contiguous().map(Some)
-}
-
 fn operand(t: &Option<Tensor>) -> Option<Operand<'_>> {
     t.as_ref().map(Tensor::operand)
 }
 
-/// The input of a norm: contiguous float32 or float64.
-fn input(op: &'static str, x: &Variable) -> Result<Tensor> {
-    let t = x.data();
-    if !matches!(t.dtype(), DType::Float32 | DType::Float64) {
-        return Err(Error::DType {
-            op,
-            expected: "a float32 or float64 input".into(),
-            got: t.dtype(),
-        });
+/// A weight as kernels take it.
+fn flat(v: Option<&Variable>) -> Result<Option<Tensor>> {
+    v.map(|v| v.with_data(Tensor::contiguous)).transpose()
+}
+
+/// Runs a norm of an input and its weight and bias: 16-bit floats go through float32, with weights
+/// of either type.
+fn in_float<T>(
+    op: &'static str,
+    x: &Variable,
+    params: [Option<&Variable>; 2],
+    run: impl FnOnce(&Variable, [Option<&Variable>; 2]) -> Result<(Variable, T)>,
+) -> Result<(Variable, T)> {
+    let home = x.dtype();
+    if !home.is_half() {
+        x.with_data(|t| t.check_float(op))?;
+        return run(x, params);
     }
-    t.contiguous()
+    let mut wide = [None, None];
+    for (to, p) in wide.iter_mut().zip(params) {
+        let Some(p) = p else { continue };
+        if p.dtype() != home && p.dtype() != DType::Float32 {
+            return Err(Error::DTypeMismatch { op, lhs: home, rhs: p.dtype() });
+        }
+        *to = Some(p.to_dtype(DType::Float32)?);
+    }
+    let wide_x = x.to_dtype(DType::Float32)?;
+    let (y, rest) = run(&wide_x, wide.each_ref().map(Option::as_ref))?;
+    Ok((y.to_dtype(home)?, rest))
 }
 
 fn present<'a>(x: &'a Variable, others: [Option<&'a Variable>; 2]) -> Vec<&'a Variable> {
@@ -113,15 +98,26 @@ pub fn layer_norm_opt(
     columns: i64,
     eps: f64,
 ) -> Result<Variable> {
-    let t = input("layer_norm", x)?;
+    if let Some([x]) = amp::high([x])? {
+        return layer_norm_opt(&x, weight, bias, columns, eps);
+    }
+    let run = |x: &Variable, [w, b]: [Option<&Variable>; 2]| {
+        Ok((float_layer_norm(x, w, b, columns, eps)?, ()))
+    };
+    Ok(in_float("layer_norm", x, [weight, bias], run)?.0)
+}
+
+fn float_layer_norm(
+    x: &Variable,
+    weight: Option<&Variable>,
+    bias: Option<&Variable>,
+    columns: i64,
+    eps: f64,
+) -> Result<Variable> {
+    let t = x.with_data(Tensor::contiguous)?;
     let columns = row_length("layer_norm", &t, columns)?;
-    let w = vector("layer_norm", &t, weight, columns)?;
-    let b = vector("layer_norm", &t, bias, columns)?;
-    let rows = [t.len() / columns.max(1)];
-    let [y, mean, rstd] = outputs(&t, [t.dims(), &rows, &rows], |out| {
-        let affine = Affine { weight: operand(&w), bias: operand(&b) };
-        t.backend()?.layer_norm(t.operand(), columns, affine, eps, out)
-    })?;
+    let (w, b) = (flat(weight)?, flat(bias)?);
+    let Rows { y, mean, rstd } = t.layer_norm_rows(w.as_ref(), b.as_ref(), columns, eps)?;
     let has = [weight.is_some(), bias.is_some()];
     let saved: Vec<Saved> = present(x, [weight, bias]).into_iter().map(Saved::new).collect();
     Ok(record("layer_norm", y, &present(x, [weight, bias]), move |ctx| {
@@ -169,21 +165,6 @@ fn like_inputs(grads: Grads, inputs: &[Saved]) -> Grads {
         .collect()
 }
 
-fn row_length(op: &'static str, t: &Tensor, columns: i64) -> Result<usize> {
-    let mut size = 1;
-    for &n in t.dims().iter().rev() {
-        size *= n as i64;
-        if size == columns {
-            return Ok(columns as usize);
-        }
-    }
-    Err(Error::Shape {
-        op,
-        expected: format!("last dims of {columns} elements together"),
-        got: t.shape(),
-    })
-}
-
 fn last_dims(shape: &[i64], columns: usize) -> Vec<i32> {
     let (mut size, mut dims) = (1, Vec::new());
     for (d, &n) in shape.iter().enumerate().rev() {
@@ -221,13 +202,25 @@ pub fn rms_norm(
     columns: i64,
     eps: f64,
 ) -> Result<Variable> {
-    let t = input("rms_norm", x)?;
+    if let Some([x]) = amp::high([x])? {
+        return rms_norm(&x, weight, columns, eps);
+    }
+    let run = |x: &Variable, [w, _]: [Option<&Variable>; 2]| {
+        Ok((float_rms_norm(x, w, columns, eps)?, ()))
+    };
+    Ok(in_float("rms_norm", x, [weight, None], run)?.0)
+}
+
+fn float_rms_norm(
+    x: &Variable,
+    weight: Option<&Variable>,
+    columns: i64,
+    eps: f64,
+) -> Result<Variable> {
+    let t = x.with_data(Tensor::contiguous)?;
     let columns = row_length("rms_norm", &t, columns)?;
-    let w = vector("rms_norm", &t, weight, columns)?;
-    let rows = [t.len() / columns.max(1)];
-    let [y, rstd] = outputs(&t, [t.dims(), &rows], |out| {
-        t.backend()?.rms_norm(t.operand(), columns, operand(&w), eps, out)
-    })?;
+    let w = flat(weight)?;
+    let [y, rstd] = t.rms_norm_rows(w.as_ref(), columns, eps)?;
     let has = [weight.is_some(), false];
     let saved: Vec<Saved> = present(x, [weight, None]).into_iter().map(Saved::new).collect();
     Ok(record("rms_norm", y, &present(x, [weight, None]), move |ctx| {
@@ -265,18 +258,6 @@ pub fn rms_norm(
     }))
 }
 
-/// `[N, C, …]` as batch, channels and the rest.
-fn channels(op: &'static str, t: &Tensor) -> Result<[usize; 3]> {
-    match *t.dims() {
-        [n, c, ref rest @ ..] => Ok([n, c, rest.iter().product()]),
-        _ => Err(Error::Shape {
-            op,
-            expected: "an input of at least 2 dims, [N, C, ...]".into(),
-            got: t.shape(),
-        }),
-    }
-}
-
 /// What batch norm found in a batch: mean and biased variance of each channel, and how many
 /// values each was made of.
 pub struct BatchStats {
@@ -298,23 +279,23 @@ pub fn batch_norm_train(
     bias: Option<&Variable>,
     eps: f64,
 ) -> Result<(Variable, BatchStats)> {
-    let t = input("batch_norm", x)?;
+    if let Some([x]) = amp::high([x])? {
+        return batch_norm_train(&x, weight, bias, eps);
+    }
+    in_float("batch_norm", x, [weight, bias], |x, [w, b]| float_batch_norm(x, w, b, eps))
+}
+
+fn float_batch_norm(
+    x: &Variable,
+    weight: Option<&Variable>,
+    bias: Option<&Variable>,
+    eps: f64,
+) -> Result<(Variable, BatchStats)> {
+    let t = x.with_data(Tensor::contiguous)?;
     let dims = channels("batch_norm", &t)?;
     let count = dims[0] * dims[2];
-    if count == 1 {
-        return Err(Error::Shape {
-            op: "batch_norm",
-            expected: "more than one value per channel in training".into(),
-            got: t.shape(),
-        });
-    }
-    let w = vector("batch_norm", &t, weight, dims[1])?;
-    let b = vector("batch_norm", &t, bias, dims[1])?;
-    let c = [dims[1]];
-    let [y, mean, var, rstd] = outputs(&t, [t.dims(), &c, &c, &c], |out| {
-        let affine = Affine { weight: operand(&w), bias: operand(&b) };
-        t.backend()?.batch_norm(t.operand(), dims, affine, eps, out)
-    })?;
+    let (w, b) = (flat(weight)?, flat(bias)?);
+    let Batch { y, mean, var, rstd } = t.batch_norm_own(w.as_ref(), b.as_ref(), eps)?;
     let stats = BatchStats { mean: mean.clone(), var, count };
     let out =
         record_batch_norm(y, x, [weight, bias], t, w, dims, true, mean, rstd, move |v, has| {
@@ -337,26 +318,31 @@ pub fn batch_norm_eval(
     var: &Tensor,
     eps: f64,
 ) -> Result<Variable> {
-    let t = input("batch_norm", x)?;
+    if let Some([x]) = amp::high([x])? {
+        return batch_norm_eval(&x, weight, bias, mean, var, eps);
+    }
+    let wide = |t: &Tensor| {
+        if x.dtype().is_half() { t.to_dtype(DType::Float32) } else { Ok(t.clone()) }
+    };
+    let (mean, var) = (wide(mean)?, wide(var)?);
+    let run = |x: &Variable, [w, b]: [Option<&Variable>; 2]| {
+        Ok((float_batch_norm_eval(x, w, b, &mean, &var, eps)?, ()))
+    };
+    Ok(in_float("batch_norm", x, [weight, bias], run)?.0)
+}
+
+fn float_batch_norm_eval(
+    x: &Variable,
+    weight: Option<&Variable>,
+    bias: Option<&Variable>,
+    mean: &Tensor,
+    var: &Tensor,
+    eps: f64,
+) -> Result<Variable> {
+    let t = x.with_data(Tensor::contiguous)?;
     let dims = channels("batch_norm", &t)?;
-    let w = vector("batch_norm", &t, weight, dims[1])?;
-    let b = vector("batch_norm", &t, bias, dims[1])?;
-    let constant = |v: &Tensor| Variable::constant(v.clone());
-    let mean = vector("batch_norm", &t, Some(&constant(mean)), dims[1])?.expect("given");
-    let var = vector("batch_norm", &t, Some(&constant(var)), dims[1])?.expect("given");
-    let rstd = var.add_scalar(eps)?.rsqrt()?;
-    let scale = match &w {
-        Some(w) => rstd.mul(w)?,
-        None => rstd.clone(),
-    };
-    let shift = mean.mul(&scale)?.neg()?;
-    let shift = match &b {
-        Some(b) => shift.add(b)?,
-        None => shift,
-    };
-    let [y] = outputs(&t, [t.dims()], |[out]| {
-        t.backend()?.channel_affine(t.operand(), dims, scale.operand(), shift.operand(), out)
-    })?;
+    let (w, b) = (flat(weight)?, flat(bias)?);
+    let [y, mean, rstd] = t.batch_norm_by(w.as_ref(), b.as_ref(), mean, var, eps)?;
     let (m, r) = (mean.clone(), rstd.clone());
     Ok(record_batch_norm(y, x, [weight, bias], t, w, dims, false, mean, rstd, move |v, has| {
         let shape = channel_shape(&v[0]);
@@ -434,23 +420,27 @@ pub fn group_norm_opt(
     bias: Option<&Variable>,
     eps: f64,
 ) -> Result<Variable> {
-    let t = input("group_norm", x)?;
-    let dims = channels("group_norm", &t)?;
-    if num_groups < 1 || dims[1] as i64 % num_groups != 0 {
-        return Err(Error::Shape {
-            op: "group_norm",
-            expected: format!("a number of channels that {num_groups} groups divide"),
-            got: t.shape(),
-        });
+    if let Some([x]) = amp::high([x])? {
+        return group_norm_opt(&x, num_groups, weight, bias, eps);
     }
-    let groups = num_groups as usize;
-    let w = vector("group_norm", &t, weight, dims[1])?;
-    let b = vector("group_norm", &t, bias, dims[1])?;
-    let stats = [dims[0] * groups];
-    let [y, mean, rstd] = outputs(&t, [t.dims(), &stats, &stats], |out| {
-        let affine = Affine { weight: operand(&w), bias: operand(&b) };
-        t.backend()?.group_norm(t.operand(), dims, groups, affine, eps, out)
-    })?;
+    let run = |x: &Variable, [w, b]: [Option<&Variable>; 2]| {
+        Ok((float_group_norm(x, num_groups, w, b, eps)?, ()))
+    };
+    Ok(in_float("group_norm", x, [weight, bias], run)?.0)
+}
+
+fn float_group_norm(
+    x: &Variable,
+    num_groups: i64,
+    weight: Option<&Variable>,
+    bias: Option<&Variable>,
+    eps: f64,
+) -> Result<Variable> {
+    let t = x.with_data(Tensor::contiguous)?;
+    let (w, b) = (flat(weight)?, flat(bias)?);
+    let rows = t.group_norm_rows(num_groups, w.as_ref(), b.as_ref(), eps)?;
+    let Rows { y, mean, rstd } = rows;
+    let (dims, groups) = (channels("group_norm", &t)?, num_groups as usize);
     let has = [weight.is_some(), bias.is_some()];
     let saved: Vec<Saved> = present(x, [weight, bias]).into_iter().map(Saved::new).collect();
     Ok(record("group_norm", y, &present(x, [weight, bias]), move |ctx| {
@@ -523,12 +513,6 @@ pub fn instance_norm(
         };
         return batch_norm_eval(input, weight, bias, mean, var, eps);
     }
-    if shape.len() < 3 || shape[2..].iter().product::<i64>() == 1 {
-        return Err(Error::Shape {
-            op: "instance_norm",
-            expected: "[N, C, ...] with more than one value per channel".into(),
-            got: shape,
-        });
-    }
+    input.with_data(Tensor::check_instances)?;
     group_norm_opt(input, shape[1].max(1), weight, bias, eps)
 }

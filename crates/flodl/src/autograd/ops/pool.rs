@@ -4,110 +4,10 @@ use super::from_nothing;
 use crate::autograd::tape::{grads, record};
 use crate::backend::{AvgRule, PoolGeom};
 use crate::shape::Dims;
-use crate::{DType, Error, Result, Tensor, Variable};
+use crate::tensor::{adaptive_geometry, pool_geometry};
+use crate::{AsTensor, DType, Error, Result, Tensor, Variable};
 
-/// Windows of a pooling in `D` dims.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Windows<const D: usize> {
-    /// Size of a window.
-    pub kernel: [i64; D],
-    /// Distance of neighbouring windows.
-    pub stride: [i64; D],
-    /// How far windows reach over each edge.
-    pub padding: [i64; D],
-    /// Distance of neighbouring elements in a window.
-    pub dilation: [i64; D],
-    /// Whether a last window that is not full counts.
-    pub ceil_mode: bool,
-}
-
-/// A list of at most three sizes, filled up in front.
-fn lift<const D: usize>(values: [i64; D], missing: usize) -> [usize; 3] {
-    let mut out = [missing; 3];
-    for (o, v) in out[3 - D..].iter_mut().zip(values) {
-        *o = v as usize;
-    }
-    out
-}
-
-/// Checks an input `[N, C, spatial…]` or `[C, spatial…]` and gives planes and sizes.
-fn planes<const D: usize>(op: &'static str, x: &Tensor) -> Result<(usize, [i64; D])> {
-    if x.ndim() != D + 1 && x.ndim() != D + 2 {
-        return Err(Error::Shape {
-            op,
-            expected: format!("an input [N, C, {}] or without N", ["L", "H, W", "D, H, W"][D - 1]),
-            got: x.shape(),
-        });
-    }
-    x.check_float(op)?;
-    let (lead, spatial) = x.dims().split_at(x.ndim() - D);
-    let sizes = std::array::from_fn(|d| spatial[d] as i64);
-    if sizes.contains(&0) {
-        return Err(Error::Shape {
-            op,
-            expected: "spatial sizes of at least 1".into(),
-            got: x.shape(),
-        });
-    }
-    Ok((lead.iter().product(), sizes))
-}
-
-impl<const D: usize> Windows<D> {
-    fn geometry(&self, op: &'static str, x: &Tensor) -> Result<PoolGeom> {
-        let (planes, input) = planes::<D>(op, x)?;
-        let positive = self.kernel.iter().chain(&self.stride).chain(&self.dilation).all(|&v| v > 0);
-        if !positive || self.padding.iter().any(|&p| p < 0) {
-            return Err(Error::invalid(
-                op,
-                format!(
-                    "kernel, stride and dilation must be positive and padding not negative, not {self:?}"
-                ),
-            ));
-        }
-        if (0..D).any(|d| 2 * self.padding[d] > self.kernel[d]) {
-            return Err(Error::invalid(
-                op,
-                format!(
-                    "padding {:?} is more than half of the kernel {:?}",
-                    self.padding, self.kernel
-                ),
-            ));
-        }
-        let mut output = [1; 3];
-        for d in 0..D {
-            output[3 - D + d] = flodl_cpu::pool::pool_output_size(
-                input[d] as usize,
-                self.kernel[d] as usize,
-                self.stride[d] as usize,
-                self.padding[d] as usize,
-                self.dilation[d] as usize,
-                self.ceil_mode,
-            )
-            .filter(|&n| n > 0)
-            .ok_or_else(|| Error::Shape {
-                op,
-                expected: format!("an input that a window of {:?} fits into", self.kernel),
-                got: x.shape(),
-            })?;
-        }
-        Ok(PoolGeom {
-            planes,
-            input: lift(input, 1),
-            output,
-            kernel: lift(self.kernel, 1),
-            stride: lift(self.stride, 1),
-            padding: lift(self.padding, 0),
-            dilation: lift(self.dilation, 1),
-        })
-    }
-}
-
-/// The shape of the result: the input's with other spatial sizes.
-fn pooled<const D: usize>(x: &Tensor, g: &PoolGeom) -> Dims {
-    let mut dims = Dims::from_slice(&x.dims()[..x.ndim() - D]);
-    dims.extend_from_slice(&g.output[3 - D..]);
-    dims
-}
+pub use crate::tensor::Windows;
 
 /// Kernels compute in float32 or float64 on contiguous memory.
 fn ready(x: &Variable) -> Result<Variable> {
@@ -120,8 +20,7 @@ fn ready(x: &Variable) -> Result<Variable> {
 /// When the input's rank or size does not fit the windows.
 pub fn max_pool<const D: usize>(input: &Variable, windows: &Windows<D>) -> Result<Variable> {
     let op = ["max_pool1d", "max_pool2d", "max_pool3d"][D - 1];
-    let x = input.data();
-    let g = windows.geometry(op, &x)?;
+    let g = input.with_data(|x| pool_geometry(op, windows, x))?;
     max_pool_with::<D>(op, input, g, false).map(|(y, _)| y)
 }
 
@@ -134,8 +33,7 @@ pub fn max_pool_with_indices<const D: usize>(
     windows: &Windows<D>,
 ) -> Result<(Variable, Tensor)> {
     let op = ["max_pool1d", "max_pool2d", "max_pool3d"][D - 1];
-    let x = input.data();
-    let g = windows.geometry(op, &x)?;
+    let g = input.with_data(|x| pool_geometry(op, windows, x))?;
     max_pool_with::<D>(op, input, g, false)
 }
 
@@ -147,14 +45,8 @@ fn max_pool_with<const D: usize>(
 ) -> Result<(Variable, Tensor)> {
     let home = input.dtype();
     let input = ready(input)?;
-    let x = input.data().contiguous()?;
-    let shape = pooled::<D>(&x, &g);
-    let mut index = Tensor::fresh(&shape, DType::Int32, x.device())?;
-    let y = Tensor::build(&shape, x.dtype(), x.device(), |b, out| {
-        b.max_pool(&g, adaptive, x.operand(), out, index.fresh_storage())
-    })?;
-    let (from, places) = (Dims::from_slice(x.dims()), index.clone());
-    drop(x);
+    let (y, index) = input.with_data(|x| x.max_pool_kernel::<D>(&g, adaptive))?;
+    let (from, places) = (input.with_data(|x| Dims::from_slice(x.dims())), index.clone());
     let y = from_nothing(op, &input, y, move |dy| scatter_planes(&dy, g, &places, &from));
     let places = if index.len() > 0 { index.to_dtype(DType::Int64)? } else { index };
     Ok((y.to_dtype(home)?, places))
@@ -199,7 +91,7 @@ pub fn avg_pool<const D: usize>(
         }
         n => n.map(|n| n as usize),
     };
-    let g = input.with_data(|x| windows.geometry(op, x))?;
+    let g = input.with_data(|x| pool_geometry(op, windows, x))?;
     average::<D>(op, input, g, Some(AvgRule { count_include_pad, divisor_override }))
 }
 
@@ -211,12 +103,8 @@ fn average<const D: usize>(
 ) -> Result<Variable> {
     let home = input.dtype();
     let input = ready(input)?;
-    let x = input.data().contiguous()?;
-    let shape = pooled::<D>(&x, &g);
-    let y = Tensor::build(&shape, x.dtype(), x.device(), |b, out| {
-        b.avg_pool(&g, rule, x.operand(), out)
-    })?;
-    let from = Dims::from_slice(x.dims());
+    let y = input.with_data(|x| x.avg_pool_kernel::<D>(&g, rule))?;
+    let from = input.with_data(|x| Dims::from_slice(x.dims()));
     from_nothing(op, &input, y, move |dy| spread::<D>(op, &dy, g, rule, &from)).to_dtype(home)
 }
 
@@ -235,23 +123,6 @@ fn spread<const D: usize>(
     Ok(from_nothing(op, dy, dx, move |g2| average::<D>(op, &g2, g, rule)))
 }
 
-fn adaptive<const D: usize>(op: &'static str, x: &Tensor, output: [i64; D]) -> Result<PoolGeom> {
-    let (planes, input) = planes::<D>(op, x)?;
-    if output.iter().any(|&n| n < 1) {
-        return Err(Error::invalid(op, format!("output size {output:?} must be positive")));
-    }
-    let one = [1; 3];
-    Ok(PoolGeom {
-        planes,
-        input: lift(input, 1),
-        output: lift(output, 1),
-        kernel: one,
-        stride: one,
-        padding: [0; 3],
-        dilation: one,
-    })
-}
-
 /// The mean of each of `output` parts that share the input evenly; part i goes from ⌊i · in/out⌋ to
 /// ⌈(i + 1) · in/out⌉.
 ///
@@ -259,7 +130,7 @@ fn adaptive<const D: usize>(op: &'static str, x: &Tensor, output: [i64; D]) -> R
 /// When the input's rank does not fit or a size is not positive.
 pub fn adaptive_avg_pool<const D: usize>(input: &Variable, output: [i64; D]) -> Result<Variable> {
     let op = ["adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"][D - 1];
-    let g = input.with_data(|x| adaptive(op, x, output))?;
+    let g = input.with_data(|x| adaptive_geometry(op, x, output))?;
     average::<D>(op, input, g, None)
 }
 
@@ -268,9 +139,119 @@ pub fn adaptive_avg_pool<const D: usize>(input: &Variable, output: [i64; D]) -> 
 /// # Errors
 /// When the input's rank does not fit or a size is not positive.
 pub fn adaptive_max_pool<const D: usize>(input: &Variable, output: [i64; D]) -> Result<Variable> {
+    adaptive_max_pool_with_indices(input, output).map(|(y, _)| y)
+}
+
+/// [`adaptive_max_pool`] that also gives the place of each value in its plane.
+///
+/// # Errors
+/// As for [`adaptive_max_pool`].
+pub fn adaptive_max_pool_with_indices<const D: usize>(
+    input: &Variable,
+    output: [i64; D],
+) -> Result<(Variable, Tensor)> {
     let op = ["adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"][D - 1];
-    let g = input.with_data(|x| adaptive(op, x, output))?;
-    max_pool_with::<D>(op, input, g, true).map(|(y, _)| y)
+    let g = input.with_data(|x| adaptive_geometry(op, x, output))?;
+    max_pool_with::<D>(op, input, g, true)
+}
+
+/// Puts each value of `[N, C, …]` or `[C, …]` back to the place in its plane that a max pooling
+/// with indices gave, in planes of `output` sizes that are 0 elsewhere.
+///
+/// # Errors
+/// When the input's rank does not fit, indices have another shape, or one is outside its plane.
+pub fn max_unpool<const D: usize>(
+    input: &Variable,
+    indices: &impl AsTensor,
+    output: [i64; D],
+) -> Result<Variable> {
+    let op = ["max_unpool1d", "max_unpool2d", "max_unpool3d"][D - 1];
+    let g = input.with_data(|x| adaptive_geometry(op, x, output))?;
+    let places = indices.as_tensor();
+    let shape = input.shape();
+    if places.shape() != shape {
+        return Err(Error::ShapeMismatch {
+            op,
+            lhs: shape,
+            rhs: places.shape(),
+            why: "every value needs an index".into(),
+        });
+    }
+    let (planes, from) = (g.planes as i64, g.input.iter().product::<usize>() as i64);
+    let (to, opts) = (output.iter().product::<i64>(), input.with_data(Tensor::options));
+    let flat = Variable::constant(Tensor::zeros(&[planes, to], opts)?);
+    let places = crate::tensor::integers(op, &places)?.reshape(&[planes, from])?;
+    let y = flat.scatter(1, &places, &input.reshape(&[planes, from])?)?;
+    y.reshape(&[&shape[..shape.len() - D], &output].concat())
+}
+
+/// Fractional max pooling (Graham, 2014): the largest value of each of `output` windows of `kernel`,
+/// whose places are spread over the input by `samples` `[N, C, D]` in `[0, 1)`, a number for each
+/// spatial dim, the last one first, of each plane; an input without N takes `[1, C, D]`.
+///
+/// # Errors
+/// When the input's rank does not fit, a window does not fit into it, or there is not a sample in
+/// `[0, 1)` for each plane and dim.
+pub fn fractional_max_pool<const D: usize>(
+    input: &Variable,
+    kernel: [i64; D],
+    output: [i64; D],
+    samples: &impl AsTensor,
+) -> Result<Variable> {
+    let op = ["fractional_max_pool1d", "fractional_max_pool2d", "fractional_max_pool3d"][D - 1];
+    let g = input.with_data(|x| adaptive_geometry(op, x, output))?;
+    let shape = input.shape();
+    let (lead, size) = shape.split_at(shape.len() - D);
+    let fits = (0..D).all(|d| kernel[d] > 0 && kernel[d] + output[d] - 1 <= size[d]);
+    if !fits {
+        return Err(Error::Shape {
+            op,
+            expected: format!("an input that {output:?} windows of {kernel:?} fit into"),
+            got: shape,
+        });
+    }
+    let samples = samples.as_tensor();
+    let batch = if lead.len() == 2 { lead[0] } else { 1 };
+    let given = samples.to_f64_vec()?;
+    if samples.shape() != [batch, lead[lead.len() - 1], D as i64]
+        || given.iter().any(|u| !(0.0..1.0).contains(u))
+    {
+        return Err(Error::invalid(
+            op,
+            format!(
+                "samples must be [{batch}, {}, {D}] in [0, 1), not {:?}",
+                lead[lead.len() - 1],
+                samples.shape()
+            ),
+        ));
+    }
+    // Where the windows of a dim begin: about evenly, by a step that the sample shifts.
+    let begins = |d: usize, u: f64| -> Vec<i64> {
+        let last = size[d] - kernel[d];
+        let step = if output[d] > 1 { last as f64 / (output[d] - 1) as f64 } else { 0.0 };
+        let at = |i: i64| ((i as f64 + u) * step) as i64 - (u * step) as i64;
+        (0..output[d]).map(|i| if i == output[d] - 1 { last } else { at(i) }).collect()
+    };
+    let (count, window) = (output.iter().product::<i64>(), kernel.iter().product::<i64>());
+    let mut places = Vec::with_capacity(g.planes * (count * window) as usize);
+    for plane in given.chunks_exact(D) {
+        let starts: Vec<Vec<i64>> = (0..D).map(|d| begins(d, plane[D - 1 - d])).collect();
+        for o in 0..count {
+            for k in 0..window {
+                let (mut o, mut k, mut place, mut stride) = (o, k, 0, 1);
+                for d in (0..D).rev() {
+                    place += (starts[d][(o % output[d]) as usize] + k % kernel[d]) * stride;
+                    (o, k, stride) = (o / output[d], k / kernel[d], stride * size[d]);
+                }
+                places.push(place);
+            }
+        }
+    }
+    let planes = g.planes as i64;
+    let places = Tensor::from_i64(&places, &[planes, count * window], input.device())?;
+    let windows = input.reshape(&[planes, size.iter().product()])?.gather(1, &places)?;
+    let largest = windows.reshape(&[planes, count, window])?.max_dim(2, false)?;
+    largest.reshape(&[lead, &output].concat())
 }
 
 /// [`max_pool`] in two dims.

@@ -1,6 +1,7 @@
 //! Sums, means, extremes, softmax.
 
 use super::{from_nothing, from_output};
+use crate::autograd::amp;
 use crate::autograd::is_grad_enabled;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::{ArgOp, ScanOp};
@@ -353,6 +354,9 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist.
     pub fn softmax(&self, dim: i32) -> Result<Variable> {
+        if let Some([x]) = amp::high([self])? {
+            return x.softmax(dim);
+        }
         let data = self.with_data(|t| t.softmax(dim))?;
         Ok(from_output("softmax", self, data, move |g, y| {
             if !is_grad_enabled() {
@@ -369,6 +373,9 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist.
     pub fn log_softmax(&self, dim: i32) -> Result<Variable> {
+        if let Some([x]) = amp::high([self])? {
+            return x.log_softmax(dim);
+        }
         let data = self.with_data(|t| t.log_softmax(dim))?;
         Ok(from_output("log_softmax", self, data, move |g, y| {
             if !is_grad_enabled() {

@@ -1,11 +1,60 @@
 //! Interpolation to another size, and pixels moved between channels and space.
 
 use super::from_nothing;
-use crate::backend::ResampleGeom;
+use crate::autograd::tape::{Saved, grads, record};
+use crate::backend::{GridGeom, ResampleGeom};
 use crate::shape::Dims;
-use crate::{DType, Error, Result, Tensor, Variable};
+use crate::tensor::{grid_geometry, resample_geometry};
+use crate::{DType, Error, Result, Tensor, Variable, is_grad_enabled};
 
-pub use crate::backend::Interpolation;
+pub use crate::backend::{GridPadding, Interpolation};
+
+/// How [`grid_sample`] finds values between elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GridMode {
+    /// Linear along both dims.
+    Bilinear,
+    /// The nearest element.
+    Nearest,
+    /// Cubic convolution along both dims.
+    Bicubic,
+}
+
+impl IntoMode<GridMode> for GridMode {
+    fn into_mode(self) -> std::result::Result<GridMode, i64> {
+        Ok(self)
+    }
+}
+
+impl IntoMode<GridMode> for i64 {
+    /// 0 bilinear, 1 nearest, 2 bicubic.
+    fn into_mode(self) -> std::result::Result<GridMode, i64> {
+        match self {
+            0 => Ok(GridMode::Bilinear),
+            1 => Ok(GridMode::Nearest),
+            2 => Ok(GridMode::Bicubic),
+            n => Err(n),
+        }
+    }
+}
+
+impl IntoMode<GridPadding> for GridPadding {
+    fn into_mode(self) -> std::result::Result<GridPadding, i64> {
+        Ok(self)
+    }
+}
+
+impl IntoMode<GridPadding> for i64 {
+    /// 0 zeros, 1 border, 2 reflection.
+    fn into_mode(self) -> std::result::Result<GridPadding, i64> {
+        match self {
+            0 => Ok(GridPadding::Zeros),
+            1 => Ok(GridPadding::Border),
+            2 => Ok(GridPadding::Reflection),
+            n => Err(n),
+        }
+    }
+}
 
 /// A mode, by its enum or by its number.
 pub trait IntoMode<M> {
@@ -59,7 +108,7 @@ pub fn interpolate(
     align_corners: bool,
 ) -> Result<Variable> {
     let scale = [None; 3];
-    resized("interpolate", input, output_size, scale, mode.into_mode(), align_corners)
+    resized(input, output_size, scale, mode.into_mode(), align_corners)
 }
 
 /// [`interpolate`] by a factor for each spatial dim; a size becomes ⌊size · factor⌋.
@@ -87,66 +136,25 @@ pub fn interpolate_by(
     for (to, &s) in scale.iter_mut().rev().zip(scale_factor.iter().rev()) {
         *to = Some(s);
     }
-    resized(op, input, &size, scale, mode.into_mode(), align_corners)
+    resized(input, &size, scale, mode.into_mode(), align_corners)
 }
 
 fn resized(
-    op: &'static str,
     input: &Variable,
     size: &[i64],
     scale: [Option<f64>; 3],
     mode: std::result::Result<Interpolation, i64>,
     align_corners: bool,
 ) -> Result<Variable> {
-    let mode = mode.map_err(|n| {
-        Error::invalid(op, format!("mode {n} is none of 0 (nearest), 1 (linear), 2 (cubic)"))
-    })?;
-    let nearest = matches!(mode, Interpolation::Nearest | Interpolation::NearestExact);
-    if nearest && align_corners {
-        return Err(Error::invalid(op, "align_corners has no meaning for nearest interpolation"));
-    }
-    let rank = size.len();
-    if mode == Interpolation::Cubic && rank != 2 {
-        return Err(Error::invalid(op, "cubic interpolation takes two spatial dims"));
-    }
-    if size.iter().any(|&n| n < 1) {
-        return Err(Error::invalid(op, format!("output size {size:?} must be positive")));
-    }
-    let dims = input.with_data(|t| Dims::from_slice(t.dims()));
-    if !(1..=3).contains(&rank) || dims.len() != rank + 2 || dims[2..].contains(&0) {
-        return Err(Error::Shape {
-            op,
-            expected: format!("an input [N, C, ...] whose {rank} spatial dims are not empty"),
-            got: input.shape(),
-        });
-    }
-    let mut g = ResampleGeom {
-        planes: dims[0] * dims[1],
-        input: [1; 3],
-        output: [1; 3],
-        scale,
-        align_corners,
-        mode,
-    };
-    g.input[3 - rank..].copy_from_slice(&dims[2..]);
-    for (to, &n) in g.output[3 - rank..].iter_mut().zip(size) {
-        *to = n as usize;
-    }
+    let g = input.with_data(|x| resample_geometry(x, size, scale, mode, align_corners))?;
     let home = input.dtype();
     let x = if home.is_half() { input.to_dtype(DType::Float32)? } else { input.clone() };
-    forward(op, &x, g, &dims)?.to_dtype(home)
+    forward("interpolate", &x, g)?.to_dtype(home)
 }
 
-fn forward(op: &'static str, x: &Variable, g: ResampleGeom, from: &Dims) -> Result<Variable> {
-    let t = x.with_data(|t| {
-        t.check_float(op)?;
-        t.contiguous()
-    })?;
-    let mut shape = Dims::from_slice(&from[..2]);
-    shape.extend_from_slice(&g.output[5 - from.len()..]);
-    let y =
-        Tensor::build(&shape, t.dtype(), t.device(), |b, out| b.resample(&g, t.operand(), out))?;
-    let from = from.clone();
+fn forward(op: &'static str, x: &Variable, g: ResampleGeom) -> Result<Variable> {
+    let y = x.with_data(|t| t.resampled(&g))?;
+    let from = x.with_data(|t| Dims::from_slice(t.dims()));
     Ok(from_nothing(op, x, y, move |dy| transposed(op, &dy, g, &from)))
 }
 
@@ -155,23 +163,73 @@ fn transposed(op: &'static str, dy: &Variable, g: ResampleGeom, from: &Dims) -> 
     let dx = Tensor::build(from, t.dtype(), t.device(), |b, out| {
         b.resample_backward(&g, t.operand(), out)
     })?;
-    let from = from.clone();
-    Ok(from_nothing(op, dy, dx, move |g2| forward(op, &g2, g, &from)))
+    Ok(from_nothing(op, dy, dx, move |g2| forward(op, &g2, g)))
 }
 
-/// Leading dims together, channels, height, width.
-fn image(op: &'static str, input: &Variable, factor: i64) -> Result<[i64; 4]> {
-    if factor < 1 {
-        return Err(Error::invalid(op, format!("factor {factor} must be positive")));
+/// Samples `[N, C, H, W]` at the points of a grid `[N, rows, columns, 2]` (Jaderberg et al., 2015);
+/// the result is `[N, C, rows, columns]`. A point is (x, y), where -1 and 1 are the outer sides of
+/// the input, or with `align_corners` the centres of its edge elements. The mode is a [`GridMode`]
+/// or its number: 0 bilinear, 1 nearest, 2 bicubic; what stands outside the input is a
+/// [`GridPadding`] or its number: 0 zeros, 1 border, 2 reflection.
+///
+/// Its gradient, like PyTorch's, cannot be differentiated again.
+///
+/// # Errors
+/// When shapes or dtypes do not fit, or a mode is unknown.
+///
+/// ```
+/// use flodl::*;
+/// let x = Variable::new(Tensor::from_f32(&[1.0, 2.0, 3.0, 4.0], &[1, 1, 2, 2], Device::CPU)?, true);
+/// let centre = Variable::new(Tensor::zeros(&[1, 1, 1, 2], TensorOptions::default())?, false);
+/// let y = grid_sample(&x, &centre, GridMode::Bilinear, GridPadding::Zeros, false)?;
+/// assert_eq!(y.item()?, 2.5);
+/// # Ok::<(), Error>(())
+/// ```
+pub fn grid_sample(
+    input: &Variable,
+    grid: &Variable,
+    mode: impl IntoMode<GridMode>,
+    padding_mode: impl IntoMode<GridPadding>,
+    align_corners: bool,
+) -> Result<Variable> {
+    let (mode, padding) = (mode.into_mode(), padding_mode.into_mode());
+    let g = input.with_data(|x| {
+        grid.with_data(|grid| grid_geometry(x, grid, mode, padding, align_corners))
+    })?;
+    let home = input.dtype();
+    if home.is_half() {
+        let (x, grid) = (input.to_dtype(DType::Float32)?, grid.to_dtype(DType::Float32)?);
+        return sample(&x, &grid, g)?.to_dtype(home);
     }
-    match *input.shape() {
-        [ref lead @ .., c, h, w] => Ok([lead.iter().product(), c, h, w]),
-        ref shape => Err(Error::Shape {
-            op,
-            expected: "an input [..., C, H, W]".into(),
-            got: shape.to_vec(),
-        }),
-    }
+    sample(input, grid, g)
+}
+
+fn sample(x: &Variable, grid: &Variable, g: GridGeom) -> Result<Variable> {
+    let y = x.with_data(|x| grid.with_data(|grid| x.sampled(&g, grid)))?;
+    let (x_, grid_) = (Saved::new(x), Saved::new(grid));
+    Ok(record("grid_sample", y, &[x, grid], move |ctx| {
+        if is_grad_enabled() {
+            return Err(Error::Autograd {
+                op: "grid_sample",
+                what: "its gradient cannot be differentiated again; call backward without \
+                       create_graph"
+                    .into(),
+            });
+        }
+        let dy = ctx.grad().with_data(Tensor::contiguous)?;
+        let (x, grid) = (x_.data().contiguous()?, grid_.data().contiguous()?);
+        let mut dx = Tensor::fresh(x.dims(), x.dtype(), x.device())?;
+        let mut dgrid = Tensor::fresh(grid.dims(), x.dtype(), x.device())?;
+        x.backend()?.grid_sample_backward(
+            &g,
+            x.operand(),
+            grid.operand(),
+            dy.operand(),
+            dx.fresh_storage(),
+            dgrid.fresh_storage(),
+        )?;
+        Ok(grads![Variable::constant(dx), Variable::constant(dgrid)])
+    }))
 }
 
 /// Moves channels to space: `[…, C · r², H, W]` becomes `[…, C, H · r, W · r]` (Shi et al., 2016).
@@ -179,20 +237,9 @@ fn image(op: &'static str, input: &Variable, factor: i64) -> Result<[i64; 4]> {
 /// # Errors
 /// When r² does not divide the channels.
 pub fn pixel_shuffle(input: &Variable, upscale_factor: i64) -> Result<Variable> {
-    let r = upscale_factor;
-    let [n, c, h, w] = image("pixel_shuffle", input, r)?;
-    if c % (r * r) != 0 {
-        return Err(Error::Shape {
-            op: "pixel_shuffle",
-            expected: format!("channels that {} divides", r * r),
-            got: input.shape(),
-        });
-    }
-    let mut shape = input.shape();
-    let at = shape.len() - 3;
-    shape[at..].copy_from_slice(&[c / (r * r), h * r, w * r]);
-    let parts = input.reshape(&[n, c / (r * r), r, r, h, w])?;
-    parts.permute(&[0, 1, 4, 2, 5, 3])?.reshape(&shape)
+    let y = input.with_data(|x| x.pixel_shuffle(upscale_factor))?;
+    let back = move |dy: Variable| pixel_unshuffle(&dy, upscale_factor);
+    Ok(from_nothing("pixel_shuffle", input, y, back))
 }
 
 /// Moves space to channels: `[…, C, H · r, W · r]` becomes `[…, C · r², H, W]`; the inverse of
@@ -201,18 +248,28 @@ pub fn pixel_shuffle(input: &Variable, upscale_factor: i64) -> Result<Variable> 
 /// # Errors
 /// When r does not divide height and width.
 pub fn pixel_unshuffle(input: &Variable, downscale_factor: i64) -> Result<Variable> {
-    let r = downscale_factor;
-    let [n, c, h, w] = image("pixel_unshuffle", input, r)?;
-    if h % r != 0 || w % r != 0 {
-        return Err(Error::Shape {
-            op: "pixel_unshuffle",
-            expected: format!("a height and width that {r} divides"),
-            got: input.shape(),
-        });
+    let y = input.with_data(|x| x.pixel_unshuffle(downscale_factor))?;
+    let back = move |dy: Variable| pixel_shuffle(&dy, downscale_factor);
+    Ok(from_nothing("pixel_unshuffle", input, y, back))
+}
+
+/// Mixes the channels of `[N, C, …]`: those of `groups` equal groups take turns (Zhang et al.,
+/// 2018).
+///
+/// # Errors
+/// When there are fewer than two dims or the groups do not divide the channels.
+pub fn channel_shuffle(input: &Variable, groups: i64) -> Result<Variable> {
+    let (op, shape) = ("channel_shuffle", input.shape());
+    match shape[..] {
+        [n, c, ref rest @ ..] if groups > 0 && c % groups == 0 => {
+            let inner: i64 = rest.iter().product();
+            let parts = input.reshape(&[n, groups, c / groups, inner])?;
+            parts.transpose(1, 2)?.reshape(&shape)
+        }
+        _ => Err(Error::Shape {
+            op,
+            expected: format!("an input [N, C, ...] whose channels {groups} groups divide"),
+            got: shape,
+        }),
     }
-    let mut shape = input.shape();
-    let at = shape.len() - 3;
-    shape[at..].copy_from_slice(&[c * r * r, h / r, w / r]);
-    let parts = input.reshape(&[n, c, h / r, r, w / r, r])?;
-    parts.permute(&[0, 1, 3, 5, 2, 4])?.reshape(&shape)
 }

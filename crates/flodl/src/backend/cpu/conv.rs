@@ -4,7 +4,7 @@ use flodl_cpu::conv as kernels;
 
 use super::{Cpu, slice, slice_mut};
 use crate::Result;
-use crate::backend::{Conv, ConvGeom, Operand, Storage};
+use crate::backend::{Conv, ConvGeom, FoldGeom, Operand, Storage};
 use crate::dtype::float_type;
 
 fn volume(a: usize, b: usize, rest: [usize; 3]) -> usize {
@@ -53,6 +53,23 @@ impl Conv for Cpu {
         let n = volume(g.c_out, g.c_in / g.groups, g.kernel);
         float_type!("conv", x.dtype, T => {
             kernels::conv_backward_weight::<T>(g, slice(x), slice(dy), slice_mut(dw, n))?;
+        });
+        Ok(())
+    }
+
+    fn unfold(&self, g: &FoldGeom, images: Operand<'_>, columns: &mut Storage) -> Result<()> {
+        let patches = g.output[0] * g.output[1];
+        let n = g.batch * g.channels * g.kernel[0] * g.kernel[1] * patches;
+        float_type!("im2col", images.dtype, T => {
+            kernels::unfold::<T>(g, slice(images), slice_mut(columns, n));
+        });
+        Ok(())
+    }
+
+    fn fold(&self, g: &FoldGeom, columns: Operand<'_>, images: &mut Storage) -> Result<()> {
+        let n = g.batch * g.channels * g.input[0] * g.input[1];
+        float_type!("col2im", columns.dtype, T => {
+            kernels::fold::<T>(g, slice(columns), slice_mut(images, n));
         });
         Ok(())
     }

@@ -4,7 +4,7 @@ use flodl_cpu::element::Element;
 use flodl_cpu::elementwise::{self as kernels, IntBinaryOp, IntUnaryOp, Integer, LogicOp, TestOp};
 use flodl_cpu::strided::View;
 
-use super::{Cpu, layout_mut, not_float, slice_mut, view};
+use super::{Cpu, layout_mut, not_float, slice, slice_mut, view};
 use crate::backend::{
     BinaryOp, CompareOp, Elementwise, LogicalOp, Operand, Storage, Test, UnaryOp,
 };
@@ -13,6 +13,36 @@ use crate::shape::Layout;
 use crate::{DType, Error, Result};
 
 impl Elementwise for Cpu {
+    fn prelu(
+        &self,
+        dims: [usize; 3],
+        x: Operand<'_>,
+        w: Operand<'_>,
+        y: &mut Storage,
+    ) -> Result<()> {
+        float_type!("prelu", x.dtype, T => {
+            let n = x.layout.numel();
+            kernels::prelu::<T>(dims, slice(x), slice(w), slice_mut(y, n));
+        });
+        Ok(())
+    }
+
+    fn prelu_backward(
+        &self,
+        dims: [usize; 3],
+        x: Operand<'_>,
+        w: Operand<'_>,
+        dy: Operand<'_>,
+        [dx, dw]: [Option<&mut Storage>; 2],
+    ) -> Result<()> {
+        float_type!("prelu", x.dtype, T => {
+            let dx = dx.map(|s| slice_mut(s, x.layout.numel()));
+            let dw = dw.map(|s| slice_mut(s, w.layout.numel()));
+            kernels::prelu_backward::<T>(dims, slice(x), slice(w), slice(dy), dx, dw)?;
+        });
+        Ok(())
+    }
+
     fn fill(&self, out: &mut Storage, layout: &Layout, dtype: DType, value: f64) -> Result<()> {
         any_type!(dtype, T => {
             // Everything but 0 is true.

@@ -1,7 +1,9 @@
 //! The CPU engine: dtypes matched once, then the kernels of `flodl_cpu`.
 
 mod arrange;
+mod attention;
 mod conv;
+mod ctc;
 mod elementwise;
 mod embedding;
 mod index;
@@ -14,6 +16,7 @@ mod pool;
 mod random;
 mod reduce;
 mod resample;
+mod rnn;
 
 use flodl_cpu::alloc::Block;
 use flodl_cpu::element::Element;

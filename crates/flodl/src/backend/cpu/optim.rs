@@ -1,44 +1,29 @@
 //! Optimizer steps.
 
-use flodl_cpu::optim as kernels;
+use flodl_cpu::element::Element;
+use flodl_cpu::optim::{Update, step};
 
 use super::{Cpu, layout_mut, slice};
-use crate::Result;
-use crate::backend::{AdamOptions, Operand, Optim, SgdOptions, Target};
+use crate::backend::{Optim, OptimUpdate, Target};
 use crate::dtype::float_type;
+use crate::{DType, Result};
+
+fn state<T: Element>(target: Option<Target<'_>>) -> &mut [T] {
+    target.map_or(&mut [], |t| layout_mut(t.storage, t.layout))
+}
 
 impl Optim for Cpu {
-    fn adam(
-        &self,
-        options: &AdamOptions,
-        param: Target<'_>,
-        grad: Operand<'_>,
-        exp_avg: Target<'_>,
-        exp_avg_sq: Target<'_>,
-    ) -> Result<()> {
-        float_type!("adam", param.dtype, T => kernels::adam(
-            options,
-            layout_mut::<T>(param.storage, param.layout),
-            slice(grad),
-            layout_mut(exp_avg.storage, exp_avg.layout),
-            layout_mut(exp_avg_sq.storage, exp_avg_sq.layout),
-        ));
-        Ok(())
-    }
-
-    fn sgd(
-        &self,
-        options: &SgdOptions,
-        param: Target<'_>,
-        grad: Operand<'_>,
-        momentum: Option<Target<'_>>,
-    ) -> Result<()> {
-        float_type!("sgd", param.dtype, T => kernels::sgd(
-            options,
-            layout_mut::<T>(param.storage, param.layout),
-            slice(grad),
-            momentum.map(|m| layout_mut(m.storage, m.layout)),
-        ));
+    fn optim_step(&self, dtype: DType, updates: Vec<OptimUpdate<'_>>) -> Result<()> {
+        float_type!("optimizer", dtype, T => {
+            let updates: Vec<Update<'_, T>> = updates
+                .into_iter()
+                .map(|u| {
+                    let param = layout_mut(u.param.storage, u.param.layout);
+                    Update::new(u.rule, u.grad_scale, param, slice(u.grad), u.state.map(state))
+                })
+                .collect();
+            step(&updates);
+        });
         Ok(())
     }
 }

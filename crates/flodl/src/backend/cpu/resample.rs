@@ -4,7 +4,7 @@ use flodl_cpu::resample as kernels;
 
 use super::{Cpu, slice, slice_mut};
 use crate::Result;
-use crate::backend::{Operand, Resample, ResampleGeom, Storage};
+use crate::backend::{GridGeom, Operand, Resample, ResampleGeom, Storage};
 use crate::dtype::float_type;
 
 impl Resample for Cpu {
@@ -20,6 +20,37 @@ impl Resample for Cpu {
         let n = g.planes * g.input.iter().product::<usize>();
         float_type!("interpolate", dy.dtype, T => {
             kernels::resample_backward::<T>(g, slice(dy), slice_mut(dx, n));
+        });
+        Ok(())
+    }
+
+    fn grid_sample(
+        &self,
+        g: &GridGeom,
+        x: Operand<'_>,
+        grid: Operand<'_>,
+        y: &mut Storage,
+    ) -> Result<()> {
+        let n = g.batch * g.channels * g.points;
+        float_type!("grid_sample", x.dtype, T => {
+            kernels::grid_sample::<T>(g, slice(x), slice(grid), slice_mut(y, n));
+        });
+        Ok(())
+    }
+
+    fn grid_sample_backward(
+        &self,
+        g: &GridGeom,
+        x: Operand<'_>,
+        grid: Operand<'_>,
+        dy: Operand<'_>,
+        dx: &mut Storage,
+        dgrid: &mut Storage,
+    ) -> Result<()> {
+        let n = g.batch * g.channels * g.input[0] * g.input[1];
+        float_type!("grid_sample", dy.dtype, T => {
+            let (dx, dgrid) = (slice_mut(dx, n), slice_mut(dgrid, 2 * g.batch * g.points));
+            kernels::grid_sample_backward::<T>(g, slice(x), slice(grid), slice(dy), dx, dgrid);
         });
         Ok(())
     }

@@ -1,6 +1,7 @@
-//! Losses that are one kernel each way.
+//! Cross-entropy and squared differences: one kernel each way.
 
-use super::{grad_by_composition, is_grad_enabled};
+use crate::autograd::is_grad_enabled;
+use crate::autograd::ops::grad_by_composition;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::{CrossEntropyOptions, Reduction};
 use crate::{DType, Error, Result, Tensor, Variable};
@@ -111,8 +112,8 @@ fn cross_entropy_rows(
 ) -> Result<Variable> {
     let home = rows.dtype();
     if home.is_half() {
-        return cross_entropy_rows(&rows.to_dtype(DType::Float32)?, targets, options)?
-            .to_dtype(home);
+        let loss = cross_entropy_rows(&rows.to_dtype(DType::Float32)?, targets, options)?;
+        return if crate::autograd::amp::is_active() { Ok(loss) } else { loss.to_dtype(home) };
     }
     let logits = rows.data().contiguous()?;
     let options = CrossEntropy {
@@ -239,6 +240,10 @@ pub fn mse_loss(pred: &Variable, target: &Variable) -> Result<Variable> {
 /// # Errors
 /// When shapes or dtypes differ.
 pub fn mse_loss_with(pred: &Variable, target: &Variable, reduction: Reduction) -> Result<Variable> {
+    super::in_f32([pred, target], |[pred, target]| mse(pred, target, reduction))
+}
+
+fn mse(pred: &Variable, target: &Variable, reduction: Reduction) -> Result<Variable> {
     let op = "mse_loss";
     if pred.shape() != target.shape() {
         return Err(Error::ShapeMismatch {
@@ -250,7 +255,7 @@ pub fn mse_loss_with(pred: &Variable, target: &Variable, reduction: Reduction) -
     }
     pred.with_data(|p| target.with_data(|t| p.check_same(op, t)))?;
     pred.with_data(|p| p.check_float(op))?;
-    if reduction == Reduction::None || pred.dtype().is_half() {
+    if reduction == Reduction::None {
         let d = pred.sub(target)?;
         let squares = d.mul(&d)?;
         return match reduction {

@@ -1,0 +1,152 @@
+//! Automatic mixed precision: while autocast is on, products run in 16 bits, and what needs range
+//! or many digits in f32.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+
+use crate::{DType, Parameter, Result, Variable};
+
+thread_local! {
+    /// The dtype of products on the CPU and on CUDA, if autocast is on there.
+    static CAST: Cell<[Option<DType>; 2]> = const { Cell::new([None; 2]) };
+}
+
+/// Turns autocast on until it is dropped; guards nest. Per thread, as in PyTorch:
+///
+/// - matrix products, linear layers and convolutions cast f32 operands to the guard's dtype;
+/// - softmax, norms and losses cast 16-bit operands to f32;
+/// - elementwise arithmetic of a 16-bit and an f32 operand runs in f32; everything else runs in
+///   the dtype it is given.
+///
+/// Parameters stay f32, and so do their gradients.
+///
+/// ```
+/// use flodl::*;
+/// let layer = Linear::new(8, 4)?;
+/// let x = Variable::new(Tensor::randn(&[2, 8], TensorOptions::default())?, false);
+/// let loss = {
+///     let _guard = AutocastGuard::new(DType::BFloat16);
+///     let y = layer.forward(&x)?;
+///     assert_eq!(y.dtype(), DType::BFloat16);
+///     mse_loss(&y, &Variable::new(Tensor::zeros_like(&y.data())?, false))?
+/// };
+/// assert_eq!(loss.dtype(), DType::Float32);
+/// loss.backward()?;
+/// assert_eq!(layer.parameters()[0].variable.grad().unwrap().dtype(), DType::Float32);
+/// # Ok::<(), Error>(())
+/// ```
+pub struct AutocastGuard {
+    before: [Option<DType>; 2],
+    /// The setting belongs to this thread.
+    not_send: PhantomData<*const ()>,
+}
+
+impl AutocastGuard {
+    /// On for all devices. Dtypes other than f16 and bf16 turn it off.
+    #[must_use = "autocast is on only while the guard lives"]
+    pub fn new(dtype: DType) -> Self {
+        let dtype = Some(dtype).filter(|d| d.is_half());
+        AutocastGuard { before: CAST.replace([dtype; 2]), not_send: PhantomData }
+    }
+
+    /// On for one kind of device: 0 the CPU, 1 CUDA; others have no effect.
+    #[must_use = "autocast is on only while the guard lives"]
+    pub fn for_device(device_type: i32, dtype: DType) -> Self {
+        let before = CAST.get();
+        let mut now = before;
+        if let Some(slot) = usize::try_from(device_type).ok().and_then(|i| now.get_mut(i)) {
+            *slot = Some(dtype).filter(|d| d.is_half());
+        }
+        CAST.set(now);
+        AutocastGuard { before, not_send: PhantomData }
+    }
+}
+
+impl Drop for AutocastGuard {
+    fn drop(&mut self) {
+        CAST.set(self.before);
+    }
+}
+
+/// Runs `f` under an [`AutocastGuard`].
+pub fn autocast<F, R>(dtype: DType, f: F) -> R
+where
+    F: FnOnce() -> R,
+{
+    let _guard = AutocastGuard::new(dtype);
+    f()
+}
+
+/// Whether autocast is on for some device, on this thread.
+pub fn is_autocast_enabled() -> bool {
+    CAST.get().iter().any(Option::is_some)
+}
+
+/// Whether autocast is on for a kind of device: 0 the CPU, 1 CUDA.
+pub fn is_autocast_enabled_for(device_type: i32) -> bool {
+    usize::try_from(device_type).ok().and_then(|i| CAST.get().get(i).copied()?).is_some()
+}
+
+/// Casts floating-point parameters; their gradients are cleared.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn cast_parameters(params: &[Parameter], dtype: DType) -> Result<()> {
+    for p in params {
+        if p.variable.dtype().is_float() && p.variable.dtype() != dtype {
+            p.variable.set_data(p.variable.data().to_dtype(dtype)?);
+            p.variable.zero_grad();
+        }
+    }
+    Ok(())
+}
+
+/// Whether autocast changes what operations on the CPU do.
+pub(crate) fn is_active() -> bool {
+    CAST.get()[0].is_some()
+}
+
+/// Casts operands; `None` if all are as they should be.
+#[cold]
+fn cast<const N: usize>(
+    inputs: [&Variable; N],
+    to: impl Fn(DType) -> DType,
+) -> Result<Option<[Variable; N]>> {
+    if inputs.iter().all(|v| to(v.dtype()) == v.dtype()) {
+        return Ok(None);
+    }
+    let mut cast = inputs.map(Variable::clone);
+    for v in &mut cast {
+        *v = v.to_dtype(to(v.dtype()))?;
+    }
+    Ok(Some(cast))
+}
+
+/// The operands of a product in the dtype of autocast, if it is on and they are not yet.
+#[inline]
+pub(crate) fn low<const N: usize>(inputs: [&Variable; N]) -> Result<Option<[Variable; N]>> {
+    match CAST.get()[0] {
+        None => Ok(None),
+        Some(dtype) => {
+            cast(inputs, |from| if from.is_half() || from == DType::Float32 { dtype } else { from })
+        }
+    }
+}
+
+/// Operands in f32 instead of 16 bits, if autocast is on and they are not yet.
+#[inline]
+pub(crate) fn high<const N: usize>(inputs: [&Variable; N]) -> Result<Option<[Variable; N]>> {
+    if !is_active() {
+        return Ok(None);
+    }
+    cast(inputs, |from| if from.is_half() { DType::Float32 } else { from })
+}
+
+/// Operands in f32 if autocast is on and one of them is f32 and the other has 16 bits.
+#[inline]
+pub(crate) fn same(inputs: [&Variable; 2]) -> Result<Option<[Variable; 2]>> {
+    if !is_active() || inputs[0].dtype() == inputs[1].dtype() {
+        return Ok(None);
+    }
+    high(inputs)
+}

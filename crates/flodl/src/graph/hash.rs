@@ -1,0 +1,57 @@
+//! The structural hash: a text that changes with everything that changes results besides weights.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::rc::Rc;
+
+use super::plan::Slot;
+use super::run::CompiledNode;
+use crate::Module;
+
+/// FNV-1a over the wiring and over every module's own text, shapes included.
+pub(super) fn structural_hash(
+    modules: &[Rc<dyn Module>],
+    nodes: &[CompiledNode],
+    inputs: &[(String, Slot)],
+    carried: &[Slot],
+    output: Slot,
+) -> String {
+    let mut text = format!("{inputs:?} {carried:?} {output}");
+    for node in nodes {
+        // Writing to a String does not fail.
+        let _ = write!(text, "\n{node:?}");
+    }
+    let mut seen = HashMap::new();
+    for module in modules {
+        module_text(&**module, &mut seen, &mut text);
+    }
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for byte in text.bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}
+
+fn module_text(module: &dyn Module, seen: &mut HashMap<usize, usize>, text: &mut String) {
+    if let Some(id) = module.identity() {
+        let number = seen.len();
+        if let Some(first) = seen.get(&id) {
+            // Shared weights are another model than equal ones.
+            let _ = write!(text, "\nshared {first}");
+            return;
+        }
+        seen.insert(id, number);
+    }
+    let own = module.structural_hash().unwrap_or_default();
+    let _ = write!(text, "\n{} {own} (", module.name());
+    for p in module.parameters() {
+        let _ = write!(text, "{}{:?}", p.name, p.variable.shape());
+    }
+    for b in module.buffers() {
+        let _ = write!(text, "{}{:?}", b.name, b.shape());
+    }
+    for child in module.sub_modules() {
+        module_text(&*child, seen, text);
+    }
+    text.push(')');
+}

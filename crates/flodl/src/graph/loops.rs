@@ -1,0 +1,146 @@
+//! Loops: a body applied several times, with gradients through all iterations.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::FlowBuilder;
+use super::describe::NodeKind;
+use super::plan::{Callee, call_named};
+use super::refs::Frame;
+use crate::{Error, Module, Result, TraceEmit, Variable};
+
+/// When a loop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopEnd {
+    /// After so many iterations.
+    Times(usize),
+    /// When the condition, asked before each iteration, says stop; at most so many.
+    While(usize),
+    /// When the condition, asked after each iteration, says stop; at most so many.
+    Until(usize),
+}
+
+/// A loop whose end is still to be said. It does nothing until it is.
+#[must_use = "a loop needs an end: for_n, while_cond or until_cond"]
+pub struct LoopBuilder {
+    flow: FlowBuilder,
+    body: Rc<dyn Module>,
+}
+
+impl LoopBuilder {
+    pub(super) fn new(flow: FlowBuilder, body: Rc<dyn Module>) -> Self {
+        LoopBuilder { flow, body }
+    }
+
+    /// `n` applications of the body; none passes the stream on.
+    pub fn for_n(self, n: usize) -> FlowBuilder {
+        self.flow.node(NodeKind::Loop(LoopEnd::Times(n)), vec![self.body])
+    }
+
+    /// Asks the condition before each iteration, and stops when it is above 0: 0 to `max_iter`
+    /// iterations. Its values are kept as the trace `halt`, gradients included.
+    pub fn while_cond(self, cond: impl Module + 'static, max_iter: usize) -> FlowBuilder {
+        self.flow.node(NodeKind::Loop(LoopEnd::While(max_iter)), vec![self.body, Rc::new(cond)])
+    }
+
+    /// Asks the condition after each iteration, and stops when it is above 0: 1 to `max_iter`
+    /// iterations. Its values are kept as the trace `halt`, gradients included.
+    pub fn until_cond(self, cond: impl Module + 'static, max_iter: usize) -> FlowBuilder {
+        self.flow.node(NodeKind::Loop(LoopEnd::Until(max_iter)), vec![self.body, Rc::new(cond)])
+    }
+}
+
+/// A compiled loop and what its last run has published.
+pub(super) struct Loop {
+    pub body: Callee,
+    pub cond: Option<Rc<dyn Module>>,
+    pub end: LoopEnd,
+    /// What the body published through `TraceEmit`.
+    pub published: RefCell<Vec<(String, Variable)>>,
+    /// The body's `trace()` after each iteration.
+    pub traces: RefCell<Vec<Variable>>,
+    /// What the condition said.
+    pub halts: RefCell<Vec<Variable>>,
+}
+
+impl Loop {
+    pub fn new(body: Callee, cond: Option<Rc<dyn Module>>, end: LoopEnd) -> Self {
+        let (published, traces, halts) = Default::default();
+        Loop { body, cond, end, published, traces, halts }
+    }
+
+    pub fn run(&self, input: &Variable, frame: &Frame<'_>) -> Result<Variable> {
+        self.body.module.reset();
+        if let Some(cond) = &self.cond {
+            cond.reset();
+        }
+        self.published.borrow_mut().clear();
+        self.traces.borrow_mut().clear();
+        self.halts.borrow_mut().clear();
+        match &self.body.refs {
+            None => self.iterate(input, None),
+            Some(refs) => refs.with(input, frame, |map| self.iterate(input, Some(map))),
+        }
+    }
+
+    fn iterate(
+        &self,
+        input: &Variable,
+        refs: Option<&HashMap<String, Variable>>,
+    ) -> Result<Variable> {
+        let (max, before, after) = match self.end {
+            LoopEnd::Times(n) => (n, false, false),
+            LoopEnd::While(n) => (n, true, false),
+            LoopEnd::Until(n) => (n, false, true),
+        };
+        let mut x = input.clone();
+        for _ in 0..max {
+            if before && self.stop(&x)? {
+                break;
+            }
+            x = self.step(&x, refs)?;
+            if let Some(trace) = self.body.module.trace() {
+                self.traces.borrow_mut().push(trace);
+            }
+            if after && self.stop(&x)? {
+                break;
+            }
+        }
+        Ok(x)
+    }
+
+    fn step(&self, x: &Variable, refs: Option<&HashMap<String, Variable>>) -> Result<Variable> {
+        let module = &*self.body.module;
+        if let Some(body) = module.as_loop_body() {
+            // Taken out: the body may look at the graph's traces meanwhile.
+            let mut published = self.published.take();
+            let mut emit = TraceEmit::collect(&mut published);
+            let y = match refs {
+                Some(refs) => body.step(x, refs, &mut emit),
+                None => body.step(x, &HashMap::new(), &mut emit),
+            };
+            self.published.replace(published);
+            return y;
+        }
+        match refs {
+            Some(refs) => call_named(module, x, refs),
+            None => module.forward(x),
+        }
+    }
+
+    fn stop(&self, x: &Variable) -> Result<bool> {
+        let Some(cond) = &self.cond else { return Ok(false) };
+        let value = cond.forward(x)?;
+        if value.numel() != 1 {
+            return Err(Error::Graph(format!(
+                "the loop's condition {} must return one number, it returned shape {:?}",
+                cond.name(),
+                value.shape()
+            )));
+        }
+        let stop = value.item()? > 0.0;
+        self.halts.borrow_mut().push(value);
+        Ok(stop)
+    }
+}

@@ -1,0 +1,224 @@
+//! The free functions of autograd/ops, a row for each.
+
+use flodl::*;
+
+use super::Values::{Any, Far, Inside, Positive};
+use super::{Row, index, join};
+
+/// Functions whose gradient cannot be differentiated again, which they say.
+pub const ONCE: &[&str] = &["grid_sample"];
+
+/// Functions of several outputs or lists of weights, whose finite differences stand in another test
+/// file.
+pub const ELSEWHERE: &[(&str, &str)] = &[
+    ("gru_cell", "rnn.rs"),
+    ("lstm_cell", "rnn.rs"),
+    ("rnn_tanh_cell", "rnn.rs"),
+    ("rnn_relu_cell", "rnn.rs"),
+    ("gru_seq", "rnn.rs"),
+    ("lstm_seq", "rnn.rs"),
+    ("rnn_tanh_seq", "rnn.rs"),
+    ("rnn_relu_seq", "rnn.rs"),
+];
+
+const IMAGE: &[(&[i64], super::Values)] = &[(&[2, 2, 4, 5], Any)];
+const SIGNAL: &[(&[i64], super::Values)] = &[(&[2, 2, 7], Any)];
+const VOLUME: &[(&[i64], super::Values)] = &[(&[1, 2, 3, 4, 3], Any)];
+/// An input, a weight and a bias.
+const AFFINE: &[(&[i64], super::Values)] = &[(&[3, 4, 3], Any), (&[4], Any), (&[4], Any)];
+
+fn constant(values: &[f64], shape: &[i64]) -> Variable {
+    Variable::new(Tensor::from_f64(values, shape, Device::CPU).unwrap(), false)
+}
+
+/// The same dropout at every call.
+fn seeded(f: impl FnOnce() -> Result<Variable>) -> Result<Variable> {
+    let state = rng_state();
+    manual_seed(3);
+    let y = f();
+    set_rng_state(state);
+    y
+}
+
+fn windows<const D: usize>(
+    kernel: [i64; D],
+    stride: [i64; D],
+    padding: [i64; D],
+    dilation: [i64; D],
+    ceil_mode: bool,
+) -> Windows<D> {
+    Windows { kernel, stride, padding, dilation, ceil_mode }
+}
+
+fn means() -> Tensor {
+    Tensor::from_f64(&[0.1, -0.2, 0.3, 0.0], &[4], Device::CPU).unwrap()
+}
+
+fn variances() -> Tensor {
+    Tensor::from_f64(&[0.5, 1.5, 0.9, 1.1], &[4], Device::CPU).unwrap()
+}
+
+/// Points away from the middles between elements, where nearest sampling jumps.
+fn points(g: &Variable, factor: f64) -> Result<Variable> {
+    g.mul_scalar(factor)?.add_scalar(0.013)
+}
+
+pub const FUNCTIONS: &[Row] = &[
+    // Convolutions.
+    ("conv", &[(&[2, 4, 5], Any), (&[6, 2, 2], Any), (&[6], Any)], |v| {
+        let options = ConvOptions { stride: [2], padding: [1], dilation: [2], groups: 2 };
+        conv(&v[0], &v[1], Some(&v[2]), &options)
+    }),
+    ("conv_transpose", &[(&[2, 4, 3], Any), (&[4, 3, 2], Any), (&[6], Any)], |v| {
+        let options = ConvOptions { stride: [2], padding: [1], dilation: [2], groups: 2 };
+        conv_transpose(&v[0], &v[1], Some(&v[2]), &options, [1])
+    }),
+    ("conv1d", &[(&[2, 2, 5], Any), (&[3, 2, 3], Any)], |v| conv1d(&v[0], &v[1], None, 1, 1, 1, 1)),
+    ("conv_transpose1d", &[(&[2, 2, 3], Any), (&[2, 3, 3], Any)], |v| {
+        conv_transpose1d(&v[0], &v[1], None, 2, 1, 1, 1, 1)
+    }),
+    ("conv2d", &[(&[1, 2, 4, 4], Any), (&[2, 2, 3, 2], Any), (&[2], Any)], |v| {
+        conv2d(&v[0], &v[1], Some(&v[2]), [1, 2], [1, 0], [1, 2], 1)
+    }),
+    ("conv_transpose2d", &[(&[1, 2, 3, 2], Any), (&[2, 2, 2, 3], Any), (&[2], Any)], |v| {
+        conv_transpose2d(&v[0], &v[1], Some(&v[2]), [2, 1], [1, 0], [1, 0], [1, 2], 1)
+    }),
+    ("conv3d", &[(&[1, 2, 3, 3, 2], Any), (&[2, 1, 2, 2, 1], Any)], |v| {
+        conv3d(&v[0], &v[1], None, [1; 3], [0, 1, 0], [1; 3], 2)
+    }),
+    ("conv_transpose3d", &[(&[1, 2, 2, 2, 2], Any), (&[2, 1, 2, 1, 2], Any)], |v| {
+        conv_transpose3d(&v[0], &v[1], None, [1, 2, 1], [0; 3], [0, 1, 0], [1; 3], 1)
+    }),
+    // Pools.
+    ("max_pool", IMAGE, |v| max_pool(&v[0], &windows([2, 3], [2, 1], [1, 1], [1, 1], true))),
+    ("max_pool_with_indices", IMAGE, |v| {
+        Ok(max_pool_with_indices(&v[0], &windows([2, 2], [1, 2], [0, 1], [2, 1], false))?.0)
+    }),
+    ("max_pool1d", SIGNAL, |v| max_pool1d(&v[0], 3, 2, 1, 2, false)),
+    ("max_pool2d", IMAGE, |v| max_pool2d(&v[0], [2, 2], [2, 2], [0, 0], [1, 1], false)),
+    ("avg_pool", VOLUME, |v| {
+        let w = windows([2, 2, 1], [1, 2, 1], [1, 0, 0], [1; 3], true);
+        avg_pool(&v[0], &w, false, None)
+    }),
+    ("avg_pool divisor", IMAGE, |v| {
+        avg_pool(&v[0], &windows([2, 3], [1, 1], [1, 1], [1, 1], false), true, Some(5))
+    }),
+    ("avg_pool1d", SIGNAL, |v| avg_pool1d(&v[0], 3, 2, 1, true, false)),
+    ("avg_pool2d", IMAGE, |v| avg_pool2d(&v[0], [2, 2], [1, 2], [1, 0], false, true)),
+    ("adaptive_avg_pool", SIGNAL, |v| adaptive_avg_pool(&v[0], [3])),
+    ("adaptive_avg_pool2d", IMAGE, |v| adaptive_avg_pool2d(&v[0], [3, 2])),
+    ("adaptive_max_pool", SIGNAL, |v| adaptive_max_pool(&v[0], [3])),
+    ("adaptive_max_pool_with_indices", VOLUME, |v| {
+        Ok(adaptive_max_pool_with_indices(&v[0], [2, 2, 2])?.0)
+    }),
+    ("adaptive_max_pool2d", IMAGE, |v| adaptive_max_pool2d(&v[0], [3, 2])),
+    ("max_unpool", &[(&[1, 2, 2], Any)], |v| {
+        max_unpool(&v[0], &index(&[1, 3, 0, 4], &[1, 2, 2]), [5])
+    }),
+    ("fractional_max_pool", &[(&[2, 5, 6], Any)], |v| {
+        let samples = constant(&[0.3, 0.7, 0.1, 0.9], &[1, 2, 2]);
+        fractional_max_pool(&v[0], [2, 2], [3, 4], &samples)
+    }),
+    // Norms.
+    ("layer_norm", &[(&[3, 4], Any), (&[4], Any), (&[4], Any)], |v| {
+        layer_norm(&v[0], &v[1], &v[2], 4, 1e-3)
+    }),
+    ("layer_norm_opt", &[(&[2, 3, 2], Any), (&[3, 2], Any)], |v| {
+        layer_norm_opt(&v[0], Some(&v[1]), None, 6, 1e-3)
+    }),
+    ("rms_norm", &[(&[3, 4], Any), (&[4], Any)], |v| rms_norm(&v[0], Some(&v[1]), 4, 1e-3)),
+    (
+        "batch_norm_train",
+        AFFINE,
+        |v| Ok(batch_norm_train(&v[0], Some(&v[1]), Some(&v[2]), 1e-3)?.0),
+    ),
+    ("batch_norm_eval", AFFINE, |v| {
+        batch_norm_eval(&v[0], Some(&v[1]), Some(&v[2]), &means(), &variances(), 1e-3)
+    }),
+    ("group_norm", AFFINE, |v| group_norm(&v[0], 2, &v[1], &v[2], 1e-3)),
+    ("group_norm_opt", &[(&[2, 4, 3], Any), (&[4], Any)], |v| {
+        group_norm_opt(&v[0], 2, None, Some(&v[1]), 1e-3)
+    }),
+    ("instance_norm", AFFINE, |v| {
+        instance_norm(&v[0], Some(&v[1]), Some(&v[2]), None, None, true, 0.1, 1e-3)
+    }),
+    ("instance_norm given", AFFINE, |v| {
+        let (mean, var) = (means(), variances());
+        instance_norm(&v[0], Some(&v[1]), None, Some(&mean), Some(&var), false, 0.1, 1e-3)
+    }),
+    // Chance, from a seed.
+    ("dropout", IMAGE, |v| seeded(|| dropout(&v[0], 0.4, true))),
+    ("feature_dropout", IMAGE, |v| seeded(|| feature_dropout(&v[0], 0.4, true))),
+    ("alpha_dropout", IMAGE, |v| seeded(|| alpha_dropout(&v[0], 0.4, true))),
+    ("feature_alpha_dropout", IMAGE, |v| seeded(|| feature_alpha_dropout(&v[0], 0.4, true))),
+    ("rrelu", IMAGE, |v| seeded(|| rrelu(&v[0], 0.1, 0.4, true))),
+    ("rrelu in inference", IMAGE, |v| rrelu(&v[0], 0.1, 0.4, false)),
+    // Tables.
+    ("embedding", &[(&[4, 3], Any)], |v| embedding(&v[0], &index(&[2, 0, 2, 1], &[2, 2]), -1)),
+    ("embedding_opt", &[(&[4, 3], Any)], |v| {
+        embedding_opt(&v[0], &index(&[2, 0, 3, 1], &[2, 2]), -1, true)
+    }),
+    ("embedding_bag", &[(&[4, 3], Any)], |v| {
+        let (indices, offsets) = (index(&[2, 0, 2, 1, 3], &[5]), index(&[0, 2, 2], &[3]));
+        let bags =
+            [Bag::Sum, Bag::Mean, Bag::Max].map(|m| embedding_bag(&v[0], &indices, &offsets, m));
+        join(bags.into_iter().collect::<Result<Vec<_>>>()?)
+    }),
+    ("embedding_bag_opt", &[(&[4, 3], Any), (&[5], Any)], |v| {
+        let options =
+            BagOptions { per_sample_weights: Some(v[1].clone()), ..BagOptions::default() };
+        let (indices, offsets) = (index(&[2, 0, 2, 1, 3], &[5]), index(&[0, 2, 2], &[3]));
+        embedding_bag_opt(&v[0], &indices, &offsets, Bag::Sum, &options)
+    }),
+    // Patches, resizing, rearranging.
+    ("im2col", IMAGE, |v| im2col(&v[0], [2, 3], [2, 1], [1, 1], [1, 2])),
+    ("col2im", &[(&[1, 8, 9], Any)], |v| col2im(&v[0], [4, 5], [2, 2], [1, 2], [1, 0], [2, 1])),
+    ("interpolate", IMAGE, |v| interpolate(&v[0], &[3, 7], Interpolation::Linear, true)),
+    ("interpolate cubic", IMAGE, |v| interpolate(&v[0], &[6, 3], Interpolation::Cubic, false)),
+    ("interpolate nearest", SIGNAL, |v| interpolate(&v[0], &[4], Interpolation::Nearest, false)),
+    ("interpolate_by", VOLUME, |v| {
+        interpolate_by(&v[0], &[1.5, 0.7, 2.0], Interpolation::Linear, false)
+    }),
+    ("grid_sample", &[(&[2, 2, 4, 5], Any), (&[2, 3, 2, 2], Inside)], |v| {
+        grid_sample(&v[0], &points(&v[1], 1.1)?, 0, 0, false)
+    }),
+    ("grid_sample border", &[(&[1, 2, 4, 5], Any), (&[1, 3, 2, 2], Any)], |v| {
+        grid_sample(&v[0], &points(&v[1], 0.9)?, 0, 1, true)
+    }),
+    ("grid_sample nearest", &[(&[1, 2, 4, 5], Any), (&[1, 3, 2, 2], Inside)], |v| {
+        grid_sample(&v[0], &points(&v[1], 1.1)?, 1, 2, false)
+    }),
+    ("grid_sample cubic", &[(&[1, 2, 4, 5], Any), (&[1, 3, 2, 2], Inside)], |v| {
+        grid_sample(&v[0], &points(&v[1], 1.1)?, 2, 2, true)
+    }),
+    ("pixel_shuffle", &[(&[1, 8, 2, 3], Any)], |v| pixel_shuffle(&v[0], 2)),
+    ("pixel_unshuffle", &[(&[1, 2, 4, 6], Any)], |v| pixel_unshuffle(&v[0], 2)),
+    ("channel_shuffle", &[(&[2, 6, 2], Any)], |v| channel_shuffle(&v[0], 3)),
+    ("gaussian_blur_2d", IMAGE, |v| gaussian_blur_2d(&v[0], 0.8)),
+    ("pad", VOLUME, |v| pad(&v[0], &[1, 2, 2, 0], PadMode::Reflect)),
+    ("pad cut", VOLUME, |v| pad(&v[0], &[-1, 2, 1, -2], PadMode::Replicate)),
+    ("pad many dims", VOLUME, |v| pad(&v[0], &[0, 1, 1, 0, 0, 0, 1, 1], PadMode::Circular)),
+    // Two inputs.
+    ("bilinear", &[(&[3, 2], Any), (&[3, 4], Any), (&[2, 2, 4], Any), (&[2], Any)], |v| {
+        bilinear(&v[0], &v[1], &v[2], Some(&v[3]))
+    }),
+    ("pairwise_distance", &[(&[3, 4], Any), (&[4], Positive)], |v| {
+        pairwise_distance(&v[0], &v[1], 3.0, 1e-6, true)
+    }),
+    // Losses.
+    ("mse_loss", &[(&[3, 4], Any), (&[3, 4], Any)], |v| mse_loss(&v[0], &v[1])),
+    ("mse_loss_with", &[(&[3, 4], Any), (&[3, 4], Any)], |v| {
+        mse_loss_with(&v[0], &v[1], Reduction::None)
+    }),
+    ("cross_entropy_loss", &[(&[3, 4], Far)], |v| {
+        let target = Variable::new(index(&[1, 3, 0], &[3]), false);
+        cross_entropy_loss(&v[0], &target)
+    }),
+    ("cross_entropy_loss probabilities", &[(&[2, 3], Any)], |v| {
+        cross_entropy_loss(&v[0], &constant(&[0.2, 0.3, 0.5, 0.6, 0.3, 0.1], &[2, 3]))
+    }),
+    ("cross_entropy_with", &[(&[3, 4], Any)], |v| {
+        let options = CrossEntropy { label_smoothing: 0.1, ..CrossEntropy::default() };
+        cross_entropy_with(&v[0], &Variable::new(index(&[1, 3, 0], &[3]), false), &options)
+    }),
+];
