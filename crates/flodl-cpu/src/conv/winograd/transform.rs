@@ -238,8 +238,8 @@ pub(super) fn square<A: Arch, T: Float, F: Transform<T>>(room: &mut Room<T>, lan
                 *v = room.from[i][j][l];
             }
             let line = F::line::<A>(&line);
-            for i in 0..F::TO {
-                room.half[i][j][l] = line[i];
+            for (half, v) in room.half.iter_mut().zip(line).take(F::TO) {
+                half[j][l] = v;
             }
         }
     }
@@ -251,8 +251,8 @@ pub(super) fn square<A: Arch, T: Float, F: Transform<T>>(room: &mut Room<T>, lan
                 *v = half[j][l];
             }
             let line = F::line::<A>(&line);
-            for j in 0..F::TO {
-                to[j][l] = line[j];
+            for (to, v) in to.iter_mut().zip(line).take(F::TO) {
+                to[l] = v;
             }
         }
     }
