@@ -77,6 +77,7 @@ pub(super) fn compile(mut flow: FlowBuilder) -> Result<Graph> {
         profiling: Default::default(),
         times: Default::default(),
         source_config: Default::default(),
+        journal: Default::default(),
     };
     if flow.verbose {
         eprint!("{}", graph.outline());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::builder::Tag;
 use super::describe::NodeKind;
+use super::observe::Journal;
 use super::plan::{Slot, Step};
 use super::refs::{Frame, Source};
 use crate::{Device, Error, Module, NamedInputModule, Result, Variable};
@@ -52,6 +53,8 @@ pub struct Graph {
     pub(super) profiling: Cell<bool>,
     pub(super) times: RefCell<Vec<Duration>>,
     pub(super) source_config: RefCell<Option<String>>,
+    /// What was observed in training.
+    pub(super) journal: RefCell<Journal>,
 }
 
 impl Graph {
