@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use flodl::*;
 
+#[path = "tutorial/activations.rs"]
+mod activations;
 #[path = "tutorial/composition.rs"]
 mod composition;
 #[path = "tutorial/convolutions.rs"]
 mod convolutions;
-#[path = "tutorial/activations.rs"]
-mod activations;
 #[path = "tutorial/modules.rs"]
 mod every_module;
 #[path = "tutorial/norms.rs"]

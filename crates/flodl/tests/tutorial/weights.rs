@@ -214,11 +214,7 @@ fn fresh_weights_have_pytorchs_distribution() -> Checked {
         layer(Linear::no_bias(100, 80)?, over(100.0), None),
         layer(Conv1d::new(32, 64, 5)?, over(160.0), Some(over(160.0))),
         layer(Conv2d::new(16, 64, 3)?, over(144.0), Some(over(144.0))),
-        layer(
-            Conv2d::configure(64, 64, 3).with_groups(4).done()?,
-            over(144.0),
-            Some(over(144.0)),
-        ),
+        layer(Conv2d::configure(64, 64, 3).with_groups(4).done()?, over(144.0), Some(over(144.0))),
         layer(Conv3d::new(8, 64, 3)?, over(216.0), Some(over(216.0))),
         layer(ConvTranspose1d::new(64, 16, 5)?, over(80.0), Some(over(80.0))),
         layer(ConvTranspose2d::new(64, 16, 3)?, over(144.0), Some(over(144.0))),
