@@ -296,9 +296,9 @@ fn loops_reset_their_body_once() -> Checked {
 #[test]
 fn modes_and_detaching_reach_every_place_of_a_graph() -> Checked {
     let steps: Vec<Step> = (0..8).map(|_| Step::default()).collect();
-    let drop = Dropout::new(0.5);
+    let drops: Vec<Dropout> = (0..8).map(|_| Dropout::new(0.5)).collect();
     let place = |i: usize| -> Result<Around> {
-        let both = FlowBuilder::from(steps[i].clone()).through(drop.clone()).build()?;
+        let both = FlowBuilder::from(steps[i].clone()).through(drops[i].clone()).build()?;
         Ok(Around(Rc::new(FlowBuilder::from(both).build()?)))
     };
     let graph = FlowBuilder::from(place(0)?)
@@ -314,15 +314,18 @@ fn modes_and_detaching_reach_every_place_of_a_graph() -> Checked {
     graph.detach_state();
     let detached: Vec<usize> = steps.iter().map(|s| s.detaches.get()).collect();
     assert_eq!(detached, [1; 8]);
-    let run = || -> Result<Vec<f64>> {
-        graph.reset_state();
-        Ok(values(&graph.forward(&randn(&[3, 4]).mul_scalar(0.0)?)?))
-    };
-    graph.set_training(true);
-    assert_ne!(run()?, run()?);
-    graph.set_training(false);
-    assert_eq!(run()?, run()?);
-    assert_eq!(values(&drop.forward(&var(&[1.0], &[1]))?), [1.0]);
+    let ones = var(&[1.0; 100], &[100]);
+    for training in [true, false, true, false] {
+        graph.set_training(training);
+        for (i, drop) in drops.iter().enumerate() {
+            let kept = values(&drop.forward(&ones)?) == [1.0; 100];
+            assert_eq!(kept, !training, "place {i}");
+        }
+    }
+    graph.train();
+    assert_ne!(values(&drops[7].forward(&ones)?), [1.0; 100]);
+    graph.eval();
+    assert_eq!(values(&drops[7].forward(&ones)?), [1.0; 100]);
     Ok(())
 }
 
@@ -356,6 +359,9 @@ fn detached_graphs_go_on() -> Checked {
         last = Some(want.detach());
         graph.detach_state();
     }
+    // Without it the second pass would go back into the first.
+    graph.forward(&x)?.sum()?.backward()?;
+    fails(graph.forward(&x)?.sum()?.backward(), "retain_graph");
     Ok(())
 }
 

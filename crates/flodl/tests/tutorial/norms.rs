@@ -161,6 +161,39 @@ fn channels_are_dropped_whole() -> Checked {
     Ok(())
 }
 
+/// Whole channels: those of dropout are zero, those of alpha dropout constant.
+#[test]
+fn all_channel_dropouts_drop_their_share() -> Checked {
+    manual_seed(10);
+    let table: [(Box<dyn Module>, &[i64]); 3] = [
+        (Box::new(Dropout1d::new(0.3)), &[40, 50, 12]),
+        (Box::new(Dropout3d::new(0.3)), &[40, 50, 2, 2, 3]),
+        (Box::new(FeatureAlphaDropout::new(0.3)), &[40, 50, 12]),
+    ];
+    for (m, shape) in table {
+        let x = randn(shape);
+        let y = m.forward(&x)?;
+        let (a, b) = (values(&x), values(&y));
+        let constant = |b: &&[f64]| b.iter().all(|v| v == &b[0]);
+        let dropped = b.chunks(12).filter(constant).count();
+        // 600 of 2000 are expected; 103 is five standard deviations.
+        assert!((497..703).contains(&dropped), "{}: {dropped}", m.name());
+        for (a, b) in a.chunks(12).zip(b.chunks(12)).filter(|(_, b)| !constant(b)) {
+            // All of a kept channel is on one line.
+            let slope = (b[1] - b[0]) / (a[1] - a[0]);
+            assert!(a.iter().zip(b).all(|(u, v)| (v - b[0] - slope * (u - a[0])).abs() < 1e-3));
+            assert!(m.name() == "FeatureAlphaDropout" || (b[0] - a[0] / 0.7).abs() < 1e-5);
+        }
+        let (mean, var) = mean_and_variance(&b);
+        if m.name() == "FeatureAlphaDropout" {
+            assert!(mean.abs() < 0.2 && (var - 1.0).abs() < 0.1, "{mean} {var}");
+        }
+        m.eval();
+        assert_eq!(values(&m.forward(&x)?), a);
+    }
+    Ok(())
+}
+
 #[test]
 fn alpha_dropout_keeps_mean_and_variance() -> Checked {
     manual_seed(9);

@@ -77,6 +77,20 @@ fn adaptive_pools_have_one_output_size() -> Checked {
 }
 
 #[test]
+fn gradients_go_through_adaptive_pools() -> Checked {
+    let x = leaf(&randn(&[2, 3, 5, 9]));
+    AdaptiveAvgPool2d::new([1, 1]).forward(&x)?.sum()?.backward()?;
+    near(&gradient(&x), &[1.0 / 45.0; 270], 1e-6);
+    x.zero_grad();
+    AdaptiveMaxPool2d::new(1, 1).forward(&x)?.sum()?.backward()?;
+    for (plane, slopes) in values(&x).chunks(45).zip(gradient(&x).chunks(45)) {
+        let largest = plane.iter().cloned().fold(f64::MIN, f64::max);
+        assert!(plane.iter().zip(slopes).all(|(v, &g)| g == f64::from(*v == largest)));
+    }
+    Ok(())
+}
+
+#[test]
 fn pixels_are_shuffled_and_back() -> Checked {
     let (there, back) = (PixelShuffle::new(2), PixelUnshuffle::new(2));
     let one = there.forward(&count(&[1, 4, 1, 1]))?;
@@ -146,5 +160,7 @@ fn blocks_are_cut_out_and_put_back() -> Checked {
     assert_eq!(both.forward(&x)?.shape(), x.shape());
     let named = Unfold::with_kernel(3).dilation(1).padding(0).stride(1);
     assert_eq!(values(&named.forward(&x)?), values(&columns));
+    let named = Fold::with_kernel(28, 3).dilation(1).padding(0).stride(1);
+    assert_eq!(values(&named.forward(&columns)?), values(&fold.forward(&columns)?));
     Ok(())
 }
