@@ -28,9 +28,9 @@ fn average_pools_take_the_mean() -> Checked {
     close(&AvgPool2d::new(2).forward(&image)?, &[2.5, 4.5, 10.5, 12.5], 1e-6);
     let ones = var(&[1.0; 16], &[1, 1, 4, 4]);
     let pool = AvgPool2d::with_stride(3, 2).padding(1);
-    close(&pool.clone().count_include_pad(false).forward(&ones)?, &[1.0; 4], 1e-6);
+    close(&pool.count_include_pad(false).forward(&ones)?, &[1.0; 4], 1e-6);
     let counted = [4.0 / 9.0, 6.0 / 9.0, 6.0 / 9.0, 1.0];
-    close(&pool.clone().count_include_pad(true).forward(&ones)?, &counted, 1e-6);
+    close(&pool.count_include_pad(true).forward(&ones)?, &counted, 1e-6);
     close(&pool.forward(&ones)?, &counted, 1e-6);
     let line = AvgPool1d::with_stride(3, 2).padding(1);
     assert_eq!(line.forward(&randn(&[2, 3, 8]))?.shape(), [2, 3, 4]);

@@ -445,6 +445,8 @@ fn optional_traits() -> Result<()> {
     Ok(())
 }
 
+// The name is the tutorial's.
+#[allow(clippy::upper_case_acronyms)]
 #[rustfmt::skip]
 pub mod mlp {
 use flodl::*;

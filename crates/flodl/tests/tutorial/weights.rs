@@ -79,7 +79,9 @@ impl Module for Decoder {
     }
 }
 
-fn named(name: &str, m: &dyn Module) -> (Vec<(String, Parameter)>, Vec<(String, Buffer)>) {
+type Named = (Vec<(String, Parameter)>, Vec<(String, Buffer)>);
+
+fn named(name: &str, m: &dyn Module) -> Named {
     if let Some(graph) = m.as_any().and_then(|a| a.downcast_ref::<Graph>()) {
         let at = |key: String| format!("{name}.{key}");
         return (
