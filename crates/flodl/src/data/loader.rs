@@ -174,6 +174,20 @@ impl DataLoader {
         self.len() == 0
     }
 
+    /// A number that changes with whatever changes the batches of an epoch, other than the samples
+    /// themselves.
+    pub(crate) fn fingerprint(&mut self, epoch: usize) -> u64 {
+        let settings = [
+            self.seed,
+            self.dataset.len() as u64,
+            self.batch_size as u64,
+            u64::from(self.drop_last),
+        ];
+        let order = self.sampler.indices(epoch);
+        let all = settings.into_iter().chain(order.into_iter().map(|i| i as u64));
+        all.fold(0, super::transform::mix)
+    }
+
     /// The batches of an epoch.
     ///
     /// # Errors
