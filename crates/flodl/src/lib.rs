@@ -28,6 +28,7 @@ mod device;
 mod dtype;
 mod error;
 pub mod graph;
+pub mod metrics;
 pub mod nn;
 pub mod optim;
 mod rng;
@@ -49,6 +50,7 @@ pub use flodl_cpu::alloc::{MemoryStats, empty_cache, memory_stats, reset_peak, s
 pub use flodl_cpu::conv::{set_winograd, winograd};
 pub use flodl_cpu::threads::{num_threads, set_num_threads};
 pub use graph::*;
+pub use metrics::*;
 pub use nn::*;
 pub use optim::*;
 pub use rng::{Rng, manual_seed, rng_state, set_rng_state};
