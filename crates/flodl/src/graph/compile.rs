@@ -78,6 +78,8 @@ pub(super) fn compile(mut flow: FlowBuilder) -> Result<Graph> {
         times: Default::default(),
         source_config: Default::default(),
         journal: Default::default(),
+        watched: Default::default(),
+        seen: Default::default(),
     };
     if flow.verbose {
         eprint!("{}", graph.outline());

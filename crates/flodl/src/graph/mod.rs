@@ -6,7 +6,8 @@
 //! and `map` are the nodes that call modules in their own way, `refs` hands named values over,
 //! `state` is what outlives a forward, `tree`, `names` and `store` are paths, names and files,
 //! `describe` is the graph as plain data,
-//! `observe` and `timing` keep what was seen of it.
+//! `observe` and `timing` keep what was seen of it, which `export`, `picture`
+//! and `summary` write down.
 
 mod builder;
 mod compile;
@@ -26,6 +27,7 @@ mod route;
 mod run;
 mod state;
 mod store;
+mod summary;
 mod timing;
 mod tree;
 mod trend;
