@@ -62,8 +62,11 @@ pub fn migrate_checkpoint_file(
     Ok(report)
 }
 
+/// The last word of a name, and a shape.
+type Kind = (String, Vec<i64>);
+
 /// What must be equal for one tensor to stand for another: the last word of the name, the shape.
-fn kind(name: &str, shape: Vec<i64>) -> (String, Vec<i64>) {
+fn kind(name: &str, shape: Vec<i64>) -> Kind {
     let last = name.rsplit(['.', '/']).next().unwrap_or(name);
     (last.to_owned(), shape)
 }
@@ -92,7 +95,7 @@ fn migrate(
     let buffers = buffers.iter().map(|(n, b)| (n, b.shape(), b.get().dtype()));
     let mut report = MigrateReport::default();
     let mut out: Vec<(String, Tensor)> = Vec::new();
-    let mut wanted: BTreeMap<(String, Vec<i64>), Vec<(String, DType)>> = BTreeMap::new();
+    let mut wanted: BTreeMap<Kind, Vec<(String, DType)>> = BTreeMap::new();
     for (name, shape, dtype) in params.chain(buffers) {
         if old.get(name).is_some_and(|t| t.shape() == shape)
             && let Some(t) = old.remove(name)
@@ -105,7 +108,7 @@ fn migrate(
     }
     let mut names: Vec<String> = old.keys().cloned().collect();
     names.sort_by_key(|n| natural(n));
-    let mut left: BTreeMap<(String, Vec<i64>), Vec<String>> = BTreeMap::new();
+    let mut left: BTreeMap<Kind, Vec<String>> = BTreeMap::new();
     for name in names {
         left.entry(kind(&name, old[&name].shape())).or_default().push(name);
     }

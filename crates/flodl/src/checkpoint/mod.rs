@@ -115,7 +115,29 @@ pub fn serialize_tensors(
             Ok((*name, view))
         })
         .collect::<Result<Vec<_>>>()?;
-    safetensors::serialize(views, metadata).map_err(|e| Error::format("safetensors", e.to_string()))
+    let bad = |e: String| Error::format("safetensors", e);
+    let mut bytes = safetensors::serialize(views, None).map_err(|e| bad(e.to_string()))?;
+    if let Some(metadata) = metadata {
+        put_metadata(&mut bytes, &metadata).ok_or_else(|| bad("has no header".into()))?;
+    }
+    Ok(bytes)
+}
+
+/// Adds metadata to a file without any, sorted: the crate writes it in the random order of a hash
+/// map, and equal states must be equal files.
+fn put_metadata(bytes: &mut Vec<u8>, metadata: &Metadata) -> Option<()> {
+    let length = u64::from_le_bytes(*bytes.first_chunk()?) as usize;
+    let tensors = std::str::from_utf8(bytes.get(8..8 + length)?).ok()?;
+    let tensors = tensors.trim_end().strip_prefix('{')?;
+    let sorted: std::collections::BTreeMap<&String, &String> = metadata.iter().collect();
+    let metadata = serde_json::to_string(&sorted).ok()?;
+    let comma = if tensors == "}" { "" } else { "," };
+    let mut header = format!("{{\"__metadata__\":{metadata}{comma}{tensors}");
+    // Values that follow stay aligned.
+    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+    bytes[..8].copy_from_slice(&(header.len() as u64).to_le_bytes());
+    bytes.splice(8..8 + length, header.into_bytes());
+    Some(())
 }
 
 /// The tensors of a `.safetensors` file's bytes, and its metadata. `source` names them in errors.
