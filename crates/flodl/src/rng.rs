@@ -82,6 +82,18 @@ impl Rng {
         Self::seed(entropy())
     }
 
+    /// All that its next numbers depend on.
+    pub(crate) fn words(&self) -> [u64; 5] {
+        let [a, b, c, d] = self.buffer.map(u64::from);
+        [self.key.seed, self.key.offset, a | b << 32, c | d << 32, self.left as u64]
+    }
+
+    /// The generator of [`Rng::words`]; none when they are not.
+    pub(crate) fn from_words([seed, offset, ab, cd, left]: [u64; 5]) -> Option<Self> {
+        let buffer = [ab as u32, (ab >> 32) as u32, cd as u32, (cd >> 32) as u32];
+        (left <= 4).then_some(Rng { key: Key { seed, offset }, buffer, left: left as usize })
+    }
+
     fn u32(&mut self) -> u32 {
         if self.left == 0 {
             let (s, o) = (self.key.seed, self.key.offset);

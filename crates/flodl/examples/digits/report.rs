@@ -109,22 +109,26 @@ impl Progress {
 }
 
 /// What a model said to the test digits.
-#[derive(Default)]
 pub struct Test {
-    /// Rows are digits, columns what the model said.
-    confusion: [[usize; 10]; 10],
+    confusion: ConfusionMatrix,
     /// Pixels, digit, answer, and the model's confidence in it.
     shown: Vec<(Vec<f32>, usize, usize, f64)>,
+}
+
+impl Default for Test {
+    fn default() -> Self {
+        Test { confusion: ConfusionMatrix::new(10), shown: Vec::new() }
+    }
 }
 
 impl Test {
     /// Counts a batch.
     pub fn add(&mut self, batch: &Batch, logits: &Variable) -> Result<()> {
+        self.confusion.update(logits, batch.get(1))?;
         let said = logits.data().argmax(1, false)?.to_i64_vec()?;
         let sure = logits.data().softmax(1)?.max_dim(1, false)?.to_f64_vec()?;
         for (i, (&label, &said)) in batch.get(1).to_i64_vec()?.iter().zip(&said).enumerate() {
             let (label, said) = (label as usize, said as usize);
-            self.confusion[label][said] += 1;
             // Two that are right, and the first mistakes.
             let right = self.shown.iter().filter(|s| s.1 == s.2).count();
             let wanted = if label == said { right < 2 } else { self.shown.len() - right < 3 };
@@ -138,24 +142,15 @@ impl Test {
 
     /// The share of right answers.
     pub fn accuracy(&self) -> f64 {
-        let all: usize = self.confusion.iter().flatten().sum();
-        let right: usize = (0..10).map(|d| self.confusion[d][d]).sum();
-        right as f64 / all.max(1) as f64
+        self.confusion.accuracy()
     }
 
     /// Accuracy, confusion matrix, and some digits.
     pub fn print(&self) {
-        let all: usize = self.confusion.iter().flatten().sum();
+        let all = self.confusion.total();
         println!("\ntest accuracy {:.4} % on {all} digits\n", 100.0 * self.accuracy());
         println!("confusion matrix (rows: the digit, columns: what the model said)");
-        println!("      {}", (0..10).map(|d| format!("{d:>5}")).collect::<String>());
-        for (digit, row) in self.confusion.iter().enumerate() {
-            let cells = row.iter().map(|&n| match n {
-                0 => "    .".to_owned(),
-                n => format!("{n:>5}"),
-            });
-            println!("  {digit} | {}", cells.collect::<String>());
-        }
+        print!("{}", self.confusion);
         println!();
         let title = |s: &(Vec<f32>, usize, usize, f64)| {
             let mark = if s.1 == s.2 { "right" } else { "WRONG" };

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{BatchDataSet, RandomSampler, Sampler, SequentialSampler};
+use super::prefetch::{Job, Workers};
+use super::{BatchDataSet, RandomSampler, Sampler, SequentialSampler, TransformFn};
 use crate::{Error, Result, Tensor};
 
 /// The tensors of one batch, by position or name.
@@ -79,6 +80,10 @@ pub struct DataLoader {
     batch_size: usize,
     drop_last: bool,
     names: Vec<String>,
+    seed: u64,
+    transform: Option<TransformFn>,
+    workers: usize,
+    prefetch: usize,
 }
 
 impl DataLoader {
@@ -90,12 +95,48 @@ impl DataLoader {
     /// Batches in order, of a data set that others share.
     pub fn from_arc(dataset: Arc<dyn BatchDataSet>, batch_size: usize) -> Self {
         let sampler = Box::new(SequentialSampler::new(dataset.len()));
-        DataLoader { dataset, sampler, batch_size, drop_last: false, names: Vec::new() }
+        DataLoader {
+            dataset,
+            sampler,
+            batch_size,
+            drop_last: false,
+            names: Vec::new(),
+            seed: 0,
+            transform: None,
+            workers: 0,
+            prefetch: 2,
+        }
     }
 
     /// Another order in each epoch, which depends on the seed and the epoch alone.
     pub fn shuffle(mut self, seed: u64) -> Self {
         self.sampler = Box::new(RandomSampler::new(self.dataset.len(), seed));
+        self.seed = seed;
+        self
+    }
+
+    /// The seed of random numbers in data set and transform; [`DataLoader::shuffle`] sets it too.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// What to do to each batch: augmentation, normalisation.
+    pub fn transform(mut self, transform: TransformFn) -> Self {
+        self.transform = Some(transform);
+        self
+    }
+
+    /// Threads that make batches while others are used. 0 makes each when it is asked for; the
+    /// batches are the same whatever the number.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// How many batches each worker may be ahead; 2 unless said.
+    pub fn prefetch(mut self, batches: usize) -> Self {
+        self.prefetch = batches;
         self
     }
 
@@ -133,49 +174,96 @@ impl DataLoader {
         self.len() == 0
     }
 
+    /// A number that changes with whatever changes the batches of an epoch, other than the samples
+    /// themselves.
+    pub(crate) fn fingerprint(&mut self, epoch: usize) -> u64 {
+        let settings = [
+            self.seed,
+            self.dataset.len() as u64,
+            self.batch_size as u64,
+            u64::from(self.drop_last),
+        ];
+        let order = self.sampler.indices(epoch);
+        let all = settings.into_iter().chain(order.into_iter().map(|i| i as u64));
+        all.fold(0, super::transform::mix)
+    }
+
     /// The batches of an epoch.
     ///
     /// # Errors
     /// When the batch size is 0, or the epoch has no batches.
-    pub fn epoch(&mut self, epoch: usize) -> Result<EpochIter<'_>> {
-        if self.batch_size == 0 {
+    pub fn epoch(&mut self, epoch: usize) -> Result<EpochIter> {
+        self.epoch_from(epoch, 0)
+    }
+
+    /// The batches of an epoch without the first `skip`, which are not made: to go on where a run
+    /// was interrupted.
+    ///
+    /// # Errors
+    /// As for [`DataLoader::epoch`].
+    pub fn epoch_from(&mut self, epoch: usize, skip: usize) -> Result<EpochIter> {
+        let size = self.batch_size;
+        if size == 0 {
             return Err(Error::invalid("DataLoader", "batch_size must be at least 1, not 0"));
         }
-        if self.is_empty() {
+        let mut order = self.sampler.indices(epoch);
+        let all = if self.drop_last { order.len() / size } else { order.len().div_ceil(size) };
+        if all == 0 {
             return Err(Error::invalid(
                 "DataLoader",
                 format!(
-                    "an epoch without batches: {} samples in batches of {}{}",
-                    self.samples(),
-                    self.batch_size,
+                    "an epoch without batches: {} samples in batches of {size}{}",
+                    order.len(),
                     if self.drop_last { " with drop_last" } else { "" }
                 ),
             ));
         }
-        let order = self.sampler.indices(epoch);
-        Ok(EpochIter { loader: self, order, next: 0 })
+        order.truncate(all.saturating_mul(size));
+        let job = Arc::new(Job {
+            dataset: self.dataset.clone(),
+            transform: self.transform.clone(),
+            names: self.names.clone(),
+            seed: self.seed,
+            epoch,
+            order,
+            batch_size: size,
+            first: skip.min(all),
+            count: all,
+        });
+        let workers = match self.workers.min(all) {
+            0 => None,
+            n => Some(Workers::start(job.clone(), n, self.prefetch)?),
+        };
+        Ok(EpochIter { next: job.first, job, workers })
     }
 }
 
 /// The batches of one epoch.
-pub struct EpochIter<'a> {
-    loader: &'a DataLoader,
-    order: Vec<usize>,
+pub struct EpochIter {
+    job: Arc<Job>,
+    workers: Option<Workers>,
     next: usize,
 }
 
-impl Iterator for EpochIter<'_> {
+impl Iterator for EpochIter {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let size = self.loader.batch_size;
-        let rest = &self.order[self.next.min(self.order.len())..];
-        if rest.is_empty() || (self.loader.drop_last && rest.len() < size) {
+        if self.next == self.job.count {
             return None;
         }
-        let indices = &rest[..size.min(rest.len())];
-        self.next += indices.len();
-        let tensors = self.loader.dataset.get_batch(indices);
-        Some(tensors.map(|t| Batch::new(&self.loader.names, t)))
+        let b = self.next;
+        self.next += 1;
+        Some(match &self.workers {
+            Some(workers) => workers.next(b),
+            None => self.job.make(b),
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.job.count - self.next;
+        (left, Some(left))
     }
 }
+
+impl ExactSizeIterator for EpochIter {}

@@ -1,10 +1,25 @@
 //! Data sets, samplers and batches.
 
+mod image;
 mod loader;
+mod prefetch;
+mod records;
 mod sampler;
+mod split;
+mod table;
+mod text;
+mod transform;
 
+pub use image::{ImageSet, cifar10, cifar100, mnist, read_idx};
 pub use loader::{Batch, DataLoader, EpochIter};
-pub use sampler::{RandomSampler, Sampler, SequentialSampler};
+pub use records::FixedStrideRecords;
+pub use sampler::{
+    RandomSampler, Sampler, SequentialSampler, SplitSampler, SubsetSampler, WeightedSampler,
+};
+pub use split::{Subset, random_split, stratified_split};
+pub use table::{Column, CsvTable};
+pub use text::{ByteVocab, CharVocab, TextWindows};
+pub use transform::{PickKey, TransformFn};
 
 use std::sync::Arc;
 
@@ -37,6 +52,16 @@ pub trait BatchDataSet: Send + Sync {
     /// Whether there are no samples.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl<D: BatchDataSet + ?Sized> BatchDataSet for Arc<D> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn get_batch(&self, indices: &[usize]) -> Result<Vec<Tensor>> {
+        (**self).get_batch(indices)
     }
 }
 

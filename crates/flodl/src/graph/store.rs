@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use super::Graph;
-use crate::checkpoint::HASH_KEY;
+use crate::checkpoint::checkpoint_metadata;
 use crate::{
-    Device, Error, LoadReport, Result, Tensor, load_checkpoint_file, serialize_tensors,
-    write_atomic,
+    Device, Error, LoadOptions, LoadReport, Result, Tensor, load_checkpoint_file,
+    load_checkpoint_with, serialize_tensors, write_atomic,
 };
 
 /// Key of the source configuration in a file's metadata.
@@ -62,7 +62,7 @@ impl Graph {
     fn weights(&self) -> ModelSnapshot {
         let params = self.named_parameters().into_iter().map(|(n, p)| (n, p.variable.data()));
         let buffers = self.named_buffers().into_iter().map(|(n, b)| (n, b.get()));
-        let mut metadata = HashMap::from([(HASH_KEY.to_owned(), self.hash.clone())]);
+        let mut metadata = checkpoint_metadata(Some(&self.hash));
         if let Some(config) = self.source_config() {
             metadata.insert(CONFIG_KEY.to_owned(), config);
         }
@@ -96,6 +96,16 @@ impl Graph {
     pub fn load_checkpoint(&self, path: &str) -> Result<LoadReport> {
         let (params, buffers) = (self.named_parameters(), self.named_buffers());
         load_checkpoint_file(path, &params, &buffers, Some(&self.hash))
+    }
+
+    /// Reads what fits out of a file that another program or another model wrote: names are changed
+    /// as the options say, and the structural hash is not compared.
+    ///
+    /// # Errors
+    /// As for [`crate::load_checkpoint_with`].
+    pub fn load_weights(&self, path: &str, options: &LoadOptions) -> Result<LoadReport> {
+        let (params, buffers) = (self.named_parameters(), self.named_buffers());
+        load_checkpoint_with(path, &params, &buffers, None, options)
     }
 
     /// Keeps a text from which the model was made; checkpoints carry it in their metadata.

@@ -1,5 +1,15 @@
 //! Weights on disk, as `.safetensors`: the format that PyTorch's world reads and writes.
 
+mod keep;
+mod load;
+mod migrate;
+mod run;
+
+pub use keep::CheckpointKeeper;
+pub use load::{LoadOptions, LoadReport, load_checkpoint_with};
+pub use migrate::{MigrateReport, migrate_checkpoint, migrate_checkpoint_file};
+pub use run::{RunPart, RunProgress, RunState};
+
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -11,15 +21,17 @@ use crate::{Buffer, DType, Device, Error, Parameter, Result, Tensor};
 /// Key of the structural hash in the file's metadata.
 pub(crate) const HASH_KEY: &str = "flodl.structural_hash";
 
-/// What a load found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LoadReport {
-    /// Names that were loaded.
-    pub loaded: Vec<String>,
-    /// Names that the model has and the file has not.
-    pub missing: Vec<String>,
-    /// Names that the file has and the model has not.
-    pub unexpected: Vec<String>,
+/// Key of the format's version in the file's metadata.
+const VERSION_KEY: &str = "flodl.checkpoint.version";
+
+/// The version that is written.
+const VERSION: u32 = 1;
+
+/// What a checkpoint says of itself.
+pub(crate) fn checkpoint_metadata(structural_hash: Option<&str>) -> Metadata {
+    let version = (VERSION_KEY.to_owned(), VERSION.to_string());
+    let hash = structural_hash.map(|h| (HASH_KEY.to_owned(), h.to_owned()));
+    std::iter::once(version).chain(hash).collect()
 }
 
 /// Writes a file so that a reader sees the old one or the new one, whole: to a temporary name,
@@ -103,7 +115,29 @@ pub fn serialize_tensors(
             Ok((*name, view))
         })
         .collect::<Result<Vec<_>>>()?;
-    safetensors::serialize(views, metadata).map_err(|e| Error::format("safetensors", e.to_string()))
+    let bad = |e: String| Error::format("safetensors", e);
+    let mut bytes = safetensors::serialize(views, None).map_err(|e| bad(e.to_string()))?;
+    if let Some(metadata) = metadata {
+        put_metadata(&mut bytes, &metadata).ok_or_else(|| bad("has no header".into()))?;
+    }
+    Ok(bytes)
+}
+
+/// Adds metadata to a file without any, sorted: the crate writes it in the random order of a hash
+/// map, and equal states must be equal files.
+fn put_metadata(bytes: &mut Vec<u8>, metadata: &Metadata) -> Option<()> {
+    let length = u64::from_le_bytes(*bytes.first_chunk()?) as usize;
+    let tensors = std::str::from_utf8(bytes.get(8..8 + length)?).ok()?;
+    let tensors = tensors.trim_end().strip_prefix('{')?;
+    let sorted: std::collections::BTreeMap<&String, &String> = metadata.iter().collect();
+    let metadata = serde_json::to_string(&sorted).ok()?;
+    let comma = if tensors == "}" { "" } else { "," };
+    let mut header = format!("{{\"__metadata__\":{metadata}{comma}{tensors}");
+    // Values that follow stay aligned.
+    header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+    bytes[..8].copy_from_slice(&(header.len() as u64).to_le_bytes());
+    bytes.splice(8..8 + length, header.into_bytes());
+    Some(())
 }
 
 /// The tensors of a `.safetensors` file's bytes, and its metadata. `source` names them in errors.
@@ -182,8 +216,8 @@ fn checkpoint_bytes(
 ) -> Result<Vec<u8>> {
     let params = params.iter().map(|(n, p)| (n.clone(), p.variable.data()));
     let buffers = buffers.iter().map(|(n, b)| (n.clone(), b.get()));
-    let metadata = structural_hash.map(|h| HashMap::from([(HASH_KEY.to_owned(), h.to_owned())]));
-    serialize_tensors(&params.chain(buffers).collect::<Vec<_>>(), metadata)
+    let metadata = checkpoint_metadata(structural_hash);
+    serialize_tensors(&params.chain(buffers).collect::<Vec<_>>(), Some(metadata))
 }
 
 /// Reads parameters and buffers by name. Everything is checked first: on an error nothing has
@@ -224,6 +258,22 @@ pub fn checkpoint_keys(path: &str) -> Result<Vec<String>> {
     Ok(load_tensors(path)?.into_iter().map(|(name, _)| name).collect())
 }
 
+/// The version of the format that a checkpoint file was written in; 0 for a `.safetensors` file that
+/// something else wrote.
+///
+/// # Errors
+/// When the file cannot be read or is damaged.
+pub fn checkpoint_version(path: &str) -> Result<u32> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    version(&deserialize_tensors(&bytes, path)?.1, path)
+}
+
+fn version(metadata: &Metadata, source: &str) -> Result<u32> {
+    let Some(text) = metadata.get(VERSION_KEY) else { return Ok(0) };
+    let bad = |_| Error::format(source, format!("{VERSION_KEY} is {text:?}, not a number"));
+    text.parse().map_err(bad)
+}
+
 fn apply_checkpoint(
     bytes: &[u8],
     source: &str,
@@ -231,59 +281,7 @@ fn apply_checkpoint(
     buffers: &[(String, Buffer)],
     structural_hash: Option<&str>,
 ) -> Result<LoadReport> {
-    let (tensors, metadata) = deserialize_tensors(bytes, source)?;
-    if let (Some(own), Some(theirs)) = (structural_hash, metadata.get(HASH_KEY))
-        && own != theirs
-    {
-        return Err(Error::format(
-            source,
-            format!("was written by a model of another structure ({theirs}, this one is {own})"),
-        ));
-    }
-    let mut found: HashMap<String, Tensor> = tensors.into_iter().collect();
-    let mut report = LoadReport::default();
-    let mut take = |name: &str, now: &Tensor| -> Result<Option<Tensor>> {
-        let Some(t) = found.remove(name) else {
-            report.missing.push(name.to_owned());
-            return Ok(None);
-        };
-        if t.shape() != now.shape() {
-            return Err(Error::format(
-                source,
-                format!("{name} has shape {:?}, the model wants {:?}", t.shape(), now.shape()),
-            ));
-        }
-        report.loaded.push(name.to_owned());
-        t.to_dtype(now.dtype())?.to_device(now.device()).map(Some)
-    };
-    let mut new_params = Vec::new();
-    for (name, p) in params {
-        if let Some(t) = take(name, &p.variable.data())? {
-            new_params.push((p, t));
-        }
-    }
-    let mut new_buffers = Vec::new();
-    for (name, b) in buffers {
-        if let Some(t) = take(name, &b.get())? {
-            new_buffers.push((b, t));
-        }
-    }
-    report.unexpected = found.into_keys().collect();
-    report.unexpected.sort_unstable();
-    if report.loaded.is_empty() && !(params.is_empty() && buffers.is_empty()) {
-        return Err(Error::format(
-            source,
-            format!(
-                "holds none of the model's names: it has {:?}, the model wants {:?}",
-                report.unexpected, report.missing
-            ),
-        ));
-    }
-    for (p, t) in new_params {
-        p.variable.set_data(t);
-    }
-    for (b, t) in new_buffers {
-        b.set(t);
-    }
-    Ok(report)
+    let options = LoadOptions::new();
+    let plan = load::Plan::new(bytes, source, params, buffers, structural_hash, &options)?;
+    Ok(plan.apply())
 }
