@@ -86,6 +86,15 @@ enum Command {
         /// The one to judge it by
         b: String,
     },
+    /// Writes the table of a result file into a document, between its marks
+    Document {
+        /// What `--json` wrote
+        results: String,
+        /// The document, with the lines `<!-- bench NAME -->` and `<!-- /bench NAME -->`
+        document: String,
+        /// The name in the marks
+        name: String,
+    },
     /// One model in this process (what `models` starts)
     #[command(hide = true)]
     Child { model: String, steps: usize, threads: usize },
@@ -97,6 +106,9 @@ fn main() -> ExitCode {
         Command::Layers { common } => layers::run(&common),
         Command::Kernels { common } => kernels::run(&common),
         Command::Compare { a, b } => compare::run(&a, &b),
+        Command::Document { results, document, name } => {
+            report::document(&results, &document, &name)
+        }
         Command::Child { model, steps, threads } => models::child(&model, steps, threads),
     };
     match result {

@@ -211,6 +211,37 @@ fn save(common: &Common, rows: &[Row]) -> Result<()> {
     Ok(())
 }
 
+/// Writes the table of a result file into a document, between the marks of that name.
+pub fn document(results: &str, document: &str, name: &str) -> Result<()> {
+    let rows: Vec<Row> = serde_json::from_str(&std::fs::read_to_string(results)?)
+        .map_err(|e| format!("{results}: {e}"))?;
+    let text = std::fs::read_to_string(document).map_err(|e| format!("{document}: {e}"))?;
+    let text = between(&text, name, &section(&rows)).ok_or_else(|| {
+        format!("{document}: no lines <!-- bench {name} --> … <!-- /bench {name} -->")
+    })?;
+    flodl::write_atomic(document, text.as_bytes())?;
+    Ok(())
+}
+
+/// The table, and what it was measured on.
+fn section(rows: &[Row]) -> String {
+    let Some(first) = rows.first() else { return "No rows.\n".into() };
+    let versions: Vec<String> = first.versions.iter().map(|(k, v)| format!("{k} {v}")).collect();
+    let best = rows.iter().filter_map(|r| r.pytorch.as_ref()).any(|p| p.best);
+    let best =
+        if best { "; PyTorch with malloc that keeps pages and fused optimizers" } else { "" };
+    let Row { machine, threads, .. } = first;
+    format!("{machine}; {threads} threads; {}{best}.\n\n{}", versions.join(", "), table(rows))
+}
+
+/// The text with what stands between the marks of a name replaced.
+fn between(text: &str, name: &str, new: &str) -> Option<String> {
+    let (start, end) = (format!("<!-- bench {name} -->"), format!("<!-- /bench {name} -->"));
+    let (before, rest) = text.split_once(&start)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{start}\n{new}{end}{after}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,6 +264,20 @@ mod tests {
         let (median, min, of_minimums) =
             (pytorch.ratio_median, pytorch.ratio_min, pytorch.ratio_of_minimums);
         assert_eq!((median, min, of_minimums), (2.5, 2.0, 4.0));
+    }
+
+    #[test]
+    fn a_document_gets_the_table_between_its_marks() {
+        let text = "a\n<!-- bench x -->\nold\n<!-- /bench x -->\nb\n";
+        let new = between(text, "x", &section(&[row(1.0)])).unwrap();
+        assert!(
+            new.starts_with("a\n<!-- bench x -->\n") && new.ends_with("<!-- /bench x -->\nb\n")
+        );
+        assert!(
+            new.contains("| m | 1.00 ms |") && new.contains("2 threads") && !new.contains("old")
+        );
+        assert_eq!(between(&new, "x", &section(&[row(1.0)])), Some(new));
+        assert_eq!(between(text, "y", ""), None);
     }
 
     #[test]

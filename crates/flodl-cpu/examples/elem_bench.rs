@@ -10,7 +10,6 @@ use flodl_cpu::norm::{
     batch_norm_backward, batch_norm_forward, group_norm_backward, group_norm_forward,
     layer_norm_backward, layer_norm_forward, rms_norm_backward, rms_norm_forward,
 };
-use flodl_cpu::optim::{Adam, Sgd, adam, sgd};
 use flodl_cpu::reduce::{ArgOp, ReduceOp, arg_reduce, reduce, var};
 use flodl_cpu::softmax::{log_softmax, softmax, softmax_backward};
 use flodl_cpu::strided::View;
@@ -207,9 +206,4 @@ fn large() {
         let w = w.expect("scratch");
         cross_entropy_backward(&o, &[1.0], &x, classes, &targets, &lse, w, &mut dx);
     });
-    let n = 16_800_000;
-    let (mut p, g, mut m, mut v) = (ramp(n), ramp(n), buffer(n), buffer(n));
-    time("adam 16.8M", || adam(&Adam::default(), &mut p, &g, &mut m, &mut v));
-    let o = Sgd { momentum: 0.9, first: false, ..Default::default() };
-    time("sgd adam 16.8M", || sgd(&o, &mut p, &g, Some(&mut m)));
 }

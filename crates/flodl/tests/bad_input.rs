@@ -831,7 +831,7 @@ const CALLS: &[(&str, Call, &str)] = &[
     (
         "clip",
         || unit(Tensor::clip_grad_norm_fused(&[], -1.0)),
-        "clip_grad_norm: max_norm -1 is negative",
+        "clip_grad_norm: max_norm -1 must not be negative",
     ),
     // Too large for memory.
     (

@@ -15,8 +15,10 @@ mod positions;
 #[cfg(test)]
 mod tests;
 mod weight;
+mod winograd;
 
 pub use fold::{FoldGeom, fold, unfold};
+pub use winograd::{WINOGRAD_ENV, set_winograd, winograd};
 
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::element::Float;
@@ -149,6 +151,11 @@ pub fn conv_backward_data<T: Gemm>(
 
 /// Computes passes, which write disjoint parts of `dst`, in the way that suits them.
 fn passes<T: Gemm>(all: &[Pass<T>], dst: &mut [T]) -> Result<(), OutOfMemory> {
+    if let Some(forms) =
+        all.iter().map(|pass| winograd::suits(pass, false)).collect::<Option<Vec<_>>>()
+    {
+        return all.iter().zip(forms).try_for_each(|(pass, form)| winograd::run(pass, form, dst));
+    }
     let work = all.iter().map(Pass::work).sum();
     if all.iter().all(|pass| direct::suits(pass, work)) {
         direct::run(all, dst)
@@ -185,6 +192,9 @@ pub fn conv_backward_weight<T: Gemm>(
         return Ok(());
     }
     let pass = Pass::forward(g, x, &[], None);
+    if let Some(form) = winograd::suits(&pass, true) {
+        return winograd::weight(&pass, form, dy, dw);
+    }
     if direct::weight_suits(&pass) {
         direct::weight(&pass, dy, dw)
     } else {

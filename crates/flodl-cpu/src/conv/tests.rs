@@ -2,7 +2,7 @@ use super::*;
 use crate::element::Float;
 
 /// Numbers in -1..1 from a simple generator.
-fn numbers<T: Float>(len: usize, seed: u64) -> Vec<T> {
+pub(super) fn numbers<T: Float>(len: usize, seed: u64) -> Vec<T> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len)
         .map(|_| {
@@ -14,7 +14,7 @@ fn numbers<T: Float>(len: usize, seed: u64) -> Vec<T> {
         .collect()
 }
 
-fn geom(
+pub(super) fn geom(
     (batch, groups, c_in, c_out): (usize, usize, usize, usize),
     input: [usize; 3],
     kernel: [usize; 3],
@@ -28,7 +28,7 @@ fn geom(
 }
 
 /// Calls `f(x, w, y)` with the places of every product in the convolution.
-fn products(g: &ConvGeom, mut f: impl FnMut(usize, usize, usize)) {
+pub(super) fn products(g: &ConvGeom, mut f: impl FnMut(usize, usize, usize)) {
     let (ci, co) = (g.c_in / g.groups, g.c_out / g.groups);
     let at = |i: usize, o: usize, k: usize| {
         let x = (o * g.stride[i] + k * g.dilation[i]) as isize - g.padding[i] as isize;
@@ -97,8 +97,8 @@ fn check<T: Gemm>(g: &ConvGeom, tolerance: f64) {
     close("weight", g, &got, &dw, tolerance);
 }
 
-const ONE: [usize; 3] = [1; 3];
-const ZERO: [usize; 3] = [0; 3];
+pub(super) const ONE: [usize; 3] = [1; 3];
+pub(super) const ZERO: [usize; 3] = [0; 3];
 
 fn geometries() -> Vec<ConvGeom> {
     let plane = |h, w| [1, h, w];

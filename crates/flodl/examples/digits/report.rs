@@ -172,15 +172,17 @@ impl Test {
     }
 }
 
-/// Writes the weights and a picture of the curves.
+/// Writes the weights, a picture of the model and one of the curves.
 pub fn save(model: &Graph, history: &[Epoch], dir: &str) -> Result<()> {
     let io = |path: &str, source| Error::Io { path: path.to_owned(), source };
     std::fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
     let (weights, picture) = (format!("{dir}/model.safetensors"), format!("{dir}/curves.svg"));
+    let drawing = format!("{dir}/model.svg");
     model.save_checkpoint(&weights)?;
+    model.svg(Some(&drawing))?;
     let svg = curves(history).map_err(|e| Error::new(&format!("drawing {picture}: {e}")))?;
     write_atomic(&picture, svg.as_bytes())?;
-    println!("\nweights: {weights}\ncurves:  {picture}");
+    println!("\nweights: {weights}\nmodel:   {drawing}\ncurves:  {picture}");
     println!("test them again: cargo run --release --example digits -- --load {weights}");
     Ok(())
 }

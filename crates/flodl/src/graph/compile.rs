@@ -77,6 +77,9 @@ pub(super) fn compile(mut flow: FlowBuilder) -> Result<Graph> {
         profiling: Default::default(),
         times: Default::default(),
         source_config: Default::default(),
+        journal: Default::default(),
+        watched: Default::default(),
+        seen: Default::default(),
     };
     if flow.verbose {
         eprint!("{}", graph.outline());

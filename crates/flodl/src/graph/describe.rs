@@ -132,6 +132,13 @@ pub struct EdgeInfo {
     pub kind: EdgeKind,
 }
 
+impl EdgeInfo {
+    /// Whether it carries a value to the next forward.
+    pub fn is_carried(&self) -> bool {
+        matches!(self.kind, EdgeKind::Carried(_))
+    }
+}
+
 /// A graph as plain data.
 #[derive(Clone, Debug)]
 pub struct GraphInfo {

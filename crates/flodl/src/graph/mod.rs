@@ -5,16 +5,21 @@
 //! each node into one `plan::Step`; `run` executes the steps over numbered slots. `loops`, `route`
 //! and `map` are the nodes that call modules in their own way, `refs` hands named values over,
 //! `state` is what outlives a forward, `tree`, `names` and `store` are paths, names and files,
-//! `describe` is the graph as plain data.
+//! `describe` is the graph as plain data,
+//! `observe` and `timing` keep what was seen of it, which `export`, `picture`
+//! and `summary` write down.
 
 mod builder;
 mod compile;
 mod describe;
+mod export;
 mod hash;
 mod loops;
 mod map;
 mod names;
+mod observe;
 mod outline;
+mod picture;
 mod pieces;
 mod plan;
 mod refs;
@@ -22,14 +27,19 @@ mod route;
 mod run;
 mod state;
 mod store;
+mod summary;
+mod timing;
 mod tree;
+mod trend;
 
 pub use builder::FlowBuilder;
 pub use describe::{
     EdgeFrom, EdgeInfo, EdgeKind, GraphInfo, NodeInfo, NodeKind, PartInfo, PartRole,
 };
+pub use export::format_duration;
 pub use loops::{LoopBuilder, LoopEnd};
 pub use map::{MapBuilder, MapOver};
+pub use observe::Reduce;
 pub use pieces::{
     ArgmaxSelector, FixedSelector, LearnedHalt, SigmoidRouter, SoftmaxRouter, StateAdd,
     ThresholdHalt,
@@ -37,4 +47,6 @@ pub use pieces::{
 pub use plan::MergeOp;
 pub use run::Graph;
 pub use store::ModelSnapshot;
+pub use timing::{LevelTiming, NodeTiming, Profile};
 pub use tree::{GraphExt, PathKind};
+pub use trend::{Trend, TrendGroup};

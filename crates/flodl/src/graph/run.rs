@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::builder::Tag;
 use super::describe::NodeKind;
+use super::observe::Journal;
 use super::plan::{Slot, Step};
 use super::refs::{Frame, Source};
+use super::summary::Seen;
 use crate::{Device, Error, Module, NamedInputModule, Result, Variable};
 
 /// What is known of a node after compiling.
@@ -52,6 +54,11 @@ pub struct Graph {
     pub(super) profiling: Cell<bool>,
     pub(super) times: RefCell<Vec<Duration>>,
     pub(super) source_config: RefCell<Option<String>>,
+    /// What was observed in training.
+    pub(super) journal: RefCell<Journal>,
+    /// Whether the shapes of values are kept, and what was seen of them.
+    pub(super) watched: Cell<bool>,
+    pub(super) seen: RefCell<Seen>,
 }
 
 impl Graph {
@@ -112,7 +119,9 @@ impl Graph {
     }
 
     fn run(&self, slots: &mut [Option<Variable>], states: &[Option<Variable>]) -> Result<Variable> {
-        if self.profiling.get() {
+        if self.watched.get() {
+            self.run_watched(slots, states)?;
+        } else if self.profiling.get() {
             self.run_timed(slots, states)?;
         } else {
             for step in &self.steps {
@@ -133,6 +142,27 @@ impl Graph {
             times.push(start.elapsed());
         }
         self.times.replace(times);
+        Ok(())
+    }
+
+    fn run_watched(
+        &self,
+        slots: &mut [Option<Variable>],
+        states: &[Option<Variable>],
+    ) -> Result<()> {
+        let shape = |v: &Option<Variable>| v.as_ref().map_or(Vec::new(), Variable::shape);
+        let mut nodes = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            let input = shape(&slots[step.input]);
+            let value = step.run(&Frame { slots, states })?;
+            let size = value.numel() * value.dtype().element_size() as i64;
+            nodes.push((input, value.shape(), size));
+            slots[step.output] = Some(value);
+            step.free.iter().for_each(|&slot| slots[slot] = None);
+        }
+        let mut seen = self.seen.borrow_mut();
+        seen.runs += 1;
+        seen.nodes = nodes;
         Ok(())
     }
 

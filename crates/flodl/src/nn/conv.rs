@@ -24,7 +24,8 @@ impl<const D: usize> IntoSizes<D> for [i64; D] {
     }
 }
 
-/// Convolution over `D` spatial dims: `[N, C_in, …]` to `[N, C_out, …]`.
+/// Convolution over `D` spatial dims: `[N, C_in, …]` to `[N, C_out, …]`; one sample may come without
+/// its batch dim, as `[C_in, …]`.
 ///
 /// Weight `[C_out, C_in / groups, kernel…]` and bias `[C_out]` start uniform in ±1/√fan_in,
 /// PyTorch's default. A clone shares the weights.

@@ -13,12 +13,48 @@ pub const ONCE: &[&str] = &["grid_sample"];
 pub const ELSEWHERE: &[(&str, &str)] = &[
     ("gru_cell", "rnn.rs"),
     ("lstm_cell", "rnn.rs"),
-    ("rnn_tanh_cell", "rnn.rs"),
-    ("rnn_relu_cell", "rnn.rs"),
     ("gru_seq", "rnn.rs"),
     ("lstm_seq", "rnn.rs"),
-    ("rnn_tanh_seq", "rnn.rs"),
-    ("rnn_relu_seq", "rnn.rs"),
+    ("scaled_dot_product_attention", "attention.rs"),
+    ("scaled_dot_product_attention_bias", "attention.rs"),
+    ("bce_loss", "losses.rs"),
+    ("bce_loss_with", "losses.rs"),
+    ("bce_with_logits_loss", "losses.rs"),
+    ("bce_with_logits_loss_with", "losses.rs"),
+    ("cosine_embedding_loss", "losses.rs"),
+    ("cosine_embedding_loss_with", "losses.rs"),
+    ("ctc_loss", "losses.rs"),
+    ("ctc_loss_with", "losses.rs"),
+    ("focal_loss", "losses.rs"),
+    ("focal_loss_with", "losses.rs"),
+    ("gaussian_nll_loss", "losses.rs"),
+    ("gaussian_nll_loss_with", "losses.rs"),
+    ("hinge_embedding_loss", "losses.rs"),
+    ("hinge_embedding_loss_with", "losses.rs"),
+    ("huber_loss", "losses.rs"),
+    ("huber_loss_with", "losses.rs"),
+    ("kl_div_loss", "losses.rs"),
+    ("kl_div_loss_with", "losses.rs"),
+    ("l1_loss", "losses.rs"),
+    ("l1_loss_with", "losses.rs"),
+    ("margin_ranking_loss", "losses.rs"),
+    ("margin_ranking_loss_with", "losses.rs"),
+    ("multi_margin_loss", "losses.rs"),
+    ("multi_margin_loss_with", "losses.rs"),
+    ("multilabel_margin_loss", "losses.rs"),
+    ("multilabel_margin_loss_with", "losses.rs"),
+    ("multilabel_soft_margin_loss", "losses.rs"),
+    ("multilabel_soft_margin_loss_with", "losses.rs"),
+    ("nll_loss", "losses.rs"),
+    ("nll_loss_with", "losses.rs"),
+    ("poisson_nll_loss", "losses.rs"),
+    ("poisson_nll_loss_with", "losses.rs"),
+    ("smooth_l1_loss", "losses.rs"),
+    ("smooth_l1_loss_with", "losses.rs"),
+    ("soft_margin_loss", "losses.rs"),
+    ("soft_margin_loss_with", "losses.rs"),
+    ("triplet_margin_loss", "losses.rs"),
+    ("triplet_margin_loss_with", "losses.rs"),
 ];
 
 const IMAGE: &[(&[i64], super::Values)] = &[(&[2, 2, 4, 5], Any)];
@@ -26,6 +62,18 @@ const SIGNAL: &[(&[i64], super::Values)] = &[(&[2, 2, 7], Any)];
 const VOLUME: &[(&[i64], super::Values)] = &[(&[1, 2, 3, 4, 3], Any)];
 /// An input, a weight and a bias.
 const AFFINE: &[(&[i64], super::Values)] = &[(&[3, 4, 3], Any), (&[4], Any), (&[4], Any)];
+
+/// Input, state, two weights and two biases of a cell; the same of a sequence of one layer.
+const CELL: &[(&[i64], super::Values)] =
+    &[(&[2, 3], Any), (&[2, 4], Any), (&[4, 3], Any), (&[4, 4], Any), (&[4], Any), (&[4], Any)];
+const SEQUENCE: &[(&[i64], super::Values)] = &[
+    (&[3, 2, 3], Any),
+    (&[1, 2, 4], Any),
+    (&[4, 3], Any),
+    (&[4, 4], Any),
+    (&[4], Any),
+    (&[4], Any),
+];
 
 fn constant(values: &[f64], shape: &[i64]) -> Variable {
     Variable::new(Tensor::from_f64(values, shape, Device::CPU).unwrap(), false)
@@ -204,6 +252,15 @@ pub const FUNCTIONS: &[Row] = &[
     }),
     ("pairwise_distance", &[(&[3, 4], Any), (&[4], Positive)], |v| {
         pairwise_distance(&v[0], &v[1], 3.0, 1e-6, true)
+    }),
+    // Recurrent layers without gates; the others are differentiated beside their layers.
+    ("rnn_tanh_cell", CELL, |v| rnn_tanh_cell(&v[0], &v[1], &v[2], &v[3], &v[4], &v[5])),
+    ("rnn_relu_cell", CELL, |v| rnn_relu_cell(&v[0], &v[1], &v[2], &v[3], &v[4], &v[5])),
+    ("rnn_tanh_seq", SEQUENCE, |v| {
+        Ok(rnn_tanh_seq(&v[0], Some(&v[1]), &v[2..], &RnnOptions::default())?.0)
+    }),
+    ("rnn_relu_seq", SEQUENCE, |v| {
+        Ok(rnn_relu_seq(&v[0], Some(&v[1]), &v[2..], &RnnOptions::default())?.0)
     }),
     // Losses.
     ("mse_loss", &[(&[3, 4], Any), (&[3, 4], Any)], |v| mse_loss(&v[0], &v[1])),

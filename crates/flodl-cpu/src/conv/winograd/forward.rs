@@ -1,0 +1,460 @@
+//! Outputs: transformed weights, packed once, times the transformed tiles of a block.
+
+use std::ops::Range;
+use std::sync::Mutex;
+
+use super::transform::{Outputs, PIECE, Room, Source, Square, Taps, square};
+use super::{Form, Loader, Panels, Pass, Tiling, panel_width, point_stride, points};
+use crate::alloc::{OutOfMemory, Scratch};
+use crate::gemm::{Gemm, Kernel};
+use crate::simd::{self, Arch, Isa};
+use crate::threads;
+
+/// Bytes of transformed tiles and products that a thread of its own keeps at hand.
+const BLOCK: usize = 1 << 20;
+/// Bytes of transformed weights above which threads share a block instead, and its bytes then.
+const SHARED_WEIGHTS: usize = 6 << 20;
+const SHARED_BLOCK: usize = 12 << 20;
+
+/// Computes a pass in the given form.
+pub(in super::super) fn run<T: Gemm>(
+    pass: &Pass<T>,
+    form: Form,
+    dst: &mut [T],
+) -> Result<(), OutOfMemory> {
+    match (form.pairs, form.taps) {
+        (1, 2) => Work::<T, 1, 2>::new(pass, form).run(dst),
+        (1, _) => Work::<T, 1, 3>::new(pass, form).run(dst),
+        (_, 2) => Work::<T, 2, 2>::new(pass, form).run(dst),
+        (_, _) => Work::<T, 2, 3>::new(pass, form).run(dst),
+    }
+}
+
+/// A pass with its partition, for `S` pairs of points and `R` taps.
+struct Work<'a, 'p, T: 'static, const S: usize, const R: usize> {
+    pass: &'a Pass<'p, T>,
+    kernel: &'static Kernel<T>,
+    tiling: Tiling,
+    /// Whether threads share each block, instead of having blocks of their own.
+    shared: bool,
+    /// Products, one for each pair of points.
+    squares: usize,
+    /// Channels of the source, parities included.
+    channels: usize,
+    /// Tiles of a panel.
+    width: usize,
+}
+
+/// A pointer that tasks share, each with its own part.
+#[derive(Clone, Copy)]
+struct Shared<T>(*mut T);
+// SAFETY: tasks write disjoint parts only.
+unsafe impl<T: Send> Sync for Shared<T> {}
+impl<T> Shared<T> {
+    fn at(&self, place: usize) -> *mut T {
+        self.0.wrapping_add(place)
+    }
+}
+
+impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
+    fn new(pass: &'a Pass<'p, T>, form: Form) -> Self {
+        let kernel = Kernel::<T>::best();
+        let squares = form.points() * form.points();
+        let channels = form.channels(pass);
+        let weights = squares * channels * pass.dst_ch * size_of::<T>();
+        let shared = weights > SHARED_WEIGHTS;
+        let of_tile = squares * (channels + pass.dst_ch) * size_of::<T>();
+        let width = panel_width(kernel);
+        let target = if shared { SHARED_BLOCK } else { BLOCK } / of_tile;
+        let parts = if shared { 1 } else { 4 * threads::available() };
+        let tiling = Tiling::new(pass, form, target, width, parts);
+        Self { pass, kernel, tiling, shared, squares, channels, width }
+    }
+
+    fn run(&self, dst: &mut [T]) -> Result<(), OutOfMemory> {
+        let pass = self.pass;
+        let panels = pass.dst_ch.div_ceil(self.kernel.mr);
+        let stride = point_stride(panels * self.kernel.mr * self.channels);
+        let mut weights = Scratch::<T>::new(self.squares * stride)?;
+        let blocks = self.tiling.blocks();
+        let out = Shared(dst.as_mut_ptr());
+        for group in 0..pass.groups {
+            let to = Shared(weights.as_mut_ptr());
+            threads::parallel_for(panels, |panel| {
+                simd::dispatch(Weights { work: self, group, panel, to: to.at(0), stride });
+            });
+            let failed = Mutex::new(None);
+            let block = |index: usize| {
+                let tiles = self.tiling.range(index);
+                if let Err(error) = self.block(group, tiles, &weights, out) {
+                    *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                }
+            };
+            if self.shared {
+                (0..blocks).for_each(block);
+            } else {
+                threads::parallel_for(blocks, block);
+            }
+            if let Some(error) = failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes a block in three steps, each of which the threads share if the block is shared.
+    fn block(
+        &self,
+        group: usize,
+        tiles: Range<usize>,
+        weights: &[T],
+        out: Shared<T>,
+    ) -> Result<(), OutOfMemory> {
+        let pass = self.pass;
+        let panels = tiles.len().div_ceil(self.width);
+        let stride = point_stride(panels * self.width * self.channels);
+        let made_stride = point_stride(panels * self.width * pass.dst_ch);
+        let mut space = Scratch::<T>::new(self.squares * (stride + made_stride))?;
+        let (sources, products) = space.split_at_mut(self.squares * stride);
+        let loader = Loader::source(pass, &self.tiling, tiles.clone());
+        let (width, channels) = (self.width, self.channels);
+        let to = Panels { to: sources.as_mut_ptr(), width, channels, stride };
+        let failed = Mutex::new(None);
+        let step = pass.src_ch.div_ceil(TASKS);
+        threads::parallel_for(pass.src_ch.div_ceil(step), |i| {
+            let channels = i * step..((i + 1) * step).min(pass.src_ch);
+            let task = Sources { pass, loader: &loader, group, channels, to: &to };
+            if let Err(error) = simd::dispatch::<Sources<T, S>>(task) {
+                *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+            }
+        });
+
+        let made = Shared(products.as_mut_ptr());
+        threads::parallel_for(self.squares, |point| {
+            let (a, b) =
+                (&weights[point * (weights.len() / self.squares)..], &sources[point * stride..]);
+            self.multiply(panels, a, b, made.at(point * made_stride));
+        });
+
+        let products = &*products;
+        let step = pass.dst_ch.div_ceil(TASKS);
+        threads::parallel_for(pass.dst_ch.div_ceil(step), |i| {
+            let channels = i * step..((i + 1) * step).min(pass.dst_ch);
+            let tiles = tiles.clone();
+            simd::dispatch(Back {
+                work: self,
+                group,
+                tiles,
+                products,
+                stride: made_stride,
+                channels,
+                out,
+            });
+        });
+        match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// The products of one point for all tiles of a block: writes `panels` panels to `made`.
+    fn multiply(&self, panels: usize, weights: &[T], sources: &[T], made: *mut T) {
+        let (mr, k, width) = (self.kernel.mr, self.channels, self.width);
+        let rows = self.pass.dst_ch;
+        assert!(sources.len() >= panels * k * width);
+        for m in (0..rows).step_by(mr) {
+            let a = weights[m * k..(m + mr) * k].as_ptr();
+            for q in 0..panels {
+                let b = sources[q * k * width..].as_ptr();
+                let c = made.wrapping_add((q * rows + m) * width);
+                for column in (0..width).step_by(self.kernel.nr) {
+                    let b = b.wrapping_add(column);
+                    let c = c.wrapping_add(column);
+                    let mut tile = self.kernel.tile(k, a, b, c, width);
+                    tile.b_step = width;
+                    tile.rows = mr.min(rows - m);
+                    // SAFETY: the panels hold k lines of mr and `width` values, and the rows of
+                    // the tile are this point's alone.
+                    unsafe { self.kernel.run(&tile) };
+                }
+            }
+        }
+    }
+}
+
+/// Tasks of a step: a few for each thread.
+const TASKS: usize = 16;
+
+/// Transforms a panel of the weights.
+struct Weights<'a, 'b, 'p, T: 'static, const S: usize, const R: usize> {
+    work: &'a Work<'b, 'p, T, S, R>,
+    group: usize,
+    panel: usize,
+    to: *mut T,
+    /// From a point to the next.
+    stride: usize,
+}
+
+impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Weights<'_, '_, '_, T, S, R> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        let (work, pass) = (self.work, self.work.pass);
+        let (mr, stride) = (work.kernel.mr, work.tiling.form.stride);
+        let first = self.panel * mr;
+        let rows = mr.min(pass.dst_ch - first);
+        let src = &pass.w[self.group * pass.w_group + first * pass.w_row..];
+        let mut room = Room::new();
+        for c in 0..pass.src_ch {
+            for parity in 0..stride * stride {
+                let (p, q) = (parity / stride, parity % stride);
+                for i in 0..R {
+                    for j in 0..R {
+                        let tap = (i * stride + p) * pass.axes[2].taps + j * stride + q;
+                        let index = c * pass.w_ch + pass.kernel_index(tap);
+                        for (lane, to) in room.from[i][j].iter_mut().enumerate().take(rows) {
+                            *to = src[lane * pass.w_row + index];
+                        }
+                    }
+                }
+                square::<A, T, Taps<S, R>>(&mut room, mr);
+                let line = (self.panel * work.channels + c * stride * stride + parity) * mr;
+                for (i, values) in room.to.iter().enumerate().take(points(S)) {
+                    for (j, values) in values.iter().enumerate().take(points(S)) {
+                        let point = i * points(S) + j;
+                        // SAFETY: a line of this panel, which is this task's.
+                        unsafe { copy(&values[..mr], self.to.add(point * self.stride + line)) };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Transforms some channels of a block's source.
+struct Sources<'a, 'p, T: 'static, const S: usize> {
+    pass: &'a Pass<'p, T>,
+    loader: &'a Loader<'p, T>,
+    group: usize,
+    channels: Range<usize>,
+    to: &'a Panels<T>,
+}
+
+impl<T: Gemm, const S: usize> simd::Kernel for Sources<'_, '_, T, S> {
+    type Out = Result<(), OutOfMemory>;
+
+    #[inline(always)]
+    fn run<A: Arch>(self) -> Self::Out {
+        let (pass, loader) = (self.pass, self.loader);
+        let mut slab = Scratch::<T>::new(loader.scratch())?;
+        let mut room = Room::new();
+        for c in self.channels {
+            let channel = |n: usize| (n * pass.groups + self.group) * pass.src_ch + c;
+            let first = c * loader.offsets.len();
+            // SAFETY: the panels have room for all tiles and channels; these are this task's.
+            unsafe {
+                loader.channel::<A, Source<S>>(channel, &mut slab, &mut room, first, self.to)
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Transforms the products of some output channels back, and writes the outputs.
+struct Back<'a, 'b, 'p, T: 'static, const S: usize, const R: usize> {
+    work: &'a Work<'b, 'p, T, S, R>,
+    group: usize,
+    tiles: Range<usize>,
+    products: &'a [T],
+    /// From a point to the next.
+    stride: usize,
+    channels: Range<usize>,
+    out: Shared<T>,
+}
+
+impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, T, S, R> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        let (work, pass) = (self.work, self.work.pass);
+        let (width, side) = (work.width, points(S));
+        let m = side + 1 - R;
+        let (cols, of_image) = (work.tiling.cols, work.tiling.rows * work.tiling.cols);
+        let mut room = Room::new();
+        // Panel by panel: the products of adjacent channels are adjacent.
+        for panel in (0..self.tiles.len()).step_by(width) {
+            for channel in self.channels.clone() {
+                let number = self.group * pass.dst_ch + channel;
+                let bias = pass.bias.map_or(T::ZERO, |b| b[number]);
+                let at = panel * pass.dst_ch + channel * width;
+                let count = width.min(self.tiles.len() - panel);
+                for (i, line) in room.from.iter_mut().enumerate().take(side) {
+                    for (j, lanes) in line.iter_mut().enumerate().take(side) {
+                        let from = &self.products[at + (i * side + j) * self.stride..];
+                        // SAFETY: a panel is no wider than the lanes there are.
+                        unsafe { copy(&from[..width], lanes[..width].as_mut_ptr()) };
+                    }
+                }
+                square::<A, T, Outputs<S, R>>(&mut room, width);
+                let flat = self.tiles.start + panel;
+                let (mut n, mut row) = (flat / of_image, flat % of_image / cols);
+                let (mut col, mut lane) = (flat % cols, 0);
+                while lane < count {
+                    let run = (cols - col).min(count - lane);
+                    let place = n * pass.groups * pass.dst_ch + number;
+                    let values = &room.to;
+                    let lanes = Lanes { values, first: lane, count: run, bias };
+                    // SAFETY: outputs of this channel and block, inside the destination.
+                    unsafe {
+                        let to = self.out.at(place * pass.dst_plane());
+                        match m {
+                            2 => lanes.write::<A, 2>(pass, to, row, col),
+                            3 => lanes.write::<A, 3>(pass, to, row, col),
+                            4 => lanes.write::<A, 4>(pass, to, row, col),
+                            _ => lanes.write::<A, 5>(pass, to, row, col),
+                        }
+                    }
+                    lane += run;
+                    (row, col) = (row + 1, 0);
+                    if row == work.tiling.rows {
+                        (n, row) = (n + 1, 0);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tiles of outputs side by side: some lanes of the values at (row, column) of each.
+struct Lanes<'a, T> {
+    values: &'a Square<T>,
+    first: usize,
+    count: usize,
+    bias: T,
+}
+
+impl<T: Gemm> Lanes<'_, T> {
+    /// Writes them to the channel `dst`, from the given row and column of tiles on.
+    ///
+    /// # Safety
+    /// These outputs are inside the channel, and nobody else uses them.
+    #[inline(always)]
+    unsafe fn write<A: Arch, const M: usize>(
+        &self,
+        pass: &Pass<T>,
+        dst: *mut T,
+        row: usize,
+        col: usize,
+    ) {
+        let [_, h, w] = pass.axes;
+        let height = M.min(h.out - row * M);
+        for piece in (0..self.count).step_by(PIECE) {
+            let tiles = PIECE.min(self.count - piece);
+            let (from, col) = (self.first + piece, col + piece);
+            let length = (tiles * M).min(w.out - col * M);
+            let first = w.dst_first + col * M * w.dst_step;
+            for (i, values) in self.values.iter().enumerate().take(height) {
+                let mut line = [[T::ZERO; M]; PIECE];
+                if M == 4 && from + PIECE <= values[0].len() {
+                    let rows = [
+                        &values[0][from..],
+                        &values[1][from..],
+                        &values[2][from..],
+                        &values[3][from..],
+                    ];
+                    interleave4::<A, T>(rows, self.bias, line.as_flattened_mut());
+                } else {
+                    for (t, to) in line.iter_mut().enumerate().take(tiles) {
+                        for (to, values) in to.iter_mut().zip(values) {
+                            *to = values[from + t] + self.bias;
+                        }
+                    }
+                }
+                let line = &line.as_flattened()[..length];
+                let to = (h.dst_first + (row * M + i) * h.dst_step) * w.dst + first;
+                let to = dst.wrapping_add(to);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match w.dst_step {
+                        1 => copy(line, to),
+                        2 => line.iter().enumerate().for_each(|(i, &v)| *to.add(2 * i) = v),
+                        s => line.iter().enumerate().for_each(|(i, &v)| *to.add(s * i) = v),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Four vectors, each plus `bias`, value by value in turn.
+///
+/// Written with shuffles where the CPU has them: of plain loops the compiler makes gathers, which
+/// take longer than all of the transform.
+#[inline(always)]
+fn interleave4<A: Arch, T: Gemm>(rows: [&[T]; 4], bias: T, to: &mut [T]) {
+    assert!(to.len() >= 4 * PIECE && rows.iter().all(|row| row.len() >= PIECE));
+    #[cfg(target_arch = "x86_64")]
+    if A::ISA >= Isa::Avx2 && size_of::<T>() == 4 {
+        let [a, b, c, d] = rows;
+        let rows = [a.as_ptr().cast(), b.as_ptr().cast(), c.as_ptr().cast(), d.as_ptr().cast()];
+        // SAFETY: T is the only float of four bytes; the rows hold eight values and the target 32;
+        // the CPU has AVX2, as `A` says.
+        unsafe { interleave4_avx(rows, bias.to_f64() as f32, to.as_mut_ptr().cast()) };
+        return;
+    }
+    for (t, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate().take(PIECE) {
+        for (to, row) in to.iter_mut().zip(rows) {
+            *to = row[t] + bias;
+        }
+    }
+}
+
+/// # Safety
+/// The rows are readable for eight values, and `to` is writable for 32; the CPU has AVX.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx,avx2")]
+unsafe fn interleave4_avx(rows: [*const f32; 4], bias: f32, to: *mut f32) {
+    use std::arch::x86_64::*;
+    let bias = _mm256_set1_ps(bias);
+    // SAFETY: the caller's promise.
+    let (a, b, c, d) = unsafe {
+        let [a, b, c, d] = rows;
+        (_mm256_loadu_ps(a), _mm256_loadu_ps(b), _mm256_loadu_ps(c), _mm256_loadu_ps(d))
+    };
+    let (a, b) = (_mm256_add_ps(a, bias), _mm256_add_ps(b, bias));
+    let (c, d) = (_mm256_add_ps(c, bias), _mm256_add_ps(d, bias));
+    let (ab, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    let (cd, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    // Lanes 0 and 4, 1 and 5, 2 and 6, 3 and 7.
+    let (l0, l1) = (_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0xee>(ab, cd));
+    let l2 = _mm256_shuffle_ps::<0x44>(ab_high, cd_high);
+    let l3 = _mm256_shuffle_ps::<0xee>(ab_high, cd_high);
+    // SAFETY: the caller's promise.
+    unsafe {
+        _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x20>(l0, l1));
+        _mm256_storeu_ps(to.add(8), _mm256_permute2f128_ps::<0x20>(l2, l3));
+        _mm256_storeu_ps(to.add(16), _mm256_permute2f128_ps::<0x31>(l0, l1));
+        _mm256_storeu_ps(to.add(24), _mm256_permute2f128_ps::<0x31>(l2, l3));
+    }
+}
+
+/// Copies to `to`, in whole vectors as far as they go: lengths are short, and a call would cost more.
+///
+/// # Safety
+/// `to` is writable for all of `from`.
+#[inline(always)]
+unsafe fn copy<T: Gemm>(from: &[T], to: *mut T) {
+    let (whole, rest) = from.as_chunks::<PIECE>();
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (i, chunk) in whole.iter().enumerate() {
+            to.add(i * PIECE).cast::<[T; PIECE]>().write(*chunk);
+        }
+        for (i, &value) in rest.iter().enumerate() {
+            *to.add(whole.len() * PIECE + i) = value;
+        }
+    }
+}

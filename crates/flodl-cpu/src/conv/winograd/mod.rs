@@ -1,0 +1,435 @@
+//! Winograd's convolution: tiles of outputs from a quarter of the multiplications.
+//!
+//! For 3×3 and 2×2 kernels of stride 1, and for kernels of even size and stride 2, which are 2×2
+//! kernels of stride 1 over the four parities of the image, taken as channels. Tiles of the source
+//! and the weights are transformed ([`transform`]), multiplied point by point, which is a matrix
+//! product for each point ([`forward`], [`weight`]), and transformed back.
+//!
+//! The sums are exact to about 2e-6 of the largest output (0.3e-6 for a direct sum); an infinity
+//! or NaN in the source reaches the whole tile. [`set_winograd`] turns all of it off.
+
+mod forward;
+#[cfg(test)]
+mod tests;
+mod transform;
+mod weight;
+
+pub(super) use forward::run;
+pub(super) use weight::run as weight;
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::plan::Pass;
+use crate::gemm::{Gemm, Kernel};
+use crate::simd::Arch;
+use transform::{LANES, MOST, PIECE, Room, Transform, points, square};
+
+/// Environment variable that turns Winograd's convolution off when it is `0`.
+pub const WINOGRAD_ENV: &str = "FLODL_WINOGRAD";
+
+static ON: AtomicU8 = AtomicU8::new(2);
+
+/// Whether large convolutions may use Winograd's algorithm.
+pub fn winograd() -> bool {
+    match ON.load(Ordering::Relaxed) {
+        2 => {
+            let on = std::env::var(WINOGRAD_ENV).as_deref() != Ok("0");
+            ON.store(on.into(), Ordering::Relaxed);
+            on
+        }
+        on => on == 1,
+    }
+}
+
+/// Lets large convolutions use Winograd's algorithm, or keeps all of them direct.
+pub fn set_winograd(on: bool) {
+    ON.store(on.into(), Ordering::Relaxed);
+}
+
+/// Which transforms a pass takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    /// Pairs of points, and taps of the kernel, along each axis.
+    pub pairs: usize,
+    pub taps: usize,
+    /// Stride of the pass; its parities are channels.
+    pub stride: usize,
+}
+
+impl Form {
+    /// Points along an axis.
+    fn points(&self) -> usize {
+        points(self.pairs)
+    }
+
+    /// Outputs of a tile along an axis.
+    fn outputs(&self) -> usize {
+        self.points() + 1 - self.taps
+    }
+
+    /// Channels of the source, parities included.
+    fn channels<T: Gemm>(&self, pass: &Pass<T>) -> usize {
+        pass.src_ch * self.stride * self.stride
+    }
+}
+
+/// Fewest channels on either side: below, the transforms outweigh the products.
+const FEW: usize = 24;
+/// Fewest tiles that are worth the transform of the weights.
+const TILES: usize = 32;
+/// What the transforms of a tile cost, in multiplications, for each channel and point; and those
+/// of the weights, for each of them and point.
+const TRANSFORM: usize = 56;
+const WEIGHT: usize = 64;
+
+/// The form in which a pass is cheaper than direct, if there is one. `gradient` asks for the
+/// gradient by weight of this pass.
+pub(super) fn suits<T: Gemm>(pass: &Pass<T>, gradient: bool) -> Option<Form> {
+    let form = form(pass)?;
+    let wanted = size_of::<T>() == 4 && winograd();
+    let wide = form.channels(pass).min(pass.dst_ch) >= FEW;
+    (wanted && wide).then_some(())?;
+    let [_, h, w] = pass.axes;
+    let direct = pass.taps() * pass.pixels() * pass.src_ch * pass.dst_ch;
+    let cost = |form: &Form| {
+        let m = form.outputs();
+        let tiles = h.out.div_ceil(m) * w.out.div_ceil(m);
+        let squares = form.points() * form.points();
+        let (from, to) = (form.channels(pass), pass.dst_ch);
+        // The gradient by weight packs both operands.
+        let transforms = (from + to) * if gradient { TRANSFORM + 16 } else { TRANSFORM };
+        let weights = from * to * WEIGHT / pass.batch.max(1);
+        (tiles, squares * (tiles * (from * to + transforms) + weights))
+    };
+    let forms = [1, 2].map(|pairs| Form { pairs, ..form });
+    let (form, (tiles, cost)) =
+        forms.map(|f| (f, cost(&f))).into_iter().min_by_key(|(_, (_, cost))| *cost)?;
+    (tiles * pass.batch >= TILES && cost + cost / 4 < direct).then_some(form)
+}
+
+/// A form that a pass can take, if there is one.
+fn form<T: Gemm>(pass: &Pass<T>) -> Option<Form> {
+    let [d, h, w] = pass.axes;
+    let flat = d.src == 1 && d.out == 1 && d.taps == 1 && d.pad == 0;
+    let alike = h.taps == w.taps && h.stride == w.stride && h.step == 1 && w.step == 1;
+    let stride = h.stride;
+    let whole = stride <= 2 && h.taps.is_multiple_of(stride);
+    let taps = h.taps / stride;
+    let form = Form { pairs: 1, taps, stride };
+    (flat && alike && whole && (2..=3).contains(&taps)).then_some(form)
+}
+
+/// The tiles of a pass, numbered through all images row by row, and cut in blocks of consecutive
+/// ones.
+struct Tiling {
+    form: Form,
+    /// Tiles along an image's height and width.
+    rows: usize,
+    cols: usize,
+    /// Tiles of all images, and of a block.
+    tiles: usize,
+    block: usize,
+}
+
+impl Tiling {
+    /// About `target` tiles to a block, in whole panels of `width` and few enough for `parts`.
+    fn new<T: Gemm>(pass: &Pass<T>, form: Form, target: usize, width: usize, parts: usize) -> Self {
+        let m = form.outputs();
+        let (rows, cols) = (pass.axes[1].out.div_ceil(m), pass.axes[2].out.div_ceil(m));
+        let tiles = pass.batch * rows * cols;
+        let most = (target / width * width).max(width);
+        let blocks = tiles.div_ceil(most).max(parts.min(tiles.div_ceil(2 * width)));
+        let block = tiles.div_ceil(blocks).next_multiple_of(width);
+        Self { form, rows, cols, tiles, block }
+    }
+
+    fn blocks(&self) -> usize {
+        self.tiles.div_ceil(self.block)
+    }
+
+    /// The tiles of a block.
+    fn range(&self, index: usize) -> Range<usize> {
+        index * self.block..((index + 1) * self.block).min(self.tiles)
+    }
+
+    /// Rows of tiles that a block touches in an image at most.
+    fn band(&self) -> usize {
+        self.rows.min(self.block.div_ceil(self.cols) + 1)
+    }
+}
+
+/// Values from a point to the next: an odd number of cache lines, so that what is written side by
+/// side for all points does not fall on the same few places of the cache.
+fn point_stride(values: usize) -> usize {
+    (values.div_ceil(16) | 1) * 16
+}
+
+/// A padded copy of some rows of a channel, each split in the residues of the step between tiles,
+/// so that what adjacent tiles read is adjacent.
+struct Slab {
+    lengths: [usize; 2],
+    pad: [isize; 2],
+    step: usize,
+    /// Values of a residue of a row, and of a row.
+    run: usize,
+    line: usize,
+    /// Rows from a row of tiles to the next, and in all.
+    lines: usize,
+    height: usize,
+}
+
+impl Slab {
+    fn new(reading: &Reading, band: usize, cols: usize) -> Self {
+        let Reading { lengths, pad, step, reach, .. } = *reading;
+        let run = cols + (reach - 1) / step;
+        let height = (band - 1) * step + reach;
+        Self { lengths, pad, step, run, line: run * step, lines: step, height }
+    }
+
+    /// Values of a channel.
+    fn plane(&self) -> usize {
+        self.height * self.line
+    }
+
+    /// Distance of a value that a tile reads from the tile's first.
+    fn tap(&self, row: usize, col: usize) -> usize {
+        row * self.line + col % self.step * self.run + col / self.step
+    }
+
+    /// Copies a channel from the given row of tiles on.
+    #[inline(always)]
+    fn fill<T: Gemm>(&self, src: &[T], row: usize, dst: &mut [T]) {
+        match self.step {
+            2 => self.split::<T, 2>(src, row, dst),
+            3 => self.split::<T, 3>(src, row, dst),
+            4 => self.split::<T, 4>(src, row, dst),
+            5 => self.split::<T, 5>(src, row, dst),
+            6 => self.split::<T, 6>(src, row, dst),
+            8 => self.split::<T, 8>(src, row, dst),
+            10 => self.split::<T, 10>(src, row, dst),
+            _ => unreachable!("no form has this step"),
+        }
+    }
+
+    #[inline(always)]
+    fn split<T: Gemm, const STEP: usize>(&self, src: &[T], row: usize, dst: &mut [T]) {
+        let [height, width] = self.lengths;
+        // Whole chunks of the line that lie inside the source; the rest is read value by value.
+        let pad = self.pad[1];
+        let first = (pad.max(0) as usize).div_ceil(STEP).min(self.run);
+        let inside = (width as isize + pad).max(0) as usize / STEP;
+        let end = inside.clamp(first, self.run);
+        for (y, line) in dst.chunks_exact_mut(self.line).enumerate().take(self.height) {
+            let y = (row * STEP + y) as isize - self.pad[0];
+            if !(0..height as isize).contains(&y) {
+                line.fill(T::ZERO);
+                continue;
+            }
+            let src = &src[y as usize * width..][..width];
+            for t in (0..first).chain(end..self.run) {
+                for q in 0..STEP {
+                    let x = (t * STEP + q) as isize - pad;
+                    let inside = (0..width as isize).contains(&x);
+                    line[q * self.run + t] = if inside { src[x as usize] } else { T::ZERO };
+                }
+            }
+            if first < end {
+                let from = &src[((first * STEP) as isize - pad) as usize..][..(end - first) * STEP];
+                let (chunks, _) = from.as_chunks::<STEP>();
+                for q in 0..STEP {
+                    let to = &mut line[q * self.run + first..][..end - first];
+                    for (to, chunk) in to.iter_mut().zip(chunks) {
+                        *to = chunk[q];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Some lanes whose values lie side by side in the slab.
+struct Run {
+    place: usize,
+    lane: usize,
+    count: usize,
+}
+
+/// The tiles that are transformed together.
+struct Group {
+    runs: Vec<Run>,
+    /// Lanes in use.
+    count: usize,
+}
+
+/// Transforms channels of a source, tile by tile, for one block.
+struct Loader<'a, T> {
+    slab: Slab,
+    /// The images of the block: which, and the first row of tiles that it needs.
+    images: Vec<(usize, usize)>,
+    groups: Vec<Group>,
+    /// For each parity, where the values of a tile are.
+    offsets: Vec<[[usize; MOST]; MOST]>,
+    src: &'a [T],
+    src_plane: usize,
+}
+
+/// How a loader reads: `step` from a tile to the next, `reach` values of each for a tile.
+struct Reading {
+    lengths: [usize; 2],
+    pad: [isize; 2],
+    step: usize,
+    reach: usize,
+    stride: usize,
+}
+
+impl<'a, T: Gemm> Loader<'a, T> {
+    /// For the source of a pass.
+    fn source(pass: &Pass<'a, T>, tiling: &Tiling, tiles: Range<usize>) -> Self {
+        let ([_, h, w], form) = (pass.axes, tiling.form);
+        let (points, stride) = (form.points(), form.stride);
+        let reading = Reading {
+            lengths: [h.src, w.src],
+            pad: [h.pad, w.pad],
+            step: form.outputs() * stride,
+            reach: points * stride,
+            stride,
+        };
+        Self::new(reading, tiling, tiles, pass.src)
+    }
+
+    /// For the gradient of the output of a pass.
+    fn gradient(pass: &Pass<'a, T>, dy: &'a [T], tiling: &Tiling, tiles: Range<usize>) -> Self {
+        let ([_, h, w], m) = (pass.axes, tiling.form.outputs());
+        let lengths = [h.out, w.out];
+        let reading = Reading { lengths, pad: [0; 2], step: m, reach: m, stride: 1 };
+        Self::new(reading, tiling, tiles, dy)
+    }
+
+    fn new(reading: Reading, tiling: &Tiling, tiles: Range<usize>, src: &'a [T]) -> Self {
+        let slab = Slab::new(&reading, tiling.band(), tiling.cols);
+        let Reading { lengths, reach, stride, .. } = reading;
+        let of_image = tiling.rows * tiling.cols;
+        let first = tiles.start / of_image;
+        let images: Vec<_> = (first..tiles.end.div_ceil(of_image))
+            .map(|n| (n, tiles.start.saturating_sub(n * of_image) / tiling.cols))
+            .collect();
+        let place = |tile: usize| {
+            let (n, at) = (tile / of_image - first, tile % of_image);
+            let row = at / tiling.cols - images[n].1;
+            n * slab.plane() + row * slab.lines * slab.line + at % tiling.cols
+        };
+        let groups = tiles.clone().step_by(LANES).map(|tile| {
+            let count = LANES.min(tiles.end - tile);
+            let (mut runs, mut lane) = (Vec::new(), 0);
+            while lane < count {
+                let left = tiling.cols - (tile + lane) % tiling.cols;
+                let run = Run { place: place(tile + lane), lane, count: left.min(count - lane) };
+                lane += run.count;
+                runs.push(run);
+            }
+            Group { runs, count }
+        });
+        let groups = groups.collect();
+        let offsets = (0..stride * stride).map(|parity| {
+            let tap = |i: usize, j: usize| {
+                let (row, col) = (i * stride + parity / stride, j * stride + parity % stride);
+                let inside = row < reach && col < reach;
+                if inside { slab.tap(row, col) } else { 0 }
+            };
+            std::array::from_fn(|i| std::array::from_fn(|j| tap(i, j)))
+        });
+        let offsets = offsets.collect();
+        let src_plane = lengths[0] * lengths[1];
+        Self { slab, images, groups, offsets, src, src_plane }
+    }
+
+    /// Values of scratch that a task needs.
+    fn scratch(&self) -> usize {
+        self.images.len() * self.slab.plane() + PIECE
+    }
+
+    /// Transforms one channel: `channel(n)` is the number of image n's channel, and the parities
+    /// of the channel become the channels from `first` on.
+    ///
+    /// # Safety
+    /// The places of these channels in `panels` are writable, and nobody else's.
+    #[inline(always)]
+    unsafe fn channel<A: Arch, F: Transform<T>>(
+        &self,
+        channel: impl Fn(usize) -> usize,
+        slab: &mut [T],
+        room: &mut Room<T>,
+        first: usize,
+        panels: &Panels<T>,
+    ) {
+        let plane = self.slab.plane();
+        assert!(slab.len() >= self.images.len() * plane + PIECE);
+        for (i, &(n, row)) in self.images.iter().enumerate() {
+            let src = &self.src[channel(n) * self.src_plane..][..self.src_plane];
+            self.slab.fill(src, row, &mut slab[i * plane..][..plane]);
+        }
+        for (parity, offsets) in self.offsets.iter().enumerate() {
+            for (g, group) in self.groups.iter().enumerate() {
+                for (line, offsets) in room.from.iter_mut().zip(offsets).take(F::FROM) {
+                    for (lanes, offset) in line.iter_mut().zip(offsets).take(F::FROM) {
+                        for run in &group.runs {
+                            copy(&slab[run.place + offset..], &mut lanes[run.lane..], run.count);
+                        }
+                        lanes[group.count..].fill(T::ZERO);
+                    }
+                }
+                let lanes = group.count.next_multiple_of(PIECE);
+                square::<A, T, F>(room, lanes);
+                for (i, line) in room.to.iter().enumerate().take(F::TO) {
+                    for (j, values) in line.iter().enumerate().take(F::TO) {
+                        let to = panels.to.wrapping_add((i * F::TO + j) * panels.stride);
+                        for (p, values) in values[..lanes].as_chunks::<PIECE>().0.iter().enumerate()
+                        {
+                            let tile = g * LANES + p * PIECE;
+                            let (panel, lane) = (tile / panels.width, tile % panels.width);
+                            let row = panel * panels.channels + first + parity;
+                            // SAFETY: the caller's promise.
+                            unsafe {
+                                let to = to.add(row * panels.width + lane);
+                                to.cast::<[T; PIECE]>().write(*values);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies `count` values in whole pieces where both sides have room for them.
+#[inline(always)]
+fn copy<T: Copy>(from: &[T], to: &mut [T], count: usize) {
+    let whole = count.next_multiple_of(PIECE);
+    if whole <= from.len() && whole <= to.len() {
+        let pieces = from[..whole].as_chunks::<PIECE>().0;
+        for (to, from) in to[..whole].as_chunks_mut::<PIECE>().0.iter_mut().zip(pieces) {
+            *to = *from;
+        }
+    } else {
+        to[..count].copy_from_slice(&from[..count]);
+    }
+}
+
+/// Where transformed values go: point, panel of `width` tiles, channel, tile.
+#[derive(Clone, Copy)]
+struct Panels<T> {
+    to: *mut T,
+    width: usize,
+    channels: usize,
+    /// From a point to the next.
+    stride: usize,
+}
+
+// SAFETY: tasks write disjoint channels.
+unsafe impl<T: Send> Sync for Panels<T> {}
+
+/// Tiles of a panel: at least a group of lanes.
+fn panel_width<T: Gemm>(kernel: &Kernel<T>) -> usize {
+    kernel.nr.next_multiple_of(PIECE)
+}

@@ -1,0 +1,81 @@
+use super::super::tests::{ONE, ZERO, geom, numbers, products};
+use super::super::{ConvGeom, size};
+use super::*;
+use crate::element::Float;
+
+fn close<T: Float>(what: &str, g: &ConvGeom, form: Form, got: &[T], want: &[f64]) {
+    let tolerance = if size_of::<T>() == 4 { 5e-6 } else { 1e-14 };
+    let largest = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let error = (got.to_f64() - want).abs();
+        assert!(error <= tolerance * largest, "{what} at {i}: {got:?} for {want}, {form:?}, {g:?}");
+    }
+}
+
+fn check<T: Gemm>(g: &ConvGeom) {
+    let (x, w, dy) =
+        (numbers::<T>(g.x_len(), 1), numbers::<T>(g.w_len(), 2), numbers::<T>(g.y_len(), 3));
+    let (b, c) = (numbers::<T>(g.c_out, 4), numbers::<T>(g.c_in, 5));
+    let mut y: Vec<f64> =
+        (0..g.y_len()).map(|i| b[i / size(g.output) % g.c_out].to_f64()).collect();
+    let mut dx: Vec<f64> = (0..g.x_len()).map(|i| c[i / size(g.input) % g.c_in].to_f64()).collect();
+    let mut dw = vec![0.0; g.w_len()];
+    products(g, |i, j, o| {
+        y[o] += x[i].to_f64() * w[j].to_f64();
+        dx[i] += dy[o].to_f64() * w[j].to_f64();
+        dw[j] += dy[o].to_f64() * x[i].to_f64();
+    });
+    let forward = Pass::forward(g, &x, &w, Some(&b));
+    let found = form(&forward).expect("a form");
+    for pairs in [1, 2] {
+        let form = Form { pairs, ..found };
+        let mut got = vec![T::NAN; g.y_len()];
+        run(&forward, form, &mut got).unwrap();
+        close("forward", g, form, &got, &y);
+        let mut got = vec![T::NAN; g.w_len()];
+        weight(&forward, form, &dy, &mut got).unwrap();
+        close("weight", g, form, &got, &dw);
+        let mut got = vec![T::NAN; g.x_len()];
+        for pass in &Pass::backward(g, &dy, &w, Some(&c)) {
+            let found = super::form(pass).expect("a form");
+            run(pass, Form { pairs, ..found }, &mut got).unwrap();
+        }
+        close("data", g, form, &got, &dx);
+    }
+}
+
+#[test]
+fn equals_the_direct_sum() {
+    let plane = |h, w| [1, h, w];
+    let same = [0, 1, 1];
+    for g in [
+        geom((2, 1, 3, 5), plane(8, 8), plane(3, 3), ONE, same, ONE),
+        geom((3, 1, 17, 33), plane(7, 9), plane(3, 3), ONE, same, ONE),
+        geom((9, 1, 20, 24), plane(4, 4), plane(3, 3), ONE, same, ONE),
+        geom((2, 1, 8, 13), plane(30, 61), plane(3, 3), ONE, [0, 0, 2], ONE),
+        geom((1, 1, 24, 40), plane(70, 66), plane(3, 3), ONE, same, ONE),
+        geom((2, 3, 12, 18), plane(13, 11), plane(3, 3), ONE, same, ONE),
+        geom((3, 1, 9, 7), plane(6, 11), plane(2, 2), ONE, ZERO, ONE),
+        geom((3, 1, 8, 12), plane(16, 16), plane(4, 4), [1, 2, 2], same, ONE),
+        geom((2, 2, 10, 14), plane(15, 18), plane(4, 4), [1, 2, 2], [0, 2, 0], ONE),
+        geom((20, 1, 33, 25), plane(8, 8), plane(4, 4), [1, 2, 2], same, ONE),
+    ] {
+        check::<f32>(&g);
+        check::<f64>(&g);
+    }
+}
+
+#[test]
+fn other_convolutions_have_no_form() {
+    let x = vec![0.0f32; 4096];
+    let plane = |h, w| [1, h, w];
+    for g in [
+        geom((1, 1, 2, 2), plane(8, 8), plane(3, 2), ONE, ZERO, ONE),
+        geom((1, 1, 2, 2), plane(8, 8), plane(3, 3), [1, 2, 2], ZERO, ONE),
+        geom((1, 1, 2, 2), plane(9, 9), plane(3, 3), ONE, ZERO, [1, 2, 2]),
+        geom((1, 1, 2, 2), plane(9, 9), plane(5, 5), ONE, ZERO, ONE),
+        geom((1, 1, 2, 2), [3, 4, 4], [2, 2, 2], ONE, ZERO, ONE),
+    ] {
+        assert_eq!(form(&Pass::forward(&g, &x[..g.x_len()], &x, None)), None, "{g:?}");
+    }
+}

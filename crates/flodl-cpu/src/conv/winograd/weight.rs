@@ -1,0 +1,223 @@
+//! The gradient by weight: transformed tiles of the gradient times transformed tiles of the
+//! source, summed over all of them, and transformed back to taps.
+
+use std::ops::Range;
+use std::sync::Mutex;
+
+use super::transform::{Gradients, LANES, PIECE, Room, Source, TapGradients, square};
+use super::{Form, Loader, Panels, Pass, Tiling, point_stride, points};
+use crate::alloc::{OutOfMemory, Scratch};
+use crate::gemm::{Epilogue, Gemm, Mat, gemm};
+use crate::simd::{self, Arch};
+use crate::threads::{self, SharedMut};
+
+/// Bytes of transformed tiles of a block.
+const BLOCK: usize = 12 << 20;
+/// Tasks of a transform: a few for each thread.
+const TASKS: usize = 16;
+
+/// Writes all of `dw`; `pass` is the forward pass, whose weight is not used.
+pub(in super::super) fn run<T: Gemm>(
+    pass: &Pass<T>,
+    form: Form,
+    dy: &[T],
+    dw: &mut [T],
+) -> Result<(), OutOfMemory> {
+    match (form.pairs, form.taps) {
+        (1, 2) => Work::<T, 1, 2>::new(pass, form, dy).run(dw),
+        (1, _) => Work::<T, 1, 3>::new(pass, form, dy).run(dw),
+        (_, 2) => Work::<T, 2, 2>::new(pass, form, dy).run(dw),
+        (_, _) => Work::<T, 2, 3>::new(pass, form, dy).run(dw),
+    }
+}
+
+struct Work<'a, 'p, T, const S: usize, const R: usize> {
+    pass: &'a Pass<'p, T>,
+    dy: &'a [T],
+    tiling: Tiling,
+    squares: usize,
+    channels: usize,
+}
+
+impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
+    fn new(pass: &'a Pass<'p, T>, form: Form, dy: &'a [T]) -> Self {
+        let squares = form.points() * form.points();
+        let channels = form.channels(pass);
+        let of_tile = squares * (channels + pass.dst_ch) * size_of::<T>();
+        let tiling = Tiling::new(pass, form, (BLOCK / of_tile).max(64), PIECE, 1);
+        Self { pass, dy, tiling, squares, channels }
+    }
+
+    fn run(&self, dw: &mut [T]) -> Result<(), OutOfMemory> {
+        let pass = self.pass;
+        let k = self.channels * pass.dst_ch;
+        let stride = point_stride(k);
+        // From a point to the next, for as many tiles as a block has.
+        let of_points = |tiles: usize| {
+            let tiles = tiles.next_multiple_of(PIECE);
+            (point_stride(tiles * self.channels), point_stride(tiles * pass.dst_ch))
+        };
+        let (s, d) = of_points(self.tiling.block);
+        let mut space = Scratch::<T>::new(self.squares * (stride + s + d))?;
+        let (sums, rest) = space.split_at_mut(self.squares * stride);
+        let (sources, gradients) = rest.split_at_mut(self.squares * s);
+        let dw = SharedMut::new(dw);
+        for group in 0..pass.groups {
+            for index in 0..self.tiling.blocks() {
+                let range = self.tiling.range(index);
+                let tiles = range.len().next_multiple_of(PIECE);
+                let (s, d) = of_points(tiles);
+                let to = [(&mut *sources, s), (&mut *gradients, d)].map(|(to, stride)| Panels {
+                    to: to.as_mut_ptr(),
+                    width: tiles,
+                    channels: 0,
+                    stride,
+                });
+                self.transform(group, range, to)?;
+                let all = SharedMut::new(&mut *sums);
+                let failed = Mutex::new(None);
+                threads::parallel_for(self.squares, |point| {
+                    // SAFETY: the sums of this point are this task's.
+                    let sums = unsafe { all.range(point * stride..point * stride + k) };
+                    let a = Mat::row_major(&gradients[point * d..], tiles);
+                    let b = Mat::row_major(&sources[point * s..], tiles).t();
+                    let ep = Epilogue { accumulate: index > 0, ..Epilogue::default() };
+                    let (m, n) = (pass.dst_ch, self.channels);
+                    if let Err(error) = gemm(m, n, tiles, a, b, sums, n, &ep) {
+                        *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                    }
+                });
+                if let Some(error) = failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
+                    return Err(error);
+                }
+            }
+            let sums = &*sums;
+            threads::parallel_rows(pass.dst_ch, self.squares * self.channels, |rows| {
+                simd::dispatch(Back { work: self, group, rows, sums, stride, dw: &dw });
+            });
+        }
+        Ok(())
+    }
+
+    /// Transforms the tiles of a block of both operands.
+    fn transform(
+        &self,
+        group: usize,
+        tiles: Range<usize>,
+        [sources, gradients]: [Panels<T>; 2],
+    ) -> Result<(), OutOfMemory> {
+        let pass = self.pass;
+        let source = Loader::source(pass, &self.tiling, tiles.clone());
+        let gradient = Loader::gradient(pass, self.dy, &self.tiling, tiles);
+        let failed = Mutex::new(None);
+        threads::parallel_for(2 * TASKS, |task| {
+            let part = task / 2;
+            let share = |all: usize| part * all / TASKS..(part + 1) * all / TASKS;
+            let result = if task % 2 == 0 {
+                let of = (pass.groups, pass.src_ch);
+                let channels = share(pass.src_ch);
+                let (loader, to) = (&source, &sources);
+                simd::dispatch(Tiles::<T, S, R, true> { loader, group, channels, to, of })
+            } else {
+                let of = (pass.groups, pass.dst_ch);
+                let channels = share(pass.dst_ch);
+                let (loader, to) = (&gradient, &gradients);
+                simd::dispatch(Tiles::<T, S, R, false> { loader, group, channels, to, of })
+            };
+            if let Err(error) = result {
+                *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+            }
+        });
+        match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Transforms some channels of the source or of the gradient.
+struct Tiles<'a, T, const S: usize, const R: usize, const SOURCE: bool> {
+    loader: &'a Loader<'a, T>,
+    group: usize,
+    channels: Range<usize>,
+    to: &'a Panels<T>,
+    /// Groups of the tensor, and channels of each.
+    of: (usize, usize),
+}
+
+impl<T: Gemm, const S: usize, const R: usize, const SOURCE: bool> simd::Kernel
+    for Tiles<'_, T, S, R, SOURCE>
+{
+    type Out = Result<(), OutOfMemory>;
+
+    #[inline(always)]
+    fn run<A: Arch>(self) -> Self::Out {
+        let loader = self.loader;
+        let mut slab = Scratch::<T>::new(loader.scratch())?;
+        let mut room = Room::new();
+        for c in self.channels {
+            let channel = |n: usize| (n * self.of.0 + self.group) * self.of.1 + c;
+            let first = c * loader.offsets.len();
+            // SAFETY: there is room for all tiles and channels; these are this task's.
+            unsafe {
+                if SOURCE {
+                    loader.channel::<A, Source<S>>(channel, &mut slab, &mut room, first, self.to);
+                } else {
+                    loader.channel::<A, Gradients<S, R>>(
+                        channel, &mut slab, &mut room, first, self.to,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Transforms the sums of some rows back to taps.
+struct Back<'a, 'b, 'p, T, const S: usize, const R: usize> {
+    work: &'a Work<'b, 'p, T, S, R>,
+    group: usize,
+    rows: Range<usize>,
+    sums: &'a [T],
+    /// From a point to the next.
+    stride: usize,
+    dw: &'a SharedMut<'a, T>,
+}
+
+impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, T, S, R> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<A: Arch>(self) {
+        let (work, pass) = (self.work, self.work.pass);
+        let (channels, stride) = (work.channels, work.tiling.form.stride);
+        let (parities, of_row) = (stride * stride, pass.k());
+        let mut room = Room::new();
+        for row in self.rows {
+            let start = (self.group * pass.dst_ch + row) * of_row;
+            // SAFETY: the weights of this row are this task's.
+            let to = unsafe { self.dw.range(start..start + of_row) };
+            for first in (0..channels).step_by(LANES) {
+                let lanes = LANES.min(channels - first);
+                for (i, line) in room.from.iter_mut().enumerate().take(points(S)) {
+                    for (j, to) in line.iter_mut().enumerate().take(points(S)) {
+                        let at = (i * points(S) + j) * self.stride + row * channels + first;
+                        to[..lanes].copy_from_slice(&self.sums[at..at + lanes]);
+                    }
+                }
+                square::<A, T, TapGradients<S, R>>(&mut room, lanes);
+                for (i, values) in room.to.iter().enumerate().take(R) {
+                    for (j, values) in values.iter().enumerate().take(R) {
+                        for (lane, &value) in values.iter().enumerate().take(lanes) {
+                            let (c, parity) =
+                                ((first + lane) / parities, (first + lane) % parities);
+                            let (p, q) = (parity / stride, parity % stride);
+                            let tap = (i * stride + p) * pass.axes[2].taps + j * stride + q;
+                            to[c * pass.taps() + tap] = value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
