@@ -10,7 +10,7 @@ use flodl::*;
 
 const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/moby-dick.txt");
 const WINDOW: usize = 64;
-const EPOCHS: usize = 5;
+const EPOCHS: usize = 4;
 
 /// Characters to scores of the next character.
 struct Writer {
@@ -95,7 +95,7 @@ fn main() -> Result<()> {
     let mut optimizer = Adam::new(&params, 4e-3);
     let windows = TextWindows::new(train.to_vec(), WINDOW, WINDOW)?;
     let mut loader = DataLoader::new(windows, 32).shuffle(1).workers(1);
-    let schedule = OneCycleLR::new(4e-3, EPOCHS * loader.len());
+    let schedule = OneCycleLR::with_warmup_frac(6e-3, EPOCHS * loader.len(), 0.1);
     let test_windows = TextWindows::new(test.to_vec(), 256, 256)?;
     let (start, mut step) = (Instant::now(), 0);
     for epoch in 0..EPOCHS {
