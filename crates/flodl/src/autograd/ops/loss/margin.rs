@@ -275,7 +275,7 @@ fn reduce_rows(losses: Variable, single: bool, reduction: Reduction) -> Result<V
     }
 }
 
-/// Mean over rows of Σ max(0, 1 - (x[y] - x[i])) / C over targets y and classes i that are no
+/// Mean over rows of Σ max(0, 1 - (x_y - x_i)) / C over targets y and classes i that are no
 /// target. Targets `[N, C]` list classes up to the first -1.
 ///
 /// # Errors
@@ -352,7 +352,7 @@ impl Default for MultiMargin {
     }
 }
 
-/// Mean over rows of Σ max(0, 1 - x[y] + x[i]) / C over classes i that are not the target y.
+/// Mean over rows of Σ max(0, 1 - x_y + x_i) / C over classes i that are not the target y.
 ///
 /// # Errors
 /// When shapes do not fit or a target is not a class.
