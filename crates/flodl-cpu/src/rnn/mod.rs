@@ -1,7 +1,7 @@
 //! Recurrent networks: a single step of a cell, and whole sequences through all layers and
 //! directions in one call.
 //!
-//! Both are matrix products and the same fused gates ([`gates`]). A sequence computes the input
+//! Both are matrix products and the same fused gates (`gates`). A sequence computes the input
 //! products of all steps at once, then step by step the recurrent product, whose weight is packed
 //! once, and the gates; its backward runs the steps in reverse and computes the gradients of the
 //! weights at the end, over all steps at once. Sequences are time-major: `[steps, batch, …]`.
