@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use flodl::*;
 
-fn ones(shape: &[i64]) -> Variable {
-    Variable::new(Tensor::ones(shape, TensorOptions::default()).unwrap(), false)
+fn normal(shape: &[i64]) -> Variable {
+    Variable::new(Tensor::randn(shape, TensorOptions::default()).unwrap(), false)
 }
 
 fn values(v: &Variable) -> Vec<f32> {
@@ -62,8 +62,7 @@ fn a_composite_that_only_declares_children_has_their_parameters_and_modes() {
     let names: Vec<String> = m.parameters().iter().map(|p| p.name.clone()).collect();
     assert_eq!(names, ["weight", "bias", "weight", "bias"]);
     // Rows of both signs, so that some hidden values are above 0 and dropout shows.
-    let x = Tensor::randn(&[32, 6], TensorOptions::default()).unwrap();
-    let x = Variable::new(x, false);
+    let x = normal(&[32, 6]);
     m.eval();
     assert_eq!(values(&m.forward(&x).unwrap()), values(&m.forward(&x).unwrap()));
     m.train();
