@@ -1,12 +1,16 @@
 //! Memory for tensors and scratch: 64-byte aligned blocks, kept for reuse, with counters.
 //!
 //! A freed block goes to the list of its size class and is handed out again, last in, first out,
-//! while it is still warm. Blocks of 2 MiB and more are mapped on huge pages where the system has
-//! them: a fresh 4 KiB page costs more than filling it (bench: `kernels alloc`).
+//! while it is still warm. Blocks of 2 MiB and more are cut from one range of addresses instead
+//! (`arena`), on huge pages where the system has them: a fresh 4 KiB page costs more than filling
+//! it (bench: `kernels alloc`).
 //!
 //! Every block is zero when it first comes from the system, and only initialised values are ever
 //! written to it, so a reused block holds old values but never uninitialised memory. That is what
 //! makes it sound to view a fresh [`Block`] as a slice of numbers.
+
+#[cfg(all(target_os = "linux", not(miri)))]
+mod arena;
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -16,7 +20,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Alignment of every block in bytes: a cache line, and the widest vector register.
 pub const ALIGN: usize = 64;
 
-const HUGE: usize = 2 << 20;
+/// Bytes from which a block is cut from the arena.
+#[cfg(all(target_os = "linux", not(miri)))]
+const LARGE: usize = 2 << 20;
 /// Size classes: four below 256 bytes, then eight to each doubling, so that rounding up wastes at
 /// most an eighth.
 const CLASSES: usize = 4 + 8 * 40;
@@ -32,7 +38,7 @@ pub struct MemoryStats {
     pub peak: usize,
     /// In blocks that are free and kept for reuse.
     pub cached: usize,
-    /// Number of blocks taken from the operating system so far.
+    /// Number of times that memory was taken from the operating system so far.
     pub system_allocs: usize,
     /// Number of blocks handed out so far, reused ones included.
     pub allocs: usize,
@@ -46,8 +52,56 @@ static SYSTEM_ALLOCS: AtomicUsize = AtomicUsize::new(0);
 static ALLOCS: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-struct FreeLists([Vec<usize>; CLASSES]);
-static FREE: Mutex<FreeLists> = Mutex::new(FreeLists([const { Vec::new() }; CLASSES]));
+/// What is free: blocks by size class, and the arena that large ones are cut from.
+struct Free {
+    lists: [Vec<usize>; CLASSES],
+    #[cfg(all(target_os = "linux", not(miri)))]
+    arena: arena::Arena,
+}
+static FREE: Mutex<Free> = Mutex::new(Free {
+    lists: [const { Vec::new() }; CLASSES],
+    #[cfg(all(target_os = "linux", not(miri)))]
+    arena: arena::Arena::new(),
+});
+
+impl Free {
+    /// A block of this size; null if there is none.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    fn take_large(&mut self, size: usize) -> *mut u8 {
+        let before = self.arena.held();
+        let mut found = self.arena.take(size);
+        if found.is_none() && self.arena.grow(size) {
+            SYSTEM_ALLOCS.fetch_add(1, Ordering::Relaxed);
+            found = self.arena.take(size);
+        }
+        CACHED.fetch_sub(before - self.arena.held(), Ordering::Relaxed);
+        found.map_or(std::ptr::null_mut(), |address| address as *mut u8)
+    }
+
+    /// Takes a block back that [`Free::take_large`] gave.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    fn give_large(&mut self, address: *mut u8, size: usize, limit: usize) {
+        self.arena.give(address as usize, size, size);
+        CACHED.fetch_add(size, Ordering::Relaxed);
+        self.trim(limit);
+    }
+
+    /// Gives pages of the arena back until no more than `limit` bytes are cached, if that will do.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    fn trim(&mut self, limit: usize) {
+        let (cached, before) = (CACHED.load(Ordering::Relaxed), self.arena.held());
+        if cached > limit {
+            self.arena.trim(before.saturating_sub(cached - limit));
+            CACHED.fetch_sub(before - self.arena.held(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether blocks of this size are cut from the arena.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn in_arena(size: usize) -> bool {
+    size >= LARGE
+}
 
 /// The counters now.
 pub fn memory_stats() -> MemoryStats {
@@ -65,7 +119,8 @@ pub fn reset_peak() {
     PEAK.store(CURRENT.load(Ordering::Relaxed), Ordering::Relaxed);
 }
 
-/// Bounds the bytes kept for reuse. By default as much stays cached as was ever in use at once.
+/// Bounds the bytes kept for reuse. By default half as much again stays cached as was ever in use
+/// at once.
 pub fn set_cache_limit(bytes: usize) {
     LIMIT.store(bytes, Ordering::Relaxed);
     if CACHED.load(Ordering::Relaxed) > bytes {
@@ -76,12 +131,14 @@ pub fn set_cache_limit(bytes: usize) {
 /// Gives every cached block back to the operating system.
 pub fn empty_cache() {
     let mut free = lock_free();
-    for (class, list) in free.0.iter_mut().enumerate() {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    free.trim(0);
+    for (class, list) in free.lists.iter_mut().enumerate() {
         let size = class_size(class);
         for address in std::mem::take(list) {
             CACHED.fetch_sub(size, Ordering::Relaxed);
-            // SAFETY: `address` came from `system_alloc(size)` and is owned by the list alone.
-            unsafe { system_free(address as *mut u8, size) };
+            // SAFETY: `address` came from `heap_alloc(size)` and is owned by the list alone.
+            unsafe { heap_free(address as *mut u8, size) };
         }
     }
 }
@@ -123,23 +180,11 @@ impl Block {
         let error = || OutOfMemory { requested: bytes, in_use: CURRENT.load(Ordering::Relaxed) };
         let class = size_class(bytes).ok_or_else(error)?;
         let size = class_size(class);
-        let reused = lock_free().0[class].pop();
-        let address = match reused {
-            Some(address) => {
-                CACHED.fetch_sub(size, Ordering::Relaxed);
-                address as *mut u8
-            }
-            None => {
-                SYSTEM_ALLOCS.fetch_add(1, Ordering::Relaxed);
-                let first = system_alloc(size);
-                if first.is_null() {
-                    empty_cache();
-                    system_alloc(size)
-                } else {
-                    first
-                }
-            }
-        };
+        let mut address = take(class, size);
+        if address.is_null() {
+            empty_cache();
+            address = take(class, size);
+        }
         let ptr = NonNull::new(address).ok_or_else(error)?;
         ALLOCS.fetch_add(1, Ordering::Relaxed);
         let now = CURRENT.fetch_add(size, Ordering::Relaxed) + size;
@@ -187,15 +232,20 @@ impl Drop for Block {
         let size = self.capacity();
         CURRENT.fetch_sub(size, Ordering::Relaxed);
         let limit = match LIMIT.load(Ordering::Relaxed) {
-            usize::MAX => TOP.load(Ordering::Relaxed).max(MIN_CACHE),
+            usize::MAX => (TOP.load(Ordering::Relaxed) / 2 * 3).max(MIN_CACHE),
             limit => limit,
         };
+        #[cfg(all(target_os = "linux", not(miri)))]
+        if in_arena(size) {
+            lock_free().give_large(self.ptr.as_ptr(), size, limit);
+            return;
+        }
         if CACHED.load(Ordering::Relaxed) + size <= limit {
             CACHED.fetch_add(size, Ordering::Relaxed);
-            lock_free().0[self.class as usize].push(self.ptr.as_ptr() as usize);
+            lock_free().lists[self.class as usize].push(self.ptr.as_ptr() as usize);
         } else {
-            // SAFETY: the memory came from `system_alloc(size)`, and nobody else has it.
-            unsafe { system_free(self.ptr.as_ptr(), size) };
+            // SAFETY: the memory came from `heap_alloc(size)`, and nobody else has it.
+            unsafe { heap_free(self.ptr.as_ptr(), size) };
         }
     }
 }
@@ -231,8 +281,27 @@ impl<T: crate::element::Element> std::ops::DerefMut for Scratch<T> {
     }
 }
 
-fn lock_free() -> std::sync::MutexGuard<'static, FreeLists> {
+fn lock_free() -> std::sync::MutexGuard<'static, Free> {
     FREE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// A block of a class, free or from the system; null if there is none.
+fn take(class: usize, size: usize) -> *mut u8 {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    if in_arena(size) {
+        return lock_free().take_large(size);
+    }
+    let reused = lock_free().lists[class].pop();
+    match reused {
+        Some(address) => {
+            CACHED.fetch_sub(size, Ordering::Relaxed);
+            address as *mut u8
+        }
+        None => {
+            SYSTEM_ALLOCS.fetch_add(1, Ordering::Relaxed);
+            heap_alloc(size)
+        }
+    }
 }
 
 /// The smallest class that holds `bytes`.
@@ -261,69 +330,6 @@ fn small_layout(size: usize) -> Option<Layout> {
 }
 
 /// Zeroed memory from the system, null if there is none.
-#[cfg(all(target_os = "linux", not(miri)))]
-fn system_alloc(size: usize) -> *mut u8 {
-    if size < HUGE {
-        return heap_alloc(size);
-    }
-    let Some(total) = size.checked_add(HUGE) else { return std::ptr::null_mut() };
-    // SAFETY: an anonymous private mapping at an address of the kernel's choice; the parts before
-    // and after the aligned range belong to that mapping and are unmapped, whole pages each.
-    unsafe {
-        let base = libc::mmap(
-            std::ptr::null_mut(),
-            total,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        if base == libc::MAP_FAILED {
-            return std::ptr::null_mut();
-        }
-        let base = base.cast::<u8>();
-        let lead = base.align_offset(HUGE);
-        if lead > 0 {
-            libc::munmap(base.cast(), lead);
-        }
-        let start = base.add(lead);
-        let tail = total - lead - size.next_multiple_of(4096);
-        if tail > 0 {
-            libc::munmap(start.add(size.next_multiple_of(4096)).cast(), tail);
-        }
-        libc::madvise(start.cast(), size, libc::MADV_HUGEPAGE);
-        start
-    }
-}
-
-/// Gives memory back.
-///
-/// # Safety
-/// `ptr` must come from `system_alloc(size)` and not be used afterwards.
-#[cfg(all(target_os = "linux", not(miri)))]
-unsafe fn system_free(ptr: *mut u8, size: usize) {
-    if size < HUGE {
-        // SAFETY: blocks of this size come from `heap_alloc`.
-        unsafe { heap_free(ptr, size) };
-    } else {
-        // SAFETY: the mapping was made by `system_alloc` with this length in whole pages.
-        unsafe { libc::munmap(ptr.cast(), size.next_multiple_of(4096)) };
-    }
-}
-
-#[cfg(not(all(target_os = "linux", not(miri))))]
-fn system_alloc(size: usize) -> *mut u8 {
-    heap_alloc(size)
-}
-
-/// # Safety
-/// `ptr` must come from `system_alloc(size)` and not be used afterwards.
-#[cfg(not(all(target_os = "linux", not(miri))))]
-unsafe fn system_free(ptr: *mut u8, size: usize) {
-    // SAFETY: passed on to the caller.
-    unsafe { heap_free(ptr, size) }
-}
-
 fn heap_alloc(size: usize) -> *mut u8 {
     match small_layout(size) {
         // SAFETY: the layout's size is not zero: every class has at least 64 bytes.
@@ -360,11 +366,13 @@ mod tests {
 
     #[test]
     fn a_freed_block_is_handed_out_again() {
-        let odd = 3 * 1000 * 1000 + 17;
+        let odd = 1_900_017;
         let first = Block::new(odd).unwrap().as_ptr();
         let again = Block::new(odd).unwrap();
         assert_eq!(first, again.as_ptr());
-        assert_eq!(again.as_ptr() as usize % HUGE, 0);
+        for bytes in [1, odd, 2 * odd] {
+            assert_eq!(Block::new(bytes).unwrap().as_ptr() as usize % ALIGN, 0);
+        }
     }
 
     #[test]
