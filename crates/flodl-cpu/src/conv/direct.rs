@@ -199,14 +199,14 @@ impl<T: Gemm> simd::Kernel for Weights<'_, '_, T> {
         for (i, place) in places[..k].iter_mut().enumerate() {
             *place = i / taps * plane + slab.tap(i % taps);
         }
-        // Between the rows of the gradient are zeros, which meet what the slab holds there: it must
-        // be finite, so the tail is cleared.
+        // Between the rows of the gradient are zeros, which meet what the slab holds there: where
+        // that is not finite, the sum is taken again place by place. The tail is cleared.
         let slab_len = pass.src_ch * plane + SPILL;
         let mut space = Scratch::<T>::new(slab_len + run)?;
         let (values, line) = space.split_at_mut(slab_len);
         line.fill(T::ZERO);
         values[slab_len - SPILL..].fill(T::ZERO);
-        let pixels = pass.pixels();
+        let (pixels, src_plane) = (pass.pixels(), pass.src_plane());
         for group in self.range {
             let len = pass.dst_ch * k;
             // SAFETY: the weights of this group are this task's.
@@ -225,18 +225,27 @@ impl<T: Gemm> simd::Kernel for Weights<'_, '_, T> {
                     for ((d, h), row) in grid.zip(dy.chunks_exact(width)) {
                         line[slab.place([d, h, 0])..][..width].copy_from_slice(row);
                     }
-                    for (dw, places) in dw.chunks_mut(4).zip(places[..k].chunks(4)) {
+                    let add = |i: usize, dw: &mut T, sum: T| {
+                        *dw += if (sum - sum).is_nan() {
+                            let src = &pass.src[(item * pass.src_ch + i / taps) * src_plane..];
+                            tap_gradient(pass, &src[..src_plane], dy, i % taps)
+                        } else {
+                            sum
+                        };
+                    };
+                    let chunks = dw.chunks_mut(4).zip(places[..k].chunks(4));
+                    for (first, (dw, places)) in (0..).step_by(4).zip(chunks) {
                         let x = |i: usize| &values[places[i]..][..run];
-                        if let [a, b, c, d] = dw {
+                        if let [_, _, _, _] = dw {
                             let rows = [x(0), x(1), x(2), x(3)];
                             let sums = dot::<A, T, LANES, 4>(rows, line);
-                            for (dw, sum) in [a, b, c, d].into_iter().zip(sums) {
-                                *dw += sum;
+                            for (i, (dw, sum)) in dw.iter_mut().zip(sums).enumerate() {
+                                add(first + i, dw, sum);
                             }
                         } else {
                             for (i, dw) in dw.iter_mut().enumerate() {
                                 let [sum] = dot::<A, T, LANES, 1>([x(i)], line);
-                                *dw += sum;
+                                add(first + i, dw, sum);
                             }
                         }
                     }
@@ -245,4 +254,25 @@ impl<T: Gemm> simd::Kernel for Weights<'_, '_, T> {
         }
         Ok(())
     }
+}
+
+/// One tap's gradient from the pairs of a source and an output that there are, and no others.
+#[cold]
+fn tap_gradient<T: Gemm>(pass: &Pass<T>, src: &[T], dy: &[T], tap: usize) -> T {
+    let [_, h, w] = &pass.axes;
+    let taps = [tap / (h.taps * w.taps), tap / w.taps % h.taps, tap % w.taps];
+    let mut sum = T::ZERO;
+    for (o, &dy) in dy.iter().enumerate() {
+        let places = [o / (h.out * w.out), o / w.out % h.out, o % w.out];
+        let at = |i: usize| {
+            let a = &pass.axes[i];
+            (places[i] * a.stride + taps[i] * a.step)
+                .checked_add_signed(-a.pad)
+                .filter(|&at| at < a.src)
+        };
+        if let (Some(d), Some(y), Some(x)) = (at(0), at(1), at(2)) {
+            sum += dy * src[(d * h.src + y) * w.src + x];
+        }
+    }
+    sum
 }

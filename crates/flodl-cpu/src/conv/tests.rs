@@ -255,3 +255,29 @@ fn output_size_of_windows_that_do_and_do_not_fit() {
     assert_eq!(conv_output_size(4, 3, 0, 0, 1), None);
     assert_eq!(conv_output_size(4, 0, 1, 0, 1), None);
 }
+
+#[test]
+fn the_depthwise_weight_gradient_keeps_infinities_to_their_taps() {
+    let plane = |h, w| [1, h, w];
+    for (at, of_dy) in [(0, false), (19, false), (7, false), (0, true), (11, true)] {
+        let g = geom((1, 3, 3, 3), plane(4, 5), plane(3, 3), ONE, [0, 1, 1], ONE);
+        let (mut x, mut dy) = (numbers::<f32>(g.x_len(), 1), numbers::<f32>(g.y_len(), 2));
+        let place = if of_dy { &mut dy[at] } else { &mut x[at] };
+        *place = f32::INFINITY;
+        let mut touched = vec![false; g.w_len()];
+        let mut expected = vec![0.0; g.w_len()];
+        products(&g, |i, j, o| {
+            touched[j] |= if of_dy { o == at } else { i == at };
+            expected[j] += f64::from(x[i]) * f64::from(dy[o]);
+        });
+        let mut dw = vec![f32::NAN; g.w_len()];
+        conv_backward_weight(&g, &x, &dy, &mut dw).unwrap();
+        for ((got, want), touched) in dw.iter().zip(expected).zip(touched) {
+            if touched {
+                assert!(!got.is_finite());
+            } else {
+                assert!((f64::from(*got) - want).abs() < 1e-5, "{got} for {want}");
+            }
+        }
+    }
+}
