@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::transform::{Outputs, PIECE, Room, Source, Square, Taps, square};
-use super::{Form, Loader, Panels, Pass, Tiling, panel_width, point_stride, points};
+use super::{Form, Loader, Panels, Pass, Tiling, panel_width, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::{self, Arch, Isa};
@@ -22,16 +22,17 @@ pub(in super::super) fn run<T: Gemm>(
     form: Form,
     dst: &mut [T],
 ) -> Result<(), OutOfMemory> {
-    match (form.pairs, form.taps) {
-        (1, 2) => Work::<T, 1, 2>::new(pass, form).run(dst),
-        (1, _) => Work::<T, 1, 3>::new(pass, form).run(dst),
-        (_, 2) => Work::<T, 2, 2>::new(pass, form).run(dst),
-        (_, _) => Work::<T, 2, 3>::new(pass, form).run(dst),
+    match (form.points, form.taps) {
+        (4, 2) => Work::<T, 4, 2>::new(pass, form).run(dst),
+        (4, _) => Work::<T, 4, 3>::new(pass, form).run(dst),
+        (5, _) => Work::<T, 5, 2>::new(pass, form).run(dst),
+        (_, 2) => Work::<T, 6, 2>::new(pass, form).run(dst),
+        (_, _) => Work::<T, 6, 3>::new(pass, form).run(dst),
     }
 }
 
-/// A pass with its partition, for `S` pairs of points and `R` taps.
-struct Work<'a, 'p, T: 'static, const S: usize, const R: usize> {
+/// A pass with its partition, for `P` points and `R` taps.
+struct Work<'a, 'p, T: 'static, const P: usize, const R: usize> {
     pass: &'a Pass<'p, T>,
     kernel: &'static Kernel<T>,
     tiling: Tiling,
@@ -56,10 +57,10 @@ impl<T> Shared<T> {
     }
 }
 
-impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
+impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
     fn new(pass: &'a Pass<'p, T>, form: Form) -> Self {
         let kernel = Kernel::<T>::best();
-        let squares = form.points() * form.points();
+        let squares = form.points * form.points;
         let channels = form.channels(pass);
         let weights = squares * channels * pass.dst_ch * size_of::<T>();
         let shared = weights > SHARED_WEIGHTS;
@@ -124,7 +125,7 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
         threads::parallel_for(pass.src_ch.div_ceil(step), |i| {
             let channels = i * step..((i + 1) * step).min(pass.src_ch);
             let task = Sources { pass, loader: &loader, group, channels, to: &to };
-            if let Err(error) = simd::dispatch::<Sources<T, S>>(task) {
+            if let Err(error) = simd::dispatch::<Sources<T, P>>(task) {
                 *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
             }
         });
@@ -186,8 +187,8 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
 const TASKS: usize = 16;
 
 /// Transforms a panel of the weights.
-struct Weights<'a, 'b, 'p, T: 'static, const S: usize, const R: usize> {
-    work: &'a Work<'b, 'p, T, S, R>,
+struct Weights<'a, 'b, 'p, T: 'static, const P: usize, const R: usize> {
+    work: &'a Work<'b, 'p, T, P, R>,
     group: usize,
     panel: usize,
     to: *mut T,
@@ -195,7 +196,7 @@ struct Weights<'a, 'b, 'p, T: 'static, const S: usize, const R: usize> {
     stride: usize,
 }
 
-impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Weights<'_, '_, '_, T, S, R> {
+impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Weights<'_, '_, '_, T, P, R> {
     type Out = ();
 
     #[inline(always)]
@@ -218,11 +219,11 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
                         }
                     }
                 }
-                square::<A, T, Taps<S, R>>(&mut room, mr);
+                square::<A, T, Taps<P, R>>(&mut room, mr);
                 let line = (self.panel * work.channels + c * stride * stride + parity) * mr;
-                for (i, values) in room.to.iter().enumerate().take(points(S)) {
-                    for (j, values) in values.iter().enumerate().take(points(S)) {
-                        let point = i * points(S) + j;
+                for (i, values) in room.to.iter().enumerate().take(P) {
+                    for (j, values) in values.iter().enumerate().take(P) {
+                        let point = i * P + j;
                         // SAFETY: a line of this panel, which is this task's.
                         unsafe { copy(&values[..mr], self.to.add(point * self.stride + line)) };
                     }
@@ -233,7 +234,7 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
 }
 
 /// Transforms some channels of a block's source.
-struct Sources<'a, 'p, T: 'static, const S: usize> {
+struct Sources<'a, 'p, T: 'static, const P: usize> {
     pass: &'a Pass<'p, T>,
     loader: &'a Loader<'p, T>,
     group: usize,
@@ -241,7 +242,7 @@ struct Sources<'a, 'p, T: 'static, const S: usize> {
     to: &'a Panels<T>,
 }
 
-impl<T: Gemm, const S: usize> simd::Kernel for Sources<'_, '_, T, S> {
+impl<T: Gemm, const P: usize> simd::Kernel for Sources<'_, '_, T, P> {
     type Out = Result<(), OutOfMemory>;
 
     #[inline(always)]
@@ -254,7 +255,7 @@ impl<T: Gemm, const S: usize> simd::Kernel for Sources<'_, '_, T, S> {
             let first = c * loader.offsets.len();
             // SAFETY: the panels have room for all tiles and channels; these are this task's.
             unsafe {
-                loader.channel::<A, Source<S>>(channel, &mut slab, &mut room, first, self.to)
+                loader.channel::<A, Source<P>>(channel, &mut slab, &mut room, first, self.to)
             };
         }
         Ok(())
@@ -262,8 +263,8 @@ impl<T: Gemm, const S: usize> simd::Kernel for Sources<'_, '_, T, S> {
 }
 
 /// Transforms the products of some output channels back, and writes the outputs.
-struct Back<'a, 'b, 'p, T: 'static, const S: usize, const R: usize> {
-    work: &'a Work<'b, 'p, T, S, R>,
+struct Back<'a, 'b, 'p, T: 'static, const P: usize, const R: usize> {
+    work: &'a Work<'b, 'p, T, P, R>,
     group: usize,
     tiles: Range<usize>,
     products: &'a [T],
@@ -273,13 +274,13 @@ struct Back<'a, 'b, 'p, T: 'static, const S: usize, const R: usize> {
     out: Shared<T>,
 }
 
-impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, T, S, R> {
+impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, T, P, R> {
     type Out = ();
 
     #[inline(always)]
     fn run<A: Arch>(self) {
         let (work, pass) = (self.work, self.work.pass);
-        let (width, side) = (work.width, points(S));
+        let (width, side) = (work.width, P);
         let m = side + 1 - R;
         let (cols, of_image) = (work.tiling.cols, work.tiling.rows * work.tiling.cols);
         let mut room = Room::new();
@@ -297,7 +298,7 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
                         unsafe { copy(&from[..width], lanes[..width].as_mut_ptr()) };
                     }
                 }
-                square::<A, T, Outputs<S, R>>(&mut room, width);
+                square::<A, T, Outputs<P, R>>(&mut room, width);
                 let flat = self.tiles.start + panel;
                 let (mut n, mut row) = (flat / of_image, flat % of_image / cols);
                 let (mut col, mut lane) = (flat % cols, 0);

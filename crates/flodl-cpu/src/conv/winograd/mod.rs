@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use super::plan::Pass;
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::Arch;
-use transform::{LANES, MOST, PIECE, Room, Transform, points, square};
+use transform::{LANES, MOST, PIECE, Room, Transform, square};
 
 /// Environment variable that turns Winograd's convolution off when it is `0`.
 pub const WINOGRAD_ENV: &str = "FLODL_WINOGRAD";
@@ -50,22 +50,17 @@ pub fn set_winograd(on: bool) {
 /// Which transforms a pass takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Form {
-    /// Pairs of points, and taps of the kernel, along each axis.
-    pub pairs: usize,
+    /// Points, and taps of the kernel, along each axis.
+    pub points: usize,
     pub taps: usize,
     /// Stride of the pass; its parities are channels.
     pub stride: usize,
 }
 
 impl Form {
-    /// Points along an axis.
-    fn points(&self) -> usize {
-        points(self.pairs)
-    }
-
     /// Outputs of a tile along an axis.
     fn outputs(&self) -> usize {
-        self.points() + 1 - self.taps
+        self.points + 1 - self.taps
     }
 
     /// Channels of the source, parities included.
@@ -95,17 +90,21 @@ pub(super) fn suits<T: Gemm>(pass: &Pass<T>, gradient: bool) -> Option<Form> {
     let cost = |form: &Form| {
         let m = form.outputs();
         let tiles = h.out.div_ceil(m) * w.out.div_ceil(m);
-        let squares = form.points() * form.points();
+        let squares = form.points * form.points;
         let (from, to) = (form.channels(pass), pass.dst_ch);
         // The gradient by weight packs both operands.
         let transforms = (from + to) * if gradient { TRANSFORM + 16 } else { TRANSFORM };
         let weights = from * to * WEIGHT / pass.batch.max(1);
         (tiles, squares * (tiles * (from * to + transforms) + weights))
     };
-    let forms = [1, 2].map(|pairs| Form { pairs, ..form });
-    let (form, (tiles, cost)) =
-        forms.map(|f| (f, cost(&f))).into_iter().min_by_key(|(_, (_, cost))| *cost)?;
+    let forms = choices(form.taps).iter().map(|&points| Form { points, ..form });
+    let (form, (tiles, cost)) = forms.map(|f| (f, cost(&f))).min_by_key(|(_, (_, cost))| *cost)?;
     (tiles * pass.batch >= TILES && cost + cost / 4 < direct).then_some(form)
+}
+
+/// Numbers of points that there are transforms for.
+fn choices(taps: usize) -> &'static [usize] {
+    if taps == 2 { &[4, 5, 6] } else { &[4, 6] }
 }
 
 /// A form that a pass can take, if there is one.
@@ -116,7 +115,7 @@ fn form<T: Gemm>(pass: &Pass<T>) -> Option<Form> {
     let stride = h.stride;
     let whole = stride <= 2 && h.taps.is_multiple_of(stride);
     let taps = h.taps / stride;
-    let form = Form { pairs: 1, taps, stride };
+    let form = Form { points: 4, taps, stride };
     (flat && alike && whole && (2..=3).contains(&taps)).then_some(form)
 }
 
@@ -287,7 +286,7 @@ impl<'a, T: Gemm> Loader<'a, T> {
     /// For the source of a pass.
     fn source(pass: &Pass<'a, T>, tiling: &Tiling, tiles: Range<usize>) -> Self {
         let ([_, h, w], form) = (pass.axes, tiling.form);
-        let (points, stride) = (form.points(), form.stride);
+        let (points, stride) = (form.points, form.stride);
         let reading = Reading {
             lengths: [h.src, w.src],
             pad: [h.pad, w.pad],

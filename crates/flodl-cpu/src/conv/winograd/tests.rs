@@ -27,8 +27,8 @@ fn check<T: Gemm>(g: &ConvGeom) {
     });
     let forward = Pass::forward(g, &x, &w, Some(&b));
     let found = form(&forward).expect("a form");
-    for pairs in [1, 2] {
-        let form = Form { pairs, ..found };
+    for &points in choices(found.taps) {
+        let form = Form { points, ..found };
         let mut got = vec![T::NAN; g.y_len()];
         run(&forward, form, &mut got).unwrap();
         close("forward", g, form, &got, &y);
@@ -38,7 +38,7 @@ fn check<T: Gemm>(g: &ConvGeom) {
         let mut got = vec![T::NAN; g.x_len()];
         for pass in &Pass::backward(g, &dy, &w, Some(&c)) {
             let found = super::form(pass).expect("a form");
-            run(pass, Form { pairs, ..found }, &mut got).unwrap();
+            run(pass, Form { points, ..found }, &mut got).unwrap();
         }
         close("data", g, form, &got, &dx);
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::transform::{Gradients, LANES, PIECE, Room, Source, TapGradients, square};
-use super::{Form, Loader, Panels, Pass, Tiling, point_stride, points};
+use super::{Form, Loader, Panels, Pass, Tiling, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Epilogue, Gemm, Mat, gemm};
 use crate::simd::{self, Arch};
@@ -23,15 +23,16 @@ pub(in super::super) fn run<T: Gemm>(
     dy: &[T],
     dw: &mut [T],
 ) -> Result<(), OutOfMemory> {
-    match (form.pairs, form.taps) {
-        (1, 2) => Work::<T, 1, 2>::new(pass, form, dy).run(dw),
-        (1, _) => Work::<T, 1, 3>::new(pass, form, dy).run(dw),
-        (_, 2) => Work::<T, 2, 2>::new(pass, form, dy).run(dw),
-        (_, _) => Work::<T, 2, 3>::new(pass, form, dy).run(dw),
+    match (form.points, form.taps) {
+        (4, 2) => Work::<T, 4, 2>::new(pass, form, dy).run(dw),
+        (4, _) => Work::<T, 4, 3>::new(pass, form, dy).run(dw),
+        (5, _) => Work::<T, 5, 2>::new(pass, form, dy).run(dw),
+        (_, 2) => Work::<T, 6, 2>::new(pass, form, dy).run(dw),
+        (_, _) => Work::<T, 6, 3>::new(pass, form, dy).run(dw),
     }
 }
 
-struct Work<'a, 'p, T, const S: usize, const R: usize> {
+struct Work<'a, 'p, T, const P: usize, const R: usize> {
     pass: &'a Pass<'p, T>,
     dy: &'a [T],
     tiling: Tiling,
@@ -39,9 +40,9 @@ struct Work<'a, 'p, T, const S: usize, const R: usize> {
     channels: usize,
 }
 
-impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
+impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
     fn new(pass: &'a Pass<'p, T>, form: Form, dy: &'a [T]) -> Self {
-        let squares = form.points() * form.points();
+        let squares = form.points * form.points;
         let channels = form.channels(pass);
         let of_tile = squares * (channels + pass.dst_ch) * size_of::<T>();
         let tiling = Tiling::new(pass, form, (BLOCK / of_tile).max(64), PIECE, 1);
@@ -117,12 +118,12 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
                 let of = (pass.groups, pass.src_ch);
                 let channels = share(pass.src_ch);
                 let (loader, to) = (&source, &sources);
-                simd::dispatch(Tiles::<T, S, R, true> { loader, group, channels, to, of })
+                simd::dispatch(Tiles::<T, P, R, true> { loader, group, channels, to, of })
             } else {
                 let of = (pass.groups, pass.dst_ch);
                 let channels = share(pass.dst_ch);
                 let (loader, to) = (&gradient, &gradients);
-                simd::dispatch(Tiles::<T, S, R, false> { loader, group, channels, to, of })
+                simd::dispatch(Tiles::<T, P, R, false> { loader, group, channels, to, of })
             };
             if let Err(error) = result {
                 *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
@@ -136,7 +137,7 @@ impl<'a, 'p, T: Gemm, const S: usize, const R: usize> Work<'a, 'p, T, S, R> {
 }
 
 /// Transforms some channels of the source or of the gradient.
-struct Tiles<'a, T, const S: usize, const R: usize, const SOURCE: bool> {
+struct Tiles<'a, T, const P: usize, const R: usize, const SOURCE: bool> {
     loader: &'a Loader<'a, T>,
     group: usize,
     channels: Range<usize>,
@@ -145,8 +146,8 @@ struct Tiles<'a, T, const S: usize, const R: usize, const SOURCE: bool> {
     of: (usize, usize),
 }
 
-impl<T: Gemm, const S: usize, const R: usize, const SOURCE: bool> simd::Kernel
-    for Tiles<'_, T, S, R, SOURCE>
+impl<T: Gemm, const P: usize, const R: usize, const SOURCE: bool> simd::Kernel
+    for Tiles<'_, T, P, R, SOURCE>
 {
     type Out = Result<(), OutOfMemory>;
 
@@ -161,9 +162,9 @@ impl<T: Gemm, const S: usize, const R: usize, const SOURCE: bool> simd::Kernel
             // SAFETY: there is room for all tiles and channels; these are this task's.
             unsafe {
                 if SOURCE {
-                    loader.channel::<A, Source<S>>(channel, &mut slab, &mut room, first, self.to);
+                    loader.channel::<A, Source<P>>(channel, &mut slab, &mut room, first, self.to);
                 } else {
-                    loader.channel::<A, Gradients<S, R>>(
+                    loader.channel::<A, Gradients<P, R>>(
                         channel, &mut slab, &mut room, first, self.to,
                     );
                 }
@@ -174,8 +175,8 @@ impl<T: Gemm, const S: usize, const R: usize, const SOURCE: bool> simd::Kernel
 }
 
 /// Transforms the sums of some rows back to taps.
-struct Back<'a, 'b, 'p, T, const S: usize, const R: usize> {
-    work: &'a Work<'b, 'p, T, S, R>,
+struct Back<'a, 'b, 'p, T, const P: usize, const R: usize> {
+    work: &'a Work<'b, 'p, T, P, R>,
     group: usize,
     rows: Range<usize>,
     sums: &'a [T],
@@ -184,7 +185,7 @@ struct Back<'a, 'b, 'p, T, const S: usize, const R: usize> {
     dw: &'a SharedMut<'a, T>,
 }
 
-impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, T, S, R> {
+impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, T, P, R> {
     type Out = ();
 
     #[inline(always)]
@@ -199,13 +200,13 @@ impl<T: Gemm, const S: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
             let to = unsafe { self.dw.range(start..start + of_row) };
             for first in (0..channels).step_by(LANES) {
                 let lanes = LANES.min(channels - first);
-                for (i, line) in room.from.iter_mut().enumerate().take(points(S)) {
-                    for (j, to) in line.iter_mut().enumerate().take(points(S)) {
-                        let at = (i * points(S) + j) * self.stride + row * channels + first;
+                for (i, line) in room.from.iter_mut().enumerate().take(P) {
+                    for (j, to) in line.iter_mut().enumerate().take(P) {
+                        let at = (i * P + j) * self.stride + row * channels + first;
                         to[..lanes].copy_from_slice(&self.sums[at..at + lanes]);
                     }
                 }
-                square::<A, T, TapGradients<S, R>>(&mut room, lanes);
+                square::<A, T, TapGradients<P, R>>(&mut room, lanes);
                 for (i, values) in room.to.iter().enumerate().take(R) {
                     for (j, values) in values.iter().enumerate().take(R) {
                         for (lane, &value) in values.iter().enumerate().take(lanes) {
