@@ -60,3 +60,8 @@ pub use tensor::{RnnParams, Tensor};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The examples of the guide for users of PyTorch compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/from-pytorch.md")]
+struct FromPyTorch;

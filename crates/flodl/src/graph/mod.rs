@@ -16,7 +16,6 @@ mod export;
 mod hash;
 mod loops;
 mod map;
-mod names;
 mod observe;
 mod outline;
 mod picture;

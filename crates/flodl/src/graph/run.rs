@@ -272,6 +272,10 @@ impl Module for Graph {
         self.modules.clone()
     }
 
+    fn sub_module_names(&self) -> Vec<String> {
+        (0..self.modules.len()).map(|number| self.module_path(number)).collect()
+    }
+
     fn move_to_device(&self, device: Device) {
         let _ = crate::nn::move_module(self.parameters(), self.buffers(), device);
         for module in &self.modules {
