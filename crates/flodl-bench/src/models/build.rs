@@ -10,12 +10,12 @@ pub type Step = Box<dyn FnMut() -> Result<()>>;
 /// Makes a model and its batch.
 pub type Build = fn() -> Result<Step>;
 
-fn random(shape: &[i64]) -> Result<Variable> {
+pub fn random(shape: &[i64]) -> Result<Variable> {
     Ok(Variable::new(Tensor::randn(shape, TensorOptions::default())?, false))
 }
 
 /// Training steps of a model on one fixed batch, with the mean squared error.
-fn training(model: Graph, x: Variable, y: Variable) -> Result<Step> {
+pub fn training(model: Graph, x: Variable, y: Variable) -> Result<Step> {
     let mut optimizer = Adam::new(&model.parameters(), 1e-3);
     Ok(Box::new(move || {
         let loss = mse_loss(&model.forward(&x)?, &y)?;
