@@ -216,12 +216,14 @@ pub enum ScanOp {
 
 /// Matrix products.
 pub trait Matmul {
-    /// `a [batch, m, k] · b [batch, k, n] (+ bias [n])`, any strides (0 for a broadcast batch).
+    /// `a [batch, m, k] · b [batch, k, n] (+ bias [n])`, any strides (0 for a broadcast batch), and
+    /// its ReLU if so wished.
     fn matmul(
         &self,
         a: Operand<'_>,
         b: Operand<'_>,
         bias: Option<Operand<'_>>,
+        relu: bool,
         out: &mut Storage,
     ) -> Result<()>;
 }

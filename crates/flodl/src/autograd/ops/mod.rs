@@ -38,6 +38,7 @@ pub use embedding::*;
 pub use fold::*;
 pub(crate) use gate::halves;
 pub use linear::linear;
+pub(crate) use linear::linear_relu;
 pub use loss::*;
 pub use norm::*;
 pub use pad::*;
