@@ -226,6 +226,28 @@ pub trait Matmul {
         relu: bool,
         out: &mut Storage,
     ) -> Result<()>;
+
+    /// `Σ weights[r, e] · parts[e][r, :]` for contiguous parts `[rows, columns]` and weights
+    /// `[rows, parts]`.
+    fn mix(
+        &self,
+        columns: usize,
+        weights: Operand<'_>,
+        parts: &[Operand<'_>],
+        out: &mut Storage,
+    ) -> Result<()>;
+
+    /// Gradients of [`Matmul::mix`] for part `index` of `parts`: of the part, and a column of the
+    /// weights' `[rows, parts]`. Outputs that a caller does not want are `None`.
+    fn mix_backward(
+        &self,
+        columns: usize,
+        of: [usize; 2],
+        weights: Operand<'_>,
+        part: Operand<'_>,
+        dy: Operand<'_>,
+        out: [Option<&mut Storage>; 2],
+    ) -> Result<()>;
 }
 
 /// Scaled dot-product attention over heads. Q is `[B, H, L, D]`, K `[B, H, S, D]`, V

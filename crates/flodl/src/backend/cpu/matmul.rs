@@ -1,6 +1,8 @@
 //! Matrix products.
 
 use flodl_cpu::gemm::{Activation, Epilogue, Gemm, Mat, gemm_batched};
+use flodl_cpu::mix;
+use smallvec::SmallVec;
 
 use super::{Cpu, slice, slice_mut, view};
 use crate::Result;
@@ -17,6 +19,42 @@ impl Matmul for Cpu {
         out: &mut Storage,
     ) -> Result<()> {
         float_type!("matmul", a.dtype, T => run::<T>(a, b, bias, relu, out))
+    }
+
+    fn mix(
+        &self,
+        columns: usize,
+        weights: Operand<'_>,
+        parts: &[Operand<'_>],
+        out: &mut Storage,
+    ) -> Result<()> {
+        let n = parts.first().map_or(0, |p| p.layout.numel());
+        float_type!("gate", weights.dtype, T => {
+            let parts: SmallVec<[&[T]; 8]> = parts.iter().map(|&p| slice(p)).collect();
+            mix::mix(columns, slice(weights), &parts, slice_mut(out, n));
+        });
+        Ok(())
+    }
+
+    fn mix_backward(
+        &self,
+        columns: usize,
+        of: [usize; 2],
+        weights: Operand<'_>,
+        part: Operand<'_>,
+        dy: Operand<'_>,
+        [dpart, dweights]: [Option<&mut Storage>; 2],
+    ) -> Result<()> {
+        float_type!("gate", dy.dtype, T => mix::mix_backward::<T>(
+            columns,
+            of,
+            slice(weights),
+            slice(part),
+            slice(dy),
+            dpart.map(|d| slice_mut(d, dy.layout.numel())),
+            dweights.map(|d| slice_mut(d, weights.layout.numel())),
+        ));
+        Ok(())
     }
 }
 
