@@ -82,7 +82,8 @@ pub fn mix_backward<T: Float>(
             if let Some(dweights) = &dweights {
                 let at = row * parts + index;
                 // SAFETY: the ranges of rows are disjoint.
-                unsafe { dweights.range(at..at + 1) }[0] = dispatch(Dot { x: g, y: x });
+                unsafe { dweights.range(at..at + 1) }
+                [0] = dispatch(Dot { x: g, y: x });
             }
         }
     });

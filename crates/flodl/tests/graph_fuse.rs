@@ -335,3 +335,105 @@ fn errors_name_the_node() {
     let error = no_grad(|| model.forward(&input(&[2, 9]))).unwrap_err().to_string();
     assert_eq!(error, "node 0 (Linear): Linear: expected an input [..., 3], got shape [2, 9]");
 }
+
+/// What a gate must give: the experts' outputs, each by its column of weights.
+fn written_out(weights: &Variable, outputs: &[Variable]) -> Variable {
+    let mut sum = None::<Variable>;
+    for (i, output) in outputs.iter().enumerate() {
+        let mut weight = weights.narrow(-1, i as i64, 1).unwrap();
+        while weight.ndim() < output.ndim() {
+            weight = weight.unsqueeze(-1).unwrap();
+        }
+        let part = output.mul(&weight).unwrap();
+        sum = Some(sum.map_or(part.clone(), |sum| sum.add(&part).unwrap()));
+    }
+    sum.unwrap()
+}
+
+/// A module that computes what it is told.
+struct Does(fn(&Variable) -> Result<Variable>);
+
+impl Module for Does {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        self.0(input)
+    }
+}
+
+fn wide(shape: &[i64]) -> Variable {
+    let data = Tensor::randn(shape, TensorOptions::default()).unwrap();
+    Variable::new(data.to_dtype(DType::Float64).unwrap(), true)
+}
+
+#[test]
+fn a_gate_weighs_in_one_pass() {
+    manual_seed(11);
+    type Expert = fn(&Variable) -> Result<Variable>;
+    let experts: [Expert; 3] = [|x| x.tanh(), |x| x.mul(x), |x| x.transpose(0, 1)?.transpose(0, 1)];
+    let router: Expert = |x| {
+        let mut w = x.clone();
+        while w.ndim() > 2 {
+            w = w.mean_dim(-1, false)?;
+        }
+        w.narrow(1, 0, 3)?.sigmoid()
+    };
+    for shape in [&[5, 4][..], &[2, 3, 6], &[3, 3, 2, 2], &[1, 3], &[0, 4]] {
+        let parts = modules![Does(experts[0]), Does(experts[1]), Does(experts[2])];
+        let model = FlowBuilder::new().gate(Does(router), parts).build().unwrap();
+        let (x, pick) = (wide(shape), wide(shape));
+        let run = |f: &dyn Fn(&Variable) -> Result<Variable>| {
+            let y = f(&x).unwrap();
+            let sum = y.mul(&y).unwrap().mul(&pick).unwrap().sum().unwrap();
+            let options = BackwardOptions::default().create_graph();
+            let first = grad(&[&sum], &[&x], &[None], options).unwrap()[0].clone().unwrap();
+            let again = first.mul(&first).unwrap().sum().unwrap();
+            let options = BackwardOptions::default();
+            let second = grad(&[&again], &[&x], &[None], options).unwrap()[0].clone().unwrap();
+            x.zero_grad();
+            f(&x).unwrap().mul(&pick).unwrap().sum().unwrap().backward().unwrap();
+            let plain = x.grad().unwrap();
+            [y.data(), first.data(), second.data(), plain].map(|t| t.to_f64_vec().unwrap())
+        };
+        let got = run(&|x| model.forward(x));
+        let want = run(&|x| {
+            let outputs = experts.iter().map(|e| e(x)).collect::<Result<Vec<_>>>()?;
+            Ok(written_out(&router(x)?, &outputs))
+        });
+        for (got, want) in got.iter().zip(&want) {
+            assert_eq!(got.len(), want.len());
+            let near = got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-10 * (1.0 + b.abs()));
+            assert!(near, "{shape:?}\n{got:?}\n{want:?}");
+        }
+    }
+}
+
+#[test]
+fn experts_of_other_shapes_are_broadcast() {
+    manual_seed(12);
+    let x = wide(&[4, 6]);
+    let experts = modules![Does(|x| x.tanh()), Does(|x| x.mean_dim(-1, true))];
+    let router = Does(|x| x.narrow(1, 0, 2)?.sigmoid());
+    let model = FlowBuilder::new().gate(router, experts).build().unwrap();
+    let outputs = [x.tanh().unwrap(), x.mean_dim(-1, true).unwrap()];
+    let want = written_out(&x.narrow(1, 0, 2).unwrap().sigmoid().unwrap(), &outputs);
+    let got = model.forward(&x).unwrap();
+    let got = got.data().sub(&want.data()).unwrap().abs().unwrap().max().unwrap();
+    assert!(got.item().unwrap() < 1e-12);
+}
+
+#[test]
+fn the_source_comes_back_with_a_checkpoint() {
+    let model = || FlowBuilder::from(Linear::new(2, 2).unwrap()).build().unwrap();
+    let path =
+        std::env::temp_dir().join(format!("flodl_source_{}.safetensors", std::process::id()));
+    let path = path.to_str().unwrap();
+    let (saved, loaded) = (model(), model());
+    saved.set_source_config("width = 2".into());
+    saved.save_checkpoint(path).unwrap();
+    loaded.load_checkpoint(path).unwrap();
+    assert_eq!(loaded.source_config().as_deref(), Some("width = 2"));
+    // A file without one leaves what there is.
+    model().save_checkpoint(path).unwrap();
+    loaded.load_checkpoint(path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(loaded.source_config().as_deref(), Some("width = 2"));
+}
