@@ -206,39 +206,12 @@ pub fn feedback_fixed() -> Result<Step> {
     repeated(512, 128, 10)
 }
 
-/// All experts run; their outputs are weighted by a softmax over a linear router and summed.
-struct Gate {
-    router: Linear,
-    experts: Vec<Rc<Graph>>,
-}
-
-impl Module for Gate {
-    fn forward(&self, input: &Variable) -> Result<Variable> {
-        let weights = self.router.forward(input)?.softmax(-1)?;
-        let mut sum: Option<Variable> = None;
-        for (i, expert) in self.experts.iter().enumerate() {
-            let part = expert.forward(input)?.mul(&weights.narrow(1, i as i64, 1)?)?;
-            sum = Some(match sum {
-                None => part,
-                Some(sum) => sum.add(&part)?,
-            });
-        }
-        sum.ok_or_else(|| Error::new("a gate without experts"))
-    }
-
-    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
-        let mut all: Vec<Rc<dyn Module>> = vec![Rc::new(self.router.clone())];
-        all.extend(self.experts.iter().map(|e| e.clone() as Rc<dyn Module>));
-        all
-    }
-}
-
 pub fn gated_routing() -> Result<Step> {
-    let experts = (0..8).map(|_| Ok(Rc::new(block(512)?))).collect::<Result<Vec<_>>>()?;
-    let gate = Gate { router: Linear::new(512, 8)?, experts };
+    let expert = || Ok(Box::new(block(512)?) as Box<dyn Module>);
+    let experts = (0..8).map(|_| expert()).collect::<Result<Vec<_>>>()?;
     let model = FlowBuilder::from(Linear::new(512, 512)?)
         .through(GELU)
-        .through(gate)
+        .gate(SoftmaxRouter::new(512, 8)?, experts)
         .through(Linear::new(512, 512)?)
         .build()?;
     training(model, random(&[256, 512])?, random(&[256, 512])?)

@@ -164,6 +164,13 @@ pub fn deserialize_tensors(bytes: &[u8], source: &str) -> Result<(NamedTensors, 
     Ok((tensors, header.metadata().clone().unwrap_or_default()))
 }
 
+/// What a file says of itself, without its tensors.
+pub(crate) fn read_metadata(bytes: &[u8], source: &str) -> Result<Metadata> {
+    let read = SafeTensors::read_metadata(bytes);
+    let (_, header) = read.map_err(|e| Error::format(source, e.to_string()))?;
+    Ok(header.metadata().clone().unwrap_or_default())
+}
+
 /// Writes tensors by name to a `.safetensors` file, atomically.
 ///
 /// # Errors
@@ -274,7 +281,7 @@ fn version(metadata: &Metadata, source: &str) -> Result<u32> {
     text.parse().map_err(bad)
 }
 
-fn apply_checkpoint(
+pub(crate) fn apply_checkpoint(
     bytes: &[u8],
     source: &str,
     params: &[(String, Parameter)],

@@ -13,6 +13,7 @@ mod builder;
 mod compile;
 mod describe;
 mod export;
+mod fuse;
 mod hash;
 mod loops;
 mod map;

@@ -1,6 +1,7 @@
 //! Layers, activations, losses and initialisation. A family of layers is one file.
 
 mod activation;
+pub(crate) mod affine;
 mod attention;
 mod batch_norm;
 mod blur;

@@ -123,7 +123,29 @@ pub trait Module {
         None
     }
 
-    /// A text that changes with everything that changes results besides the weights.
+    /// A text that changes with everything that changes results besides the weights: for a layer
+    /// its settings, such as strides and slopes.
+    ///
+    /// [`crate::Graph::structural_hash`] puts it together with the module's name, the names and
+    /// shapes of its parameters and buffers, and its children, so none of these need be in it. A
+    /// module of your own without settings leaves it as it is; one with settings that says nothing
+    /// here lets a checkpoint be loaded into a model that computes something else.
+    ///
+    /// ```
+    /// use flodl::*;
+    /// struct Scaled { by: f64 }
+    /// impl Module for Scaled {
+    ///     fn forward(&self, input: &Variable) -> Result<Variable> {
+    ///         input.mul_scalar(self.by)
+    ///     }
+    ///     fn structural_hash(&self) -> Option<String> {
+    ///         Some(self.by.to_string())
+    ///     }
+    /// }
+    /// let model = |by| FlowBuilder::from(Linear::new(2, 2)?).through(Scaled { by }).build();
+    /// assert_ne!(model(0.5)?.structural_hash(), model(2.0)?.structural_hash());
+    /// # Ok::<(), Error>(())
+    /// ```
     fn structural_hash(&self) -> Option<String> {
         None
     }
