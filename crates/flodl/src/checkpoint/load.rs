@@ -204,15 +204,11 @@ impl Plan {
             return Err(Error::format(source, what));
         }
         if options.strict && !(report.missing.is_empty() && report.unexpected.is_empty()) {
-            let (missing, unexpected) = (&report.missing, &report.unexpected);
-            let what = format!("lacks {missing:?} and has {unexpected:?} besides");
+            let (missing, unexpected) = (some(&report.missing), some(&report.unexpected));
+            let what = format!("lacks {missing} and has {unexpected} besides");
             return Err(Error::format(source, what));
         }
         Ok(Plan { params: new_params, buffers: new_buffers, report })
-    }
-
-    pub fn report(&self) -> &LoadReport {
-        &self.report
     }
 
     pub fn apply(self) -> LoadReport {
