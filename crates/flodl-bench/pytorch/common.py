@@ -19,23 +19,33 @@ def optimizer(kind, params, **options):
     return getattr(torch.optim, kind)(params, **options)
 
 
+def used():
+    """Processor time and page faults of this process so far."""
+    return time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def per_run(before, runs):
+    """What one of the runs since then used."""
+    return [(now - then) / runs for now, then in zip(used(), before)]
+
+
 def steps(step, count):
-    """Samples and processor time of a step, after two warm-up steps.
+    """Samples of a step, and what one uses, after two warm-up steps.
 
     Takes `count` samples, or with 0 as many as two seconds hold, at least 5.
     """
     step()
     step()
-    samples, start, cpu = [], time.perf_counter(), time.process_time()
+    samples, start, before = [], time.perf_counter(), used()
     while len(samples) < count if count else len(samples) < 5 or time.perf_counter() - start < 2:
         t = time.perf_counter()
         step()
         samples.append(time.perf_counter() - t)
-    return samples, (time.process_time() - cpu) / len(samples)
+    return samples, per_run(before, len(samples))
 
 
 def calls(call, budget=0.1):
-    """Samples and processor time of a short call, in batches of at least 20 µs, after a warm-up."""
+    """Samples of a short call, and what one uses, in batches of at least 20 µs, after a warm-up."""
     begin, once, warm = time.perf_counter(), float("inf"), 0
     while warm < 2 or (time.perf_counter() - begin < budget / 4 and warm < 10_000):
         t = time.perf_counter()
@@ -43,17 +53,17 @@ def calls(call, budget=0.1):
         once = min(once, time.perf_counter() - t)
         warm += 1
     batch = int(min(max(20e-6 / max(once, 1e-9), 1), 10_000) + 0.999)
-    samples, start, cpu = [], time.perf_counter(), time.process_time()
+    samples, start, before = [], time.perf_counter(), used()
     while len(samples) < 5 or (time.perf_counter() - start < budget and len(samples) < 10_000):
         t = time.perf_counter()
         for _ in range(batch):
             call()
         samples.append((time.perf_counter() - t) / batch)
-    return samples, (time.process_time() - cpu) / (len(samples) * batch)
+    return samples, per_run(before, len(samples) * batch)
 
 
 def result(measured, peak=False):
-    samples, cpu = measured
+    samples, (cpu, faults) = measured
     ordered = sorted(samples)
     n = len(ordered)
     middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
@@ -64,6 +74,7 @@ def result(measured, peak=False):
         "min_ms": ordered[0] * 1e3,
         "cpu_ms": cpu * 1e3,
         "peak_rss_mb": rss,
+        "page_faults": faults,
     }
 
 

@@ -164,6 +164,42 @@ def gated_routing():
     return training(nn.Sequential(*layers), torch.randn(256, 512), torch.randn(256, 512))
 
 
+def sized_mlp(batch, width):
+    layers = []
+    for _ in range(3):
+        layers += [nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)]
+    return training(nn.Sequential(*layers), torch.randn(batch, width), torch.randn(batch, width))
+
+
+def sized_convnet(image):
+    layers = []
+    for i, o in [(3, 32), (32, 64), (64, 128)]:
+        layers += [nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10)]
+    return training(nn.Sequential(*layers), torch.randn(32, 3, image, image), torch.randn(32, 10))
+
+
+class First(nn.Module):
+    """A recurrent layer's output without its state."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)[0]
+
+
+def sized_lstm(steps):
+    model = First(nn.LSTM(128, 256, 1, batch_first=True))
+    return training(model, torch.randn(32, steps, 128), torch.randn(32, steps, 256))
+
+
+def sized_encoder(tokens):
+    model = nn.TransformerEncoderLayer(256, 4, 1024, 0.0, batch_first=True)
+    return training(model, torch.randn(2, tokens, 256), torch.randn(2, tokens, 256))
+
+
 def tiny():
     return nn.Sequential(
         nn.Linear(2, 16), nn.GELU(), nn.LayerNorm(16), Residual(nn.Linear(16, 16)), nn.Linear(16, 2)
@@ -210,11 +246,21 @@ MODELS = [
     feedback_fixed,
 ]
 SMALL = [tiny_step, tiny_forward, op_chain]
+SWEEPS = {
+    "mlp batch": lambda n: sized_mlp(n, 512),
+    "mlp width": lambda n: sized_mlp(64, n),
+    "convnet image": lambda n: sized_convnet(n),
+    "lstm steps": lambda n: sized_lstm(n),
+    "encoder tokens": lambda n: sized_encoder(n),
+}
 
 
 def main():
     name, count = sys.argv[1], int(sys.argv[2])
     builders = {m.__name__: m for m in MODELS + SMALL}
+    sweep, _, value = name.partition("=")
+    if sweep in SWEEPS and value:
+        builders[name] = lambda: SWEEPS[sweep](int(value))
     if name not in builders:
         sys.exit(f"no model is called {name}")
     step = builders[name]()

@@ -69,6 +69,14 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         steps: usize,
     },
+    /// How a training step's cost grows with batch, width, image, sequence length
+    Scaling {
+        #[command(flatten)]
+        common: Common,
+        /// Timed steps; 0 means as many as two seconds hold, at least 5
+        #[arg(long, default_value_t = 0)]
+        steps: usize,
+    },
     /// Single layers, forward and forward + backward
     Layers {
         #[command(flatten)]
@@ -103,6 +111,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Models { common, steps } => models::run(&common, steps),
+        Command::Scaling { common, steps } => models::scaling(&common, steps),
         Command::Layers { common } => layers::run(&common),
         Command::Kernels { common } => kernels::run(&common),
         Command::Compare { a, b } => compare::run(&a, &b),

@@ -22,6 +22,9 @@ pub struct Row {
     /// Peak resident memory of the process in MiB; 0 where it was not measured.
     #[serde(default)]
     pub peak_rss_mb: f64,
+    /// Page faults in one run; 0 where the system does not say.
+    #[serde(default)]
+    pub page_faults: f64,
     /// Threads used.
     #[serde(default)]
     pub threads: usize,
@@ -40,7 +43,7 @@ impl Row {
     /// A row of this process.
     pub fn new(model: &str, times: Times, threads: usize) -> Self {
         let versions = [("flodl".into(), env!("CARGO_PKG_VERSION").into())].into();
-        let Times { median_ms, min_ms, cpu_ms } = times;
+        let Times { median_ms, min_ms, cpu_ms, page_faults } = times;
         let (model, machine) = (model.into(), machine());
         Row {
             model,
@@ -48,6 +51,7 @@ impl Row {
             min_ms,
             cpu_ms,
             peak_rss_mb: 0.0,
+            page_faults,
             threads,
             machine,
             versions,
@@ -71,6 +75,9 @@ pub struct Peer {
     /// Peak resident memory in MiB; 0 where it was not measured.
     #[serde(default)]
     pub peak_rss_mb: f64,
+    /// Page faults in one run.
+    #[serde(default)]
+    pub page_faults: f64,
     /// Whether it ran with malloc that keeps pages and fused optimizers.
     #[serde(default)]
     pub best: bool,
@@ -107,6 +114,7 @@ pub fn join(common: &Common, ours: &[Row], theirs: &[Peer]) -> Row {
     row.min_ms = least(ours.iter().map(|r| r.min_ms));
     row.cpu_ms = least(ours.iter().map(|r| r.cpu_ms));
     row.peak_rss_mb = ours.iter().map(|r| r.peak_rss_mb).fold(0.0, f64::max);
+    row.page_faults = least(ours.iter().map(|r| r.page_faults));
     if let Some(first) = theirs.first() {
         let ratios: Vec<f64> =
             ours.iter().zip(theirs).map(|(a, b)| b.median_ms / a.median_ms).collect();
@@ -119,6 +127,7 @@ pub fn join(common: &Common, ours: &[Row], theirs: &[Peer]) -> Row {
             min_ms,
             cpu_ms,
             peak_rss_mb: theirs.iter().map(|r| r.peak_rss_mb).fold(0.0, f64::max),
+            page_faults: least(theirs.iter().map(|r| r.page_faults)),
             best: common.pytorch_best,
             ratio_median: median(&ratios),
             ratio_min: least(ratios.iter().copied()),
@@ -146,12 +155,12 @@ fn table(rows: &[Row]) -> String {
     let memory = rows.iter().any(|r| r.peak_rss_mb > 0.0);
     let mut head = vec!["median", "min"];
     if memory {
-        head.push("peak MiB");
+        head.extend(["peak MiB", "page faults"]);
     }
     if compared {
         head.extend(["PyTorch median", "min"]);
         if memory {
-            head.push("peak MiB");
+            head.extend(["peak MiB", "page faults"]);
         }
         head.extend(["ratio of medians", "least", "of minimums", "of CPU time"]);
     }
@@ -159,14 +168,14 @@ fn table(rows: &[Row]) -> String {
         format!("| row | {} |\n| --- |{}\n", head.join(" | "), " ---: |".repeat(head.len()));
     for row in rows {
         let mut cells = vec![row.model.clone(), human(row.median_ms), human(row.min_ms)];
-        let mib = |peak: f64| format!("{peak:.0}");
+        let pages = |peak: f64, faults: f64| [format!("{peak:.0}"), format!("{faults:.0}")];
         if memory {
-            cells.push(mib(row.peak_rss_mb));
+            cells.extend(pages(row.peak_rss_mb, row.page_faults));
         }
         if let Some(p) = &row.pytorch {
             cells.extend([human(p.median_ms), human(p.min_ms)]);
             if memory {
-                cells.push(mib(p.peak_rss_mb));
+                cells.extend(pages(p.peak_rss_mb, p.page_faults));
             }
             let ratios = [p.ratio_median, p.ratio_min, p.ratio_of_minimums, p.ratio_of_cpu];
             cells.extend(ratios.map(|r| format!("{r:.2}")));
@@ -247,7 +256,7 @@ mod tests {
     use super::*;
 
     fn row(ms: f64) -> Row {
-        Row::new("m", Times { median_ms: ms, min_ms: ms / 2.0, cpu_ms: ms }, 2)
+        Row::new("m", Times { median_ms: ms, min_ms: ms / 2.0, cpu_ms: ms, page_faults: 0.0 }, 2)
     }
 
     fn peer(ms: f64) -> Peer {

@@ -9,6 +9,8 @@ pub struct Times {
     pub min_ms: f64,
     /// Processor time of all threads for one run, the mean; 0 where the system does not say.
     pub cpu_ms: f64,
+    /// Pages that the system had to fetch or clear for one run, the mean.
+    pub page_faults: f64,
 }
 
 /// Median of a list; NaN of an empty one.
@@ -32,9 +34,37 @@ pub fn geometric_mean(values: &[f64]) -> f64 {
     (values.iter().map(|v| v.ln()).sum::<f64>() / values.len() as f64).exp()
 }
 
-fn times(seconds: &[f64], cpu_seconds: f64) -> Times {
-    let min_ms = least(seconds.iter().copied()) * 1e3;
-    Times { median_ms: median(seconds) * 1e3, min_ms, cpu_ms: cpu_seconds * 1e3 }
+/// What the process had used when the timed runs began.
+struct Used {
+    start: Instant,
+    cpu_seconds: f64,
+    page_faults: f64,
+}
+
+impl Used {
+    fn now() -> Self {
+        let (cpu_seconds, page_faults) = (cpu_seconds(), page_faults());
+        Used { start: Instant::now(), cpu_seconds, page_faults }
+    }
+
+    /// The times of `runs` runs since then.
+    fn since(&self, seconds: &[f64], runs: usize) -> Times {
+        let runs = runs as f64;
+        Times {
+            median_ms: median(seconds) * 1e3,
+            min_ms: least(seconds.iter().copied()) * 1e3,
+            cpu_ms: (cpu_seconds() - self.cpu_seconds) * 1e3 / runs,
+            page_faults: (page_faults() - self.page_faults) / runs,
+        }
+    }
+}
+
+/// Page faults of this process so far; 0 where the system does not say.
+fn page_faults() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name of the program stands in brackets and may hold anything; minflt is the tenth field.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    after_name.split_whitespace().nth(7).and_then(|v| v.parse().ok()).unwrap_or_default()
 }
 
 /// Processor time that the threads of this process have used.
@@ -55,18 +85,17 @@ pub fn steps<E>(
 ) -> std::result::Result<Times, E> {
     step()?;
     step()?;
-    let (start, cpu) = (Instant::now(), cpu_seconds());
+    let used = Used::now();
     let mut samples = Vec::new();
     while match steps {
-        0 => samples.len() < 5 || start.elapsed() < Duration::from_secs(2),
+        0 => samples.len() < 5 || used.start.elapsed() < Duration::from_secs(2),
         n => samples.len() < n,
     } {
         let start = Instant::now();
         step()?;
         samples.push(start.elapsed().as_secs_f64());
     }
-    let cpu = (cpu_seconds() - cpu) / samples.len() as f64;
-    Ok(times(&samples, cpu))
+    Ok(used.since(&samples, samples.len()))
 }
 
 /// Times a call that may be short, for about `budget` after a warm-up of a quarter of that. Short
@@ -85,17 +114,16 @@ pub fn calls<E>(
         warm += 1;
     }
     let batch = (20e-6 / once.max(1e-9)).ceil().clamp(1.0, 10_000.0) as usize;
-    let (start, cpu) = (Instant::now(), cpu_seconds());
+    let used = Used::now();
     let mut samples = Vec::new();
-    while samples.len() < 5 || (start.elapsed() < budget && samples.len() < 10_000) {
+    while samples.len() < 5 || (used.start.elapsed() < budget && samples.len() < 10_000) {
         let start = Instant::now();
         for _ in 0..batch {
             call()?;
         }
         samples.push(start.elapsed().as_secs_f64() / batch as f64);
     }
-    let cpu = (cpu_seconds() - cpu) / (samples.len() * batch) as f64;
-    Ok(times(&samples, cpu))
+    Ok(used.since(&samples, samples.len() * batch))
 }
 
 /// The most memory this process ever had resident, in MiB; 0 where the system does not say.
@@ -121,6 +149,15 @@ mod tests {
     fn the_geometric_mean_of_a_ratio_and_its_inverse_is_one() {
         assert!((geometric_mean(&[4.0, 0.25]) - 1.0).abs() < 1e-12);
         assert!(geometric_mean(&[]).is_nan());
+    }
+
+    #[test]
+    fn fresh_pages_are_faults() {
+        let before = page_faults();
+        std::hint::black_box(vec![1u8; 8 << 20]);
+        if cfg!(target_os = "linux") {
+            assert!(page_faults() > before, "{before}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod gemm;
 pub mod index;
 pub mod loss;
 pub mod math;
+pub mod mix;
 pub mod norm;
 pub mod optim;
 pub mod pad;

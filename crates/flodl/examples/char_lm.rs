@@ -82,21 +82,20 @@ fn bigram(train: &[i64], test: &[i64], vocab: usize) -> f64 {
 
 fn main() -> Result<()> {
     manual_seed(1);
-    let text = std::fs::read_to_string(TEXT)
-        .map_err(|source| Error::Io { path: TEXT.to_owned(), source })?;
+    let text = read_text(TEXT)?;
     let vocab = CharVocab::from_text(&text);
     let tokens = vocab.encode(&text)?;
     let (train, test) = tokens.split_at(tokens.len() * 9 / 10);
     println!("{} characters to learn from, {} to test on", train.len(), test.len());
-    println!("bigram model: {:.3} bits per character", bigram(train, test, vocab.len()));
+    println!("bigram model: {:.3} bits per character", bigram(train, test, vocab.vocab_size()));
 
-    let model = Writer::new(vocab.len() as i64)?;
+    let model = Writer::new(vocab.vocab_size() as i64)?;
     let params = model.parameters();
     let mut optimizer = Adam::new(&params, 4e-3);
-    let windows = TextWindows::new(train.to_vec(), WINDOW, WINDOW)?;
+    let windows = TokenWindows::new(train.to_vec(), WINDOW, WINDOW)?;
     let mut loader = DataLoader::new(windows, 32).shuffle(1).workers(1);
     let schedule = OneCycleLR::with_warmup_frac(6e-3, EPOCHS * loader.len(), 0.1);
-    let test_windows = TextWindows::new(test.to_vec(), 256, 256)?;
+    let test_windows = TokenWindows::new(test.to_vec(), 256, 256)?;
     let (start, mut step) = (Instant::now(), 0);
     for epoch in 0..EPOCHS {
         let mut learned = Perplexity::new();
@@ -110,14 +109,14 @@ fn main() -> Result<()> {
             loss.backward()?;
             clip_grad_norm(&params, 1.0)?;
             optimizer.step()?;
-            learned.update(&scores, batch.get(1))?;
+            learned.update(&scores.data(), batch.get(1))?;
             step += 1;
         }
         let mut tested = Perplexity::new();
         for batch in DataLoader::new(test_windows.clone(), 32).epoch(0)? {
             let batch = batch?;
             let (scores, _) = no_grad(|| model.forward(batch.get(0), None))?;
-            tested.update(&scores, batch.get(1))?;
+            tested.update(&scores.data(), batch.get(1))?;
         }
         println!(
             "epoch {}: {:.3} bits per character while learning, {:.3} on unseen text, {:.0} s",

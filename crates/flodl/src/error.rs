@@ -115,6 +115,14 @@ pub enum Error {
     /// A graph that cannot be built or run.
     #[error("graph: {0}")]
     Graph(String),
+    /// A node of a graph failed; [`Error::root`] is why.
+    #[error("{node}: {source}")]
+    Node {
+        /// Its number in the paths of parameters, its module, and its tags.
+        node: String,
+        /// What its module said.
+        source: Box<Error>,
+    },
     /// A file that cannot be read or written.
     #[error("{path}: {source}")]
     Io {
@@ -146,6 +154,14 @@ impl Error {
     /// An error in words.
     pub fn new(msg: &str) -> Self {
         Error::Other(msg.to_owned())
+    }
+
+    /// The error itself, without the nodes of graphs in which it happened.
+    pub fn root(&self) -> &Error {
+        match self {
+            Error::Node { source, .. } => source.root(),
+            other => other,
+        }
     }
 
     pub(crate) fn invalid(op: &'static str, what: impl Into<String>) -> Self {

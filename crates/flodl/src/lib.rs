@@ -28,12 +28,16 @@ mod device;
 mod dtype;
 mod error;
 pub mod graph;
+pub mod log;
 pub mod metrics;
+pub mod monitor;
 pub mod nn;
 pub mod optim;
 mod rng;
 pub mod shape;
 pub mod tensor;
+pub mod train;
+mod worker;
 
 pub use autograd::ops::*;
 pub use autograd::{
@@ -50,13 +54,22 @@ pub use flodl_cpu::alloc::{MemoryStats, empty_cache, memory_stats, reset_peak, s
 pub use flodl_cpu::conv::{set_winograd, winograd};
 pub use flodl_cpu::threads::{num_threads, set_num_threads};
 pub use graph::*;
+pub use log::*;
 pub use metrics::*;
+pub use monitor::{EpochRecord, Metrics, Monitor};
 pub use nn::*;
 pub use optim::*;
 pub use rng::{Rng, manual_seed, rng_state, set_rng_state};
 pub use tensor::{RnnParams, Tensor};
+pub use train::*;
+pub use worker::CpuWorker;
 
 /// The examples of the README compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The examples of the guide for users of PyTorch compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/from-pytorch.md")]
+struct FromPyTorch;

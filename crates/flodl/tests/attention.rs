@@ -80,11 +80,11 @@ impl Reference {
 
     /// Gives a layer PyTorch's weights; every name must be there, and no other.
     fn load(&self, layer: &dyn Module) {
-        let params = layer.parameters();
+        let params = layer.named_parameters();
         let theirs = self.0.keys().filter(|n| n.starts_with("p.")).count();
         assert_eq!(params.len(), theirs);
-        for p in params {
-            p.variable.set_data(self.get(&format!("p.{}", p.name)).clone());
+        for (name, p) in params {
+            p.variable.set_data(self.get(&format!("p.{name}")).clone());
         }
     }
 
@@ -94,9 +94,9 @@ impl Reference {
         for (name, x) in inputs {
             close(name, &x.grad().unwrap(), self.get(&format!("g.{name}")), 1e-10);
         }
-        for p in layer.map(|l| l.parameters()).unwrap_or_default() {
-            let want = self.get(&format!("gp.{}", p.name));
-            close(&p.name, &p.variable.grad().unwrap(), want, 1e-10);
+        for (name, p) in layer.map(|l| l.named_parameters()).unwrap_or_default() {
+            let want = self.get(&format!("gp.{name}"));
+            close(&name, &p.variable.grad().unwrap(), want, 1e-10);
         }
     }
 }
@@ -576,7 +576,7 @@ fn weights_start_as_pytorchs() -> Checked {
     let (a, b) = (a.parameters(), b.parameters());
     assert_eq!(a[0].variable.data().to_f32_vec()?, b[0].variable.data().to_f32_vec()?);
     assert_ne!(a[0].variable.id(), b[0].variable.id());
-    assert_eq!(stack.parameters()[12].name, "layers.1.self_attn.in_proj_weight");
+    assert_eq!(stack.named_parameters()[12].0, "layers.1.self_attn.in_proj_weight");
     Ok(())
 }
 

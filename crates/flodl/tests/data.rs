@@ -1,449 +1,563 @@
-//! Data sets, samplers, loaders with and without threads, and files whole and damaged.
+//! Loaders, samplers, transforms and file sources: order, edges, damage.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flodl::*;
 
-fn ids(values: &[i64]) -> Tensor {
-    Tensor::from_i64(values, &[values.len() as i64], Device::CPU).unwrap()
+fn folder(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("flodl-data-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
 }
 
-fn counting(n: i64) -> TensorDataset {
-    TensorDataset::new(vec![ids(&(0..n).collect::<Vec<_>>())]).unwrap()
+fn gz(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
 }
 
-/// The first tensors of all batches of an epoch.
-fn batches(loader: &mut DataLoader, epoch: usize) -> Vec<Vec<f64>> {
-    let all = loader.epoch(epoch).unwrap();
-    all.map(|b| b.unwrap().get(0).to_f64_vec().unwrap()).collect()
+fn range(n: i64) -> Tensor {
+    Tensor::from_i64(&(0..n).collect::<Vec<_>>(), &[n], Device::CPU).unwrap()
 }
 
-/// A folder that goes away with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("flodl-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    }
+fn numbers(n: i64) -> TensorDataset {
+    TensorDataset::new(vec![range(n)]).unwrap()
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+fn all(loader: &mut DataLoader, epoch: usize) -> Vec<Vec<i64>> {
+    loader.epoch(epoch).unwrap().map(|b| b.unwrap().get(0).to_i64_vec().unwrap()).collect()
 }
 
-/// The message of an error without the path before it.
-#[track_caller]
-fn fault<T>(result: Result<T>, path: &Path) -> String {
-    let Err(error) = result else { panic!("no error") };
-    let text = error.to_string();
-    let rest = text.strip_prefix(&path.display().to_string());
-    rest.unwrap_or_else(|| panic!("{text:?} does not name {path:?}")).to_owned()
-}
-
-#[test]
-fn every_sample_once_in_every_epoch() {
-    for n in [1, 7, 64] {
-        let mut loader = DataLoader::new(counting(n), 4).shuffle(3);
-        let mut orders = Vec::new();
-        for epoch in 0..3 {
-            let all: Vec<f64> = batches(&mut loader, epoch).concat();
-            let mut sorted = all.clone();
-            sorted.sort_by(f64::total_cmp);
-            assert_eq!(sorted, (0..n).map(|i| i as f64).collect::<Vec<_>>());
-            orders.push(all);
-        }
-        assert!(n < 64 || (orders[0] != orders[1] && orders[1] != orders[2]));
-        assert_eq!(batches(&mut loader, 1).concat(), orders[1], "an epoch can be asked for again");
-    }
-}
-
-#[test]
-fn the_tail_stays_and_an_empty_epoch_is_an_error() {
-    let mut loader = DataLoader::new(counting(10), 4);
-    assert_eq!(loader.len(), 3);
-    assert_eq!(batches(&mut loader, 0)[2], [8.0, 9.0]);
-    let mut loader = loader.drop_last(true);
-    assert_eq!(batches(&mut loader, 0).len(), 2);
-    let said = |mut l: DataLoader| l.epoch(0).err().unwrap().to_string();
-    assert_eq!(
-        said(DataLoader::new(counting(3), 4).drop_last(true)),
-        "DataLoader: an epoch without batches: 3 samples in batches of 4 with drop_last"
-    );
-    assert_eq!(
-        said(DataLoader::new(counting(0), 4)),
-        "DataLoader: an epoch without batches: 0 samples in batches of 4"
-    );
-    assert_eq!(
-        said(DataLoader::new(counting(3), 0)),
-        "DataLoader: batch_size must be at least 1, not 0"
-    );
-    // Smaller than one batch is one batch.
-    assert_eq!(batches(&mut DataLoader::new(counting(3), 4), 0), [[0.0, 1.0, 2.0]]);
-}
-
-/// Draws random numbers for each sample and takes its time, unevenly.
+/// A set that draws random numbers and takes its time.
 struct Noisy(usize);
 
 impl DataSet for Noisy {
     fn len(&self) -> usize {
         self.0
     }
-
     fn get(&self, index: usize) -> Result<Vec<Tensor>> {
-        std::thread::sleep(std::time::Duration::from_micros((index * 37 % 5) as u64 * 100));
-        let noise = Tensor::rand(&[3], TensorOptions::default())?;
-        Ok(vec![noise.add_scalar(index as f64)?])
+        if index % 5 == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        let noise = Tensor::rand(&[2], TensorOptions::default())?;
+        Ok(vec![Tensor::from_i64(&[index as i64], &[], Device::CPU)?, noise])
     }
 }
 
 #[test]
-fn workers_change_nothing() {
-    let jitter = TransformFn::new(|tensors, keys| {
-        let add: Vec<f64> = keys.iter().map(|k| k.rng().f64()).collect();
-        let add = Tensor::from_f64(&add, &[keys.len() as i64, 1], Device::CPU)?;
-        Ok(vec![tensors[0].to_dtype(DType::Float64)?.add(&add)?])
-    });
-    let run = |workers: usize, prefetch: usize, epoch: usize| {
-        let set = batch_dataset_from(Noisy(23));
-        let loader = DataLoader::from_arc(set, 3).shuffle(5).transform(jitter.clone());
-        batches(&mut loader.workers(workers).prefetch(prefetch), epoch)
+fn what_comes_does_not_depend_on_the_number_of_workers() {
+    let read = |workers: usize, depth: Option<usize>| -> Vec<(Vec<i64>, Vec<f32>)> {
+        let jitter = TransformFn::new(|mut t, keys| {
+            let add: Vec<f32> = keys.iter().map(|k| k.rng().f32()).collect();
+            t[1] = t[1].add(&Tensor::from_f32(&add, &[keys.len() as i64, 1], Device::CPU)?)?;
+            Ok(t)
+        });
+        let mut loader =
+            DataLoader::from_samples(Noisy(37), 4).shuffle(9).transform(jitter).workers(workers);
+        if let Some(depth) = depth {
+            loader = loader.prefetch(depth);
+        }
+        manual_seed(workers as u64);
+        let before = rng_state();
+        let out = (0..2)
+            .flat_map(|e| loader.epoch(e).unwrap().collect::<Vec<_>>())
+            .map(|b| b.unwrap())
+            .map(|b| (b.get(0).to_i64_vec().unwrap(), b.get(1).to_f32_vec().unwrap()))
+            .collect();
+        assert_eq!(rng_state(), before, "the caller's random numbers are its own");
+        out
     };
-    manual_seed(1);
-    let before = rng_state();
-    let want = run(0, 2, 0);
-    assert_eq!(rng_state(), before, "the caller's random numbers are left alone");
-    manual_seed(2);
-    for (workers, prefetch) in [(1, 0), (1, 4), (2, 1), (3, 2), (40, 1)] {
-        assert_eq!(run(workers, prefetch, 0), want, "{workers} workers");
-    }
-    assert_ne!(run(2, 1, 1), want);
-    // The rest of an epoch is the same as in the whole.
-    for workers in [0, 2] {
-        let mut loader = DataLoader::from_arc(batch_dataset_from(Noisy(23)), 3)
-            .shuffle(5)
-            .transform(jitter.clone())
-            .workers(workers);
-        let rest = loader.epoch_from(0, 5).unwrap();
-        assert_eq!(rest.len(), 3);
-        let rest: Vec<_> = rest.map(|b| b.unwrap().get(0).to_f64_vec().unwrap()).collect();
-        assert_eq!(rest, want[5..]);
-        assert_eq!(loader.epoch_from(0, 99).unwrap().count(), 0);
+    let want = read(0, None);
+    assert_eq!(want.len(), 20);
+    assert_ne!(want[0], want[10], "another order and other numbers in the second epoch");
+    for (workers, depth) in [(1, None), (2, Some(1)), (3, None), (16, Some(50))] {
+        assert_eq!(read(workers, depth), want, "{workers} workers");
     }
 }
 
-/// Fails, panics, or has samples of different shapes.
-struct Broken(u8);
-
-impl DataSet for Broken {
-    fn len(&self) -> usize {
-        8
-    }
-
-    fn get(&self, index: usize) -> Result<Vec<Tensor>> {
-        match (self.0, index) {
-            (0, 5) => Err(Error::new("sample 5 is not readable")),
-            (1, 5) => panic!("as it should, in this test"),
-            (2, 5) => Ok(vec![ids(&[1, 2])]),
-            _ => Ok(vec![ids(&[1])]),
+#[test]
+fn an_epoch_goes_on_from_any_batch() {
+    for workers in [0, 3] {
+        let make = || DataLoader::new(numbers(10), 3).shuffle(2).workers(workers);
+        let whole = all(&mut make(), 4);
+        for first in 0..=4 {
+            let mut loader = make();
+            let rest = loader.epoch_from(4, first).unwrap();
+            assert_eq!(rest.len(), 4 - first);
+            let rest: Vec<_> = rest.map(|b| b.unwrap().get(0).to_i64_vec().unwrap()).collect();
+            assert_eq!(rest, whole[first..]);
         }
     }
 }
 
 #[test]
-fn faults_of_a_data_set_are_errors_of_their_batch() {
-    for (kind, workers, want) in [
-        (0, 0, "sample 5 is not readable"),
-        (0, 2, "sample 5 is not readable"),
-        (1, 2, "DataLoader: worker 0 panicked while it made batch 2"),
-        (2, 1, "stack"),
-    ] {
-        let mut loader = DataLoader::from_arc(batch_dataset_from(Broken(kind)), 2).workers(workers);
-        let all: Vec<_> = loader.epoch(0).unwrap().collect();
-        assert_eq!(all.len(), 4);
-        assert!(all[0].is_ok() && all[1].is_ok() && all[3].is_ok() || kind == 1);
-        let error = all[2].as_ref().unwrap_err().to_string();
-        assert!(error.contains(want), "{error}");
+fn small_sets_are_not_lost() {
+    // P12: fewer samples than a batch, and the tail.
+    assert_eq!(all(&mut DataLoader::new(numbers(3), 8), 0), [vec![0, 1, 2]]);
+    assert_eq!(all(&mut DataLoader::new(numbers(5), 2), 0), [vec![0, 1], vec![2, 3], vec![4]]);
+    let error = |mut l: DataLoader| l.epoch(0).err().unwrap().to_string();
+    assert_eq!(
+        error(DataLoader::new(numbers(3), 8).drop_last(true)),
+        "DataLoader: an epoch without batches: 3 samples in batches of 8 with drop_last"
+    );
+    assert_eq!(
+        error(DataLoader::new(numbers(0), 8)),
+        "DataLoader: an epoch without batches: 0 samples in batches of 8"
+    );
+    assert_eq!(
+        error(DataLoader::new(numbers(3), 0)),
+        "DataLoader: batch_size must be at least 1, not 0"
+    );
+    let empty = |_| -> Result<SampleIter> { Ok(Box::new(std::iter::empty())) };
+    let first = StreamLoader::new(empty, 4).epoch(0).unwrap().next().unwrap();
+    assert_eq!(first.unwrap_err().to_string(), "StreamLoader: epoch 0 has no batches of 4");
+}
+
+struct Failing(Arc<AtomicUsize>);
+
+impl DataSet for Failing {
+    fn len(&self) -> usize {
+        100
     }
-    // An epoch that is left early ends its threads.
-    let mut loader = DataLoader::from_arc(batch_dataset_from(Noisy(23)), 1).workers(3);
-    drop(loader.epoch(0).unwrap().next());
-    let mut loader = DataLoader::new(counting(4), 2).sampler(SubsetSampler::new(vec![1, 9]));
-    let error = loader.epoch(0).unwrap().next().unwrap().unwrap_err().to_string();
-    assert_eq!(error, "DataLoader: index 9 is out of range for size 4");
+    fn get(&self, index: usize) -> Result<Vec<Tensor>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        match index {
+            7 => Err(Error::new("sample 7 is damaged")),
+            9 => panic!("sample 9"),
+            i => Ok(vec![Tensor::from_i64(&[i as i64], &[], Device::CPU)?]),
+        }
+    }
+}
+
+#[test]
+fn workers_hand_errors_on_and_end_early() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let mut loader = DataLoader::from_samples(Failing(count.clone()), 1).workers(2).prefetch(3);
+    let got: Vec<Result<Batch>> = loader.epoch(0).unwrap().take(11).collect();
+    assert_eq!(got[7].as_ref().unwrap_err().to_string(), "sample 7 is damaged");
+    let panic = got[9].as_ref().unwrap_err().to_string();
+    assert_eq!(panic, "DataLoader: a worker panicked: sample 9");
+    assert_eq!(got[10].as_ref().unwrap().get(0).to_i64_vec().unwrap(), [10]);
+    // Dropped after 11 of 100: no more than the depth and the threads' own were read.
+    assert!(count.load(Ordering::Relaxed) <= 16, "{}", count.load(Ordering::Relaxed));
+}
+
+#[test]
+fn prefetch_worker_reads_in_order_and_ends() {
+    let set: Arc<dyn BatchDataSet> = Arc::new(numbers(10));
+    let mut worker = PrefetchWorker::new(set.clone(), Device::CPU, 2, false, 2);
+    assert_eq!(worker.prefetch_depth(), 2);
+    worker.set_prefetch_depth(4);
+    assert_eq!(worker.prefetch_depth(), 4);
+    for i in 0..8 {
+        worker.load_batch(vec![i]);
+    }
+    for i in 0..5 {
+        let batch = worker.next_batch().unwrap().unwrap();
+        assert_eq!(batch[0].to_i64_vec().unwrap(), [i, i], "each index twice");
+    }
+    worker.load_batch(vec![99]);
+    drop(worker); // with batches open
+    let worker = PrefetchWorker::new(set, Device::CPU, 1, false, 1);
+    worker.load_batch(vec![99]);
+    let error = worker.next_batch().unwrap().unwrap_err().to_string();
+    assert_eq!(error, "TensorDataset: index 99 is out of range for size 10");
+    assert!(worker.next_batch().is_none());
 }
 
 #[test]
 fn samplers() {
-    let mut split = SplitSampler::new(11, 3, 4);
-    assert_eq!((split.splits(), split.len(), split.epoch_len()), (4, 11, 3));
-    for pass in 0..2 {
-        let mut all: Vec<usize> = (0..4).flat_map(|p| split.indices(pass * 4 + p)).collect();
-        assert_ne!(all, (0..11).collect::<Vec<_>>());
-        all.sort_unstable();
-        assert_eq!(all, (0..11).collect::<Vec<_>>());
+    let once = |mut v: Vec<usize>, n: usize| {
+        v.sort_unstable();
+        assert_eq!(v, (0..n).collect::<Vec<_>>());
+    };
+    once(RandomSampler::new(50, 3).indices(2), 50);
+    assert_eq!(RandomSampler::new(50, 3).indices(2), RandomSampler::new(50, 3).indices(2));
+    assert_ne!(RandomSampler::new(50, 3).indices(2), RandomSampler::new(50, 3).indices(3));
+    for (n, splits) in [(10, 3), (7, 7), (3, 5), (0, 2), (5, 0)] {
+        let mut s = SplitSampler::new(n, 1, splits);
+        let splits = s.splits();
+        let parts: Vec<_> = (0..splits).map(|e| s.indices(e)).collect();
+        assert!(parts.iter().all(|p| p.len() <= s.epoch_len()));
+        once(parts.concat(), n);
+        once((splits..2 * splits).flat_map(|e| s.indices(e)).collect(), n);
     }
-    assert!(split.indices(0) != split.indices(4));
-
-    let mut subset = SubsetSampler::new(vec![4, 2, 9]);
-    assert_eq!(subset.indices(5), [4, 2, 9]);
-    let mut shuffled = SubsetSampler::new((0..50).collect()).shuffle(1);
-    assert_ne!(shuffled.indices(0), shuffled.indices(1));
-
-    let weights = [1.0, 0.0, 2.0, 5.0];
-    let mut sampler = WeightedSampler::new(&weights, 80_000, true, 9).unwrap();
-    let drawn = sampler.indices(0);
-    assert_eq!((drawn.len(), sampler.epoch_len()), (80_000, 80_000));
-    for (i, weight) in weights.iter().enumerate() {
-        let n = drawn.iter().filter(|&&d| d == i).count() as f64;
-        // Four standard deviations of a binomial.
-        assert!((n - weight * 10_000.0).abs() < 600.0, "{i} drawn {n} times");
+    assert_eq!(SubsetRandomSampler::new(vec![4, 9], 1).indices(0).len(), 2);
+    let mut w = WeightedRandomSampler::new(&[1.0, 0.0, 2.0, 1.0], 3, false, 4).unwrap();
+    for epoch in 0..20 {
+        let mut v = w.indices(epoch);
+        v.sort_unstable();
+        assert_eq!(v, [0, 2, 3]);
     }
-    let mut sampler = WeightedSampler::new(&weights, 3, false, 9).unwrap();
-    let mut first = [0; 4];
-    for epoch in 0..4000 {
-        let drawn = sampler.indices(epoch);
-        first[drawn[0]] += 1;
-        let mut sorted = drawn;
-        sorted.sort_unstable();
-        assert_eq!(sorted, [0, 2, 3]);
-    }
-    assert!((first[3] as f64 - 2500.0).abs() < 150.0, "{first:?}");
-    let said = |w: &[f64], n, r| WeightedSampler::new(w, n, r, 0).err().unwrap().to_string();
+    let bad = |w: &[f64], n, r| WeightedRandomSampler::new(w, n, r, 0).unwrap_err().to_string();
     assert_eq!(
-        said(&[1.0, -1.0], 1, true),
-        "WeightedSampler: weight -1 of sample 1 is not a finite number >= 0"
+        bad(&[1.0, -1.0], 1, true),
+        "WeightedRandomSampler: weight -1 must be finite and not negative"
     );
+    assert_eq!(bad(&[0.0], 1, true), "WeightedRandomSampler: at least one weight must be above 0");
     assert_eq!(
-        said(&weights, 4, false),
-        "WeightedSampler: 4 samples wanted, 3 have a weight above 0"
+        bad(&[1.0, 0.0], 2, false),
+        "WeightedRandomSampler: 2 samples without replacement, of 1 with weight"
     );
-    assert_eq!(said(&[0.0], 9, true), "WeightedSampler: 1 samples wanted, 0 have a weight above 0");
 }
 
 #[test]
-fn splits() {
-    let set: Arc<dyn BatchDataSet> = Arc::new(counting(101));
-    let parts = random_split(set.clone(), &[0.7, 0.2, 0.1], 4).unwrap();
-    assert_eq!(parts.iter().map(|p| p.len()).collect::<Vec<_>>(), [71, 20, 10]);
-    let mut all: Vec<usize> = parts.iter().flat_map(|p| p.indices().to_vec()).collect();
-    all.sort_unstable();
-    assert_eq!(all, (0..101).collect::<Vec<_>>());
-    let first = parts[1].get_batch(&[3]).unwrap()[0].to_i64_vec().unwrap();
-    assert_eq!(first, [parts[1].indices()[3] as i64]);
-    assert!(parts[1].get_batch(&[20]).is_err());
+fn splits_and_combinations() {
+    let parts = random_split(101, &[0.7, 0.2, 0.1], 5).unwrap();
+    assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [71, 20, 10]);
+    assert_eq!(parts.concat().into_iter().collect::<BTreeSet<_>>().len(), 101);
+    let labels: Vec<i64> = (0..100).map(|i| i64::from(i % 10 == 0)).collect();
+    let parts = stratified_split(&labels, &[0.8, 0.2], 5).unwrap();
+    let ones = |p: &[usize]| p.iter().filter(|&&i| labels[i] == 1).count();
+    assert_eq!((ones(&parts[0]), ones(&parts[1])), (8, 2));
+    assert_eq!((parts[0].len(), parts[1].len()), (80, 20));
+    let error = random_split(4, &[0.5, 0.4], 0).unwrap_err().to_string();
+    assert_eq!(error, "random_split: fractions [0.5, 0.4] sum to 0.9, not 1");
 
-    // 81 of class 0, 20 of class 1.
-    let labels = ids(&(0..101).map(|i| i64::from(i % 5 == 1)).collect::<Vec<_>>());
-    let parts = stratified_split(set.clone(), &labels, &[0.75, 0.25], 4).unwrap();
-    let ones = |p: &Subset| p.indices().iter().filter(|&&i| i % 5 == 1).count();
-    assert_eq!((ones(&parts[0]), ones(&parts[1])), (15, 5));
-    assert_eq!(parts[0].len() + parts[1].len(), 101);
-    assert!((parts[0].len() as i64 - 76).abs() <= 1);
+    let halves = Subset::random_split(numbers(10), &[0.5, 0.5], 1).unwrap();
+    let joined: Vec<Arc<dyn BatchDataSet>> =
+        halves.iter().map(|h| Arc::new(h.clone()) as Arc<dyn BatchDataSet>).collect();
+    let concat = ConcatDataset::new(joined).unwrap();
+    assert_eq!(concat.len(), 10);
+    let got = concat.get_batch(&[9, 0, 4, 5]).unwrap()[0].to_i64_vec().unwrap();
+    let want: Vec<i64> = [(1, 4), (0, 0), (0, 4), (1, 0)]
+        .iter()
+        .map(|&(h, i): &(usize, usize)| halves[h].indices()[i] as i64)
+        .collect();
+    assert_eq!(got, want);
+    let error = concat.get_batch(&[10]).unwrap_err().to_string();
+    assert_eq!(error, "ConcatDataset: index 10 is out of range for size 10");
+    let error = Subset::new(numbers(3), vec![0, 3]).unwrap_err().to_string();
+    assert_eq!(error, "Subset: index 3 is out of range for size 3");
+}
+
+#[test]
+fn streams_shuffle_and_prefetch_alike() {
+    let source = |_| -> Result<SampleIter> {
+        Ok(Box::new((0..50).map(|i| Ok(vec![Tensor::from_i64(&[i], &[], Device::CPU)?]))))
+    };
+    let read = |prefetch: usize| -> Vec<i64> {
+        let loader = StreamLoader::new(source, 4).shuffle(8, 3).prefetch(prefetch);
+        loader.epoch(1).unwrap().flat_map(|b| b.unwrap().get(0).to_i64_vec().unwrap()).collect()
+    };
+    let here = read(0);
+    assert_eq!(read(3), here);
+    assert_ne!(here, (0..50).collect::<Vec<_>>());
+    assert_eq!(here.iter().collect::<BTreeSet<_>>().len(), 50);
+    // Dropped in the middle, the thread ends.
+    let loader = StreamLoader::new(source, 1).prefetch(1);
+    assert!(loader.epoch(0).unwrap().next().is_some());
+}
+
+#[test]
+fn image_transforms() {
+    let image =
+        Tensor::from_f32(&(0..24).map(|v| v as f32).collect::<Vec<_>>(), &[1, 4, 6], Device::CPU)
+            .unwrap();
+    let rng = &mut Rng::seed(1);
+    let values = |t: Tensor| t.to_f32_vec().unwrap();
+    let middle = CenterCrop::new([2, 2]).apply(image.clone(), rng).unwrap();
+    assert_eq!(values(middle), [8.0, 9.0, 14.0, 15.0]);
+    let flipped = RandomHorizontalFlip::new(1.0).unwrap().apply(image.clone(), rng).unwrap();
+    assert_eq!(values(flipped)[..6], [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]);
+    let same = RandomHorizontalFlip::new(0.0).unwrap().apply(image.clone(), rng).unwrap();
+    assert_eq!(values(same), values(image.clone()));
+    let normal = Normalize::new(&[2.0], &[4.0]).unwrap().apply(image.clone(), rng).unwrap();
+    assert_eq!(values(normal)[..3], [-0.5, -0.25, 0.0]);
+    let small = Resize::new([2, 3]).apply(image.clone(), rng).unwrap();
+    // PyTorch's bilinear interpolation without corners: means of 2 by 2.
+    assert_eq!(values(small), [3.5, 5.5, 7.5, 15.5, 17.5, 19.5]);
+    let mut places = BTreeSet::new();
+    for seed in 0..200 {
+        let part =
+            RandomCrop::new(4).padding(1).apply(image.clone(), &mut Rng::seed(seed)).unwrap();
+        assert_eq!(part.shape(), [1, 4, 4]);
+        places.insert(values(part).into_iter().map(|v| v as i64).collect::<Vec<_>>());
+    }
+    assert_eq!(places.len(), 3 * 5, "every place is met");
+    let bytes = image.to_dtype(DType::UInt8).unwrap();
+    assert_eq!(values(ToTensor.apply(bytes, rng).unwrap())[1], 1.0 / 255.0);
+    // On a batch: each sample has numbers of its own.
+    let batch = Tensor::stack(&[&image; 16], 0).unwrap();
+    let labels = range(16);
+    let set = TensorDataset::new(vec![batch, labels]).unwrap();
+    let flip = TransformFn::each(RandomHorizontalFlip::new(0.5).unwrap());
+    let mut loader = DataLoader::new(set, 16).seed(3).augment(2).transform(flip);
+    let b = loader.epoch(0).unwrap().next().unwrap().unwrap();
+    let first: Vec<f64> =
+        b.get(0).select(3, 0).unwrap().select(2, 0).unwrap().to_f64_vec().unwrap();
+    assert!(first.contains(&0.0) && first.contains(&5.0));
+    assert_eq!(b.get(1).to_i64_vec().unwrap()[..4], [0, 0, 1, 1]);
+    for (transform, want) in [
+        (
+            Box::new(CenterCrop::new(9)) as Box<dyn Transform>,
+            "CenterCrop: expected an image of at least 9 by 9, got shape [1, 4, 6]",
+        ),
+        (
+            Box::new(RandomCrop::new(9)),
+            "RandomCrop: expected an image of at least 9 by 9, got shape [1, 4, 6]",
+        ),
+        (
+            Box::new(Normalize::new(&[0.0; 3], &[1.0; 3]).unwrap()),
+            "Normalize: expected 3 channels, got shape [1, 4, 6]",
+        ),
+    ] {
+        assert_eq!(transform.apply(image.clone(), rng).unwrap_err().to_string(), want);
+    }
     assert_eq!(
-        random_split(set.clone(), &[0.7, 0.7], 0).err().unwrap().to_string(),
-        "random_split: shares [0.7, 0.7] are not positive numbers that sum to 1"
+        RandomHorizontalFlip::new(1.5).unwrap_err().to_string(),
+        "RandomHorizontalFlip: p 1.5 must be from 0 to 1"
     );
     assert_eq!(
-        stratified_split(set, &ids(&[1]), &[1.0], 0).err().unwrap().to_string(),
-        "stratified_split: expected one label for each of 101 samples, got shape [1]"
+        Normalize::new(&[0.0], &[0.0]).unwrap_err().to_string(),
+        "Normalize: a deviation of 0 would divide by zero"
     );
 }
 
-/// An IDX file of bytes.
-fn idx(shape: &[u32], body: &[u8]) -> Vec<u8> {
-    let mut out = vec![0, 0, 8, shape.len() as u8];
+#[test]
+fn csv_tables() {
+    let read = |o: CsvOptions, text: &str| o.parse("t.csv", text.as_bytes());
+    let text = "a,b,kind\n1,0.5,red\n2,,blue\n3,2.5,\n";
+    let error = read(CsvOptions::new(), text).unwrap_err().to_string();
+    assert_eq!(error, "t.csv: line 3, column 2 (\"b\"): the field is blank");
+    let t = read(CsvOptions::new().missing(Missing::Nan), text).unwrap();
+    assert!(t.floats(&["b"]).unwrap().to_f32_vec().unwrap()[1].is_nan());
+    assert_eq!(t.levels("kind").unwrap(), ["", "blue", "red"]);
+    let t = read(CsvOptions::new().missing(Missing::DropRow), text).unwrap();
+    assert_eq!((t.len(), t.names()), (1, vec!["a", "b", "kind"]));
+    // A blank in a column that is not read drops nothing.
+    let skip = CsvOptions::new().missing(Missing::DropRow).column("kind", ColumnKind::Skip);
+    assert_eq!(read(skip, text).unwrap().len(), 2);
+    let cases = [
+        ("a,b\n1,2\n3\n", "t.csv: line 3 has 1 fields, not 2"),
+        ("a,a\n1,2\n", "t.csv: has two columns named \"a\""),
+        ("", "t.csv: is empty"),
+        ("b,c\n1,2\n", "t.csv: has no column \"a\"; its columns are [\"b\", \"c\"]"),
+        ("b,a\n1,2\n1,x\n", "t.csv: line 3, column 2 (\"a\"): \"x\" is not a number"),
+    ];
+    for (text, want) in cases {
+        let options = CsvOptions::new().column("a", ColumnKind::Float);
+        let got = read(options, text).map(|t| t.len()).unwrap_err().to_string();
+        assert_eq!(got, want);
+    }
+    let t = read(CsvOptions::new().header(false).delimiter(b';'), "1;x\n2;y\n").unwrap();
+    assert_eq!(t.integers("1").unwrap().to_i64_vec().unwrap(), [0, 1]);
+    let t = read(CsvOptions::new(), "f,w\n0.5,x\n").unwrap();
+    let errors = [
+        (t.integers("f").unwrap_err(), "t.csv: column \"f\" holds numbers that are not whole"),
+        (t.floats(&["w"]).unwrap_err(), "t.csv: column \"w\" holds words"),
+        (
+            t.floats(&["z"]).unwrap_err(),
+            "t.csv: has no column \"z\"; its columns are [\"f\", \"w\"]",
+        ),
+    ];
+    for (got, want) in errors {
+        assert_eq!(got.to_string(), want);
+    }
+}
+
+fn idx(code: u8, shape: &[u32], body: &[u8]) -> Vec<u8> {
+    let mut out = vec![0, 0, code, shape.len() as u8];
     shape.iter().for_each(|d| out.extend(d.to_be_bytes()));
     out.extend(body);
     out
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gz.write_all(bytes).unwrap();
-    gz.finish().unwrap()
-}
-
 #[test]
-fn mnist_files() {
-    let dir = Folder::new("mnist");
-    let pixels: Vec<u8> = (0..24).map(|i| i * 10).collect();
-    let images = idx(&[4, 2, 3], &pixels);
-    dir.write("train-images-idx3-ubyte.gz", &gzip(&images));
-    let labels = dir.write("train-labels.idx1-ubyte", &idx(&[4], &[3, 1, 4, 1]));
-    let set = mnist(&dir.0, true).unwrap();
-    assert_eq!(set.len(), 4);
-    assert_eq!(set.pixels().shape(), [4, 1, 2, 3]);
-    let batch = set.get_batch(&[2, 0]).unwrap();
-    assert_eq!(batch[0].shape(), [2, 1, 2, 3]);
-    assert_eq!(batch[0].to_f32_vec().unwrap()[1], 130.0 / 255.0);
-    assert_eq!(batch[1].to_i64_vec().unwrap(), [4, 3]);
+fn idx_files_and_their_damage() {
+    let dir = folder("idx");
+    let put = |name: &str, bytes: &[u8]| std::fs::write(dir.join(name), bytes).unwrap();
+    let images = idx(8, &[2, 2, 3], &(0..12).collect::<Vec<u8>>());
+    put("train-images-idx3-ubyte.gz", &gz(&images));
+    put("train-labels-idx1-ubyte", &idx(8, &[2], &[7, 3]));
+    let mnist = Mnist::open(&dir, true).unwrap();
+    assert_eq!(mnist.images.shape(), [2, 1, 2, 3]);
+    assert_eq!(mnist.labels.to_i64_vec().unwrap(), [7, 3]);
+    assert_eq!(mnist.dataset().unwrap().tensors()[0].to_f32_vec().unwrap()[5], 5.0 / 255.0);
+    let missing = Mnist::open(&dir, false).unwrap_err().to_string();
+    assert!(missing.ends_with("has no file t10k-images-idx3-ubyte, plain or .gz"), "{missing}");
 
-    assert_eq!(fault(mnist(&dir.0, false), &dir.0), ": has no file t10k-images-idx3-ubyte[.gz]");
-    std::fs::write(&labels, idx(&[3], &[3, 1, 4])).unwrap();
-    assert_eq!(fault(mnist(&dir.0, true), &labels), ": has shape [3] for 4 images");
+    put("f", &idx(0x0d, &[2], &[1.5f32.to_be_bytes(), (-2f32).to_be_bytes()].concat()));
+    assert_eq!(read_idx(dir.join("f")).unwrap().to_f32_vec().unwrap(), [1.5, -2.0]);
+    put("s", &idx(0x0b, &[1], &(-300i16).to_be_bytes()));
+    assert_eq!(read_idx(dir.join("s")).unwrap().to_i64_vec().unwrap(), [-300]);
 
-    let mut wrong_type = images.clone();
-    wrong_type[2] = 0x42;
-    let mut huge = images.clone();
-    huge[4..8].fill(0xff);
-    for (bytes, want) in [
-        (
-            images[..images.len() - 1].to_vec(),
-            ": shape [4, 2, 3] needs 24 bytes after byte 16, got 23",
-        ),
-        (images[..9].to_vec(), ": the sizes of 3 dims are cut off at byte 9"),
-        (images[..3].to_vec(), ": the header is cut off: 3 bytes instead of 4"),
-        (Vec::new(), ": the header is cut off: 0 bytes instead of 4"),
-        (wrong_type, ": byte 2: type code 0x42 is none of u8, i32, f32, f64"),
-        (huge, ": shape [4294967295, 2, 3] needs 25769803770 bytes after byte 16, got 24"),
-        (b"PNG image".to_vec(), ": byte 2: type code 0x47 is none of u8, i32, f32, f64"),
-    ] {
-        let path = dir.write("x", &bytes);
-        assert_eq!(fault(read_idx(&path), &path), want);
+    // Cut at every length: never a panic, always the file's name.
+    for n in 0..images.len() {
+        put("cut", &images[..n]);
+        let error = read_idx(dir.join("cut")).unwrap_err().to_string();
+        assert!(error.contains("cut: "), "{n}: {error}");
     }
-    let packed = gzip(&images);
-    let path = dir.write("cut.gz", &packed[..packed.len() / 2]);
-    let message = fault(read_idx(&path), &path);
-    assert!(message.starts_with(": the gzip data is damaged after "), "{message}");
-    let path = dir.0.join("nowhere");
-    assert!(fault(read_idx(&path), &path).starts_with(": No such file"));
-
-    // The other types, big-endian on disk.
-    let mut floats = vec![0, 0, 0x0d, 1, 0, 0, 0, 2];
-    floats.extend(1.5f32.to_be_bytes());
-    floats.extend((-2.0f32).to_be_bytes());
-    let path = dir.write("f", &floats);
-    assert_eq!(read_idx(&path).unwrap().to_f32_vec().unwrap(), [1.5, -2.0]);
+    // Each byte of the header flipped.
+    for i in 0..16 {
+        let mut bytes = images.clone();
+        bytes[i] ^= 0xff;
+        put("flipped", &bytes);
+        assert!(read_idx(dir.join("flipped")).is_err(), "byte {i}");
+    }
+    put("cut", &images[..20]);
+    let error = read_idx(dir.join("cut")).unwrap_err().to_string();
+    assert!(
+        error.ends_with("byte 16: shape [2, 2, 3] needs 12 bytes of data, there are 4"),
+        "{error}"
+    );
+    // Damaged gzip.
+    let packed = gz(&images);
+    put("cut.gz", &packed[..packed.len() - 9]);
+    let error = read_idx(dir.join("cut.gz")).unwrap_err().to_string();
+    assert!(error.contains("cut.gz: is damaged gzip, after "), "{error}");
+    let mut bytes = packed;
+    let n = bytes.len();
+    bytes[n - 6] ^= 1; // the checksum
+    put("sum.gz", &bytes);
+    assert!(read_idx(dir.join("sum.gz")).unwrap_err().to_string().contains("damaged gzip"));
+    // Parts that do not belong together.
+    put("train-labels-idx1-ubyte", &idx(8, &[3], &[7, 3, 1]));
+    let error = Mnist::open(&dir, true).unwrap_err().to_string();
+    assert!(error.contains("holds shape [3], ") && error.ends_with("has 2 images"), "{error}");
 }
 
 #[test]
-fn cifar_files() {
-    let dir = Folder::new("cifar");
-    let record = |labels: &[u8], shade: u8| {
-        let mut r = labels.to_vec();
-        r.extend(std::iter::repeat_n(shade, 3072));
-        r
+fn cifar_and_records() {
+    let dir = folder("cifar");
+    let record = |labels: &[u8], v: u8| [labels, &[v; 3072]].concat();
+    std::fs::write(dir.join("test_batch.bin"), [record(&[3], 1), record(&[9], 2)].concat())
+        .unwrap();
+    let c = Cifar::open_10(&dir, false).unwrap();
+    assert_eq!(
+        (c.images.shape(), c.labels.to_i64_vec().unwrap()),
+        (vec![2, 3, 32, 32], vec![3, 9])
+    );
+    std::fs::write(dir.join("test.bin"), record(&[19, 99], 5)).unwrap();
+    let c = Cifar::open_100(&dir, false).unwrap();
+    assert_eq!(c.labels.to_i64_vec().unwrap(), [99]);
+    assert_eq!(c.coarse_labels.unwrap().to_i64_vec().unwrap(), [19]);
+    let error = |bytes: Vec<u8>| {
+        std::fs::write(dir.join("bad.bin"), bytes).unwrap();
+        let e = Cifar::read_10(&[dir.join("bad.bin")]).unwrap_err().to_string();
+        e.split_once("bad.bin: ").unwrap().1.to_owned()
     };
-    for i in 1..=5u8 {
-        let two = [record(&[i], i * 10), record(&[9], 255)].concat();
-        dir.write(&format!("data_batch_{i}.bin"), &two);
-    }
-    let set = cifar10(&dir.0, true).unwrap();
-    assert_eq!((set.len(), set.pixels().shape()), (10, vec![10, 3, 32, 32]));
-    assert_eq!(set.labels()[0].to_i64_vec().unwrap(), [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]);
-    assert_eq!(set.get_batch(&[1]).unwrap()[0].to_f32_vec().unwrap()[77], 1.0);
-
-    let path = dir.write("data_batch_2.bin", &[record(&[1], 0), vec![0; 100]].concat());
-    assert_eq!(fault(cifar10(&dir.0, true), &path), ": record 1 has 100 bytes, not 3073");
-    std::fs::write(&path, [record(&[1], 0), record(&[10], 0)].concat()).unwrap();
-    assert_eq!(fault(cifar10(&dir.0, true), &path), ": record 1: label 10 is not below 10");
-    let path = dir.0.join("test_batch.bin");
-    assert!(fault(cifar10(&dir.0, false), &path).starts_with(": No such file"));
-
-    std::fs::create_dir(dir.0.join("cifar-100-binary")).unwrap();
-    dir.write("cifar-100-binary/test.bin", &record(&[19, 99], 7));
-    let set = cifar100(&dir.0, false).unwrap();
-    let labels: Vec<_> = set.labels().iter().map(|l| l.to_i64_vec().unwrap()).collect();
-    assert_eq!(labels, [[99], [19]], "fine, then coarse");
-}
-
-#[test]
-fn records() {
-    let dir = Folder::new("records");
-    let path = dir.write("r", &[9, 9, 1, 2, 3, 4, 5, 6]);
-    let records = FixedStrideRecords::with_header(&path, 3, 2).unwrap();
-    assert_eq!((records.count(), records.stride(), records.path()), (2, 3, path.as_path()));
-    assert_eq!(records.record(1).unwrap(), [4, 5, 6]);
-    assert_eq!(records.record(0).unwrap(), [1, 2, 3]);
     assert_eq!(
-        records.record(2).unwrap_err().to_string(),
-        "FixedStrideRecords: index 2 is out of range for size 2"
+        error([record(&[1], 0), record(&[10], 0)].concat()),
+        "record 1, byte 3073: label 10 is none of 0 to 9"
     );
-    let open = |stride, header| FixedStrideRecords::with_header(&path, stride, header);
-    assert_eq!(fault(open(3, 0), &path), ": record 2 at byte 6 has 2 bytes, not 3");
-    assert_eq!(fault(open(3, 9), &path), ": has 8 bytes, less than the header of 9");
-    assert_eq!(
-        open(0, 0).unwrap_err().to_string(),
-        "FixedStrideRecords: stride must be at least 1, not 0"
+    let mut cut = [record(&[1], 0), record(&[1], 0)].concat();
+    cut.truncate(4000);
+    let want = "ends within a record: after 1 records of 3073 bytes there are 927 bytes more, at byte 3073";
+    assert_eq!(error(cut), want);
+
+    let path = dir.join("records");
+    std::fs::write(&path, [b"head".as_slice(), &[1, 2, 3, 4, 5, 6]].concat()).unwrap();
+    let r = FixedStrideRecords::with_header(&path, 2, 4).unwrap();
+    assert_eq!((r.count(), r.stride(), r.path()), (3, 2, path.as_path()));
+    assert_eq!(r.record(2).unwrap(), [5, 6]);
+    assert!(r.record(3).unwrap_err().to_string().contains("index 3 is out of range for size 3"));
+    let error = |s: Result<FixedStrideRecords>| s.unwrap_err().to_string();
+    assert!(error(FixedStrideRecords::open(&path, 4)).ends_with(
+        "ends within a record: after 2 records of 4 bytes there are 2 bytes more, at byte 8"
+    ));
+    assert!(
+        error(FixedStrideRecords::with_header(&path, 2, 11))
+            .ends_with("fewer than its header of 11")
     );
-    // A file that shrinks under an open set.
-    std::fs::write(&path, [1]).unwrap();
-    assert!(fault(records.record(1), &path).starts_with(": "));
+    assert!(error(FixedStrideRecords::open(&path, 0)).contains("stride must be at least 1"));
+    // The file shrinks while it is open.
+    std::fs::write(&path, b"headxx").unwrap();
+    assert!(r.record(2).unwrap_err().to_string().contains("record 2, byte 8"));
 }
 
 #[test]
 fn text() {
-    let vocab = CharVocab::from_text("Käse und Brot");
-    let tokens = vocab.encode("Brot und Käse").unwrap();
-    assert_eq!(vocab.decode(&tokens).unwrap(), "Brot und Käse");
-    assert!(tokens.iter().all(|&t| t < vocab.len() as i64));
+    let vocab = CharVocab::from_text("naïve");
+    assert_eq!(vocab.vocab_size(), 5);
+    assert_eq!(vocab.decode(&vocab.encode("vïa").unwrap()).unwrap(), "vïa");
     assert_eq!(
-        vocab.encode("uX").unwrap_err().to_string(),
-        "CharVocab: 'X' at character 1 is not in the vocabulary"
+        vocab.encode("nax").unwrap_err().to_string(),
+        "CharVocab: character 2, 'x', is not in the vocabulary"
     );
-    assert!(vocab.decode(&[-1]).is_err() && vocab.decode(&[99]).is_err());
-    assert_eq!(ByteVocab.decode(&ByteVocab.encode("Käse")).unwrap(), "Käse");
-    assert!(ByteVocab.decode(&[256]).is_err());
-
-    let windows = TextWindows::new((0..10).collect(), 4, 4).unwrap();
-    assert_eq!(windows.len(), 2);
-    let batch = windows.get_batch(&[1, 0]).unwrap();
-    assert_eq!(batch[0].to_i64_vec().unwrap(), [4, 5, 6, 7, 0, 1, 2, 3]);
-    assert_eq!(batch[1].to_i64_vec().unwrap(), [5, 6, 7, 8, 1, 2, 3, 4]);
-    assert!(windows.get_batch(&[2]).is_err());
-    let said = |n, t, s| TextWindows::new(vec![0; n], t, s).err().unwrap().to_string();
-    assert_eq!(said(4, 4, 1), "TextWindows: 4 tokens are too few: a window and its target take 5");
-    assert_eq!(said(4, 0, 1), "TextWindows: length 0 and stride 1 must be at least 1");
+    assert_eq!(
+        vocab.decode(&[9]).unwrap_err().to_string(),
+        "CharVocab: index 9 is out of range for size 5"
+    );
+    assert_eq!(ByteTokenizer.decode(&ByteTokenizer.encode("ä!").unwrap()).unwrap(), "ä!");
+    assert!(ByteTokenizer.decode(&[256]).is_err());
+    let set = TokenWindows::new((0..10).collect(), 3, 2).unwrap();
+    assert_eq!(set.len(), 4);
+    let b = set.get_batch(&[0, 3]).unwrap();
+    assert_eq!(b[0].to_i64_vec().unwrap(), [0, 1, 2, 6, 7, 8]);
+    assert_eq!(b[1].to_i64_vec().unwrap(), [1, 2, 3, 7, 8, 9]);
+    let error = TokenWindows::new(vec![1, 2], 2, 1).unwrap_err().to_string();
+    assert_eq!(error, "TokenWindows: 2 tokens are too few for a window of 2");
+    let dir = folder("text");
+    std::fs::write(dir.join("t"), b"ab\xff").unwrap();
+    let error = read_text(dir.join("t")).unwrap_err().to_string();
+    assert!(error.ends_with("t: is not UTF-8 at byte 2"), "{error}");
+    let absent = read_text(Path::new("/no/such/file")).unwrap_err().to_string();
+    assert!(absent.starts_with("/no/such/file: "), "{absent}");
 }
 
+#[cfg(feature = "image")]
 #[test]
-fn tables() {
-    let text = "n,x,kind\n1,2.5,b\n-3,,a\n4, 1e3 ,\"b, too\"\n";
-    let table = CsvTable::parse(text, "t.csv", true).unwrap();
-    assert_eq!((table.rows(), table.names().len()), (3, 3));
-    assert_eq!(table.column("n").unwrap(), &Column::Int(vec![1, -3, 4]));
-    assert_eq!(table.column("x").unwrap().kind(), "float");
-    let x = table.floats(&["x", "n"]).unwrap().to_f32_vec().unwrap();
-    assert_eq!((x[0], x[1], x[4]), (2.5, 1.0, 1000.0));
-    assert!(x[2].is_nan());
-    let (kinds, classes) = table.labels("kind").unwrap();
-    assert_eq!(kinds.to_i64_vec().unwrap(), [1, 0, 2]);
-    assert_eq!(classes, ["a", "b", "b, too"]);
-    let plain = CsvTable::parse("1,a\n2,b\n", "t.csv", false).unwrap();
-    assert_eq!((plain.names(), plain.rows()), (&["0".to_owned(), "1".to_owned()][..], 2));
+fn image_folders() {
+    let dir = folder("images");
+    for (class, shade, size) in [("dark", 10u8, 4u32), ("light", 240, 6)] {
+        std::fs::create_dir_all(dir.join(class)).unwrap();
+        let picture = image::RgbImage::from_pixel(size, 4, image::Rgb([shade, 0, 0]));
+        picture.save(dir.join(class).join("a.png")).unwrap();
+    }
+    std::fs::write(dir.join("dark/notes.txt"), "no image").unwrap();
+    let set = ImageFolder::open(&dir).unwrap();
+    assert_eq!((set.classes(), set.len()), (&["dark".to_owned(), "light".to_owned()][..], 2));
+    let sample = set.get(1).unwrap();
+    assert_eq!(sample[0].shape(), [3, 4, 6]);
+    assert_eq!(sample[1].to_i64_vec().unwrap(), [1]);
+    let set = set.transform(Compose::new().then(ToTensor).then(Resize::new(4)));
+    let batch =
+        DataLoader::from_samples(set, 2).workers(1).epoch(0).unwrap().next().unwrap().unwrap();
+    assert_eq!(batch.get(0).shape(), [2, 3, 4, 4]);
+    let bytes = std::fs::read(dir.join("dark/a.png")).unwrap();
+    for n in 0..bytes.len() - 12 {
+        std::fs::write(dir.join("cut.png"), &bytes[..n]).unwrap();
+        let error = read_image(dir.join("cut.png")).unwrap_err().to_string();
+        assert!(error.contains("cut.png: is no image that can be read"), "{n}: {error}");
+    }
+    std::fs::create_dir_all(dir.join("none")).unwrap();
+    assert!(
+        ImageFolder::open(&dir).err().unwrap().to_string().ends_with("has no .png or .jpg files")
+    );
+}
 
-    let parse = |text: &str| CsvTable::parse(text, "t.csv", true);
-    let path = Path::new("t.csv");
-    assert_eq!(
-        fault(table.floats(&["kind"]), path),
-        ": column \"kind\", row 1: \"b\" is not a number"
-    );
-    assert_eq!(
-        fault(table.labels("x"), path),
-        ": column \"x\" holds fractions or blanks, not classes"
-    );
-    assert_eq!(
-        fault(table.column("y"), path),
-        ": has no column \"y\", only [\"n\", \"x\", \"kind\"]"
-    );
-    assert_eq!(fault(parse("a,a\n1,2\n"), path), ": line 1: two columns are named \"a\"");
-    let ragged = fault(parse("a,b\n1,2\n3\n"), path);
-    assert!(ragged.contains("line: 3"), "{ragged}");
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/co2.csv");
-    let co2 = CsvTable::read(file, true).unwrap();
-    assert_eq!(co2.rows(), 2284);
-    let values = co2.floats(&["co2"]).unwrap();
-    assert_eq!(values.isnan().unwrap().count_nonzero().unwrap().item().unwrap(), 59.0);
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet_tables() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/table.parquet");
+    let table = read_parquet(path).unwrap();
+    assert_eq!(table.names(), ["number", "count", "flag", "word"]);
+    assert_eq!(table.len(), 120);
+    let numbers = table.floats(&["number"]).unwrap();
+    assert_eq!(numbers.shape(), [120, 1]);
+    let numbers = numbers.to_f32_vec().unwrap();
+    assert!(numbers[3].is_nan() && numbers[113].is_nan());
+    assert_eq!((numbers[4], numbers[119]), (2.0, 59.5));
+    // The second group of rows follows the first.
+    let counts = table.integers("count").unwrap().to_i64_vec().unwrap();
+    assert_eq!((counts[63], counts[64], counts[119]), (3969, 4096, 14161));
+    assert_eq!(table.integers("flag").unwrap().to_i64_vec().unwrap()[..4], [1, 0, 0, 1]);
+    assert_eq!(table.levels("word").unwrap().len(), 3);
+
+    let bytes = std::fs::read(path).unwrap();
+    let dir = folder("parquet");
+    let damaged = dir.join("damaged.parquet");
+    for cut in [0, 3, bytes.len() / 2, bytes.len() - 5] {
+        std::fs::write(&damaged, &bytes[..cut]).unwrap();
+        let error = read_parquet(&damaged).unwrap_err().to_string();
+        assert!(error.contains("damaged.parquet"), "{error}");
+    }
+    let error = read_parquet(dir.join("absent")).unwrap_err().to_string();
+    assert!(error.contains("No such file"), "{error}");
 }

@@ -350,3 +350,85 @@ fn clipping_scales_to_the_norm_and_keeps_small_gradients() {
     assert_eq!(grad(), [3.0, -3.5]);
     assert!(clip_grad_norm(std::slice::from_ref(&p), -1.0).is_err());
 }
+
+struct Block {
+    first: Linear,
+    norm: BatchNorm,
+}
+
+impl Module for Block {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        self.norm.forward(&self.first.forward(input)?)
+    }
+    children!(fc: first, norm);
+}
+
+struct Net {
+    body: Block,
+    head: Rc<Graph>,
+    tied: Linear,
+}
+
+impl Module for Net {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        self.tied.forward(&self.head.forward(&self.body.forward(input)?)?)
+    }
+    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
+        let body = Block { first: self.body.first.clone(), norm: self.body.norm.clone() };
+        vec![Rc::new(body), self.head.clone(), Rc::new(self.tied.clone())]
+    }
+    fn sub_module_names(&self) -> Vec<String> {
+        ["body", "head", "tied"].map(String::from).to_vec()
+    }
+}
+
+/// Modules by hand have the names of PyTorch's `state_dict`, alone and within graphs, and weights
+/// travel by them.
+#[test]
+fn names_of_children_are_names_of_weights() -> Result<()> {
+    let net = || -> Result<Net> {
+        let body = Block { first: Linear::new(3, 4)?, norm: BatchNorm::new(4)? };
+        let head = FlowBuilder::from(Linear::new(4, 3)?).through(ReLU).build()?;
+        let tied = body.first.clone();
+        Ok(Net { body, head: Rc::new(head), tied })
+    };
+    let names = |module: &dyn Module| -> Vec<String> {
+        let (parameters, buffers) = (module.named_parameters(), module.named_buffers());
+        let buffers = buffers.into_iter().map(|(name, _)| name);
+        parameters.into_iter().map(|(name, _)| name).chain(buffers).collect()
+    };
+    let want = [
+        "body.fc.weight",
+        "body.fc.bias",
+        "body.norm.weight",
+        "body.norm.bias",
+        "head.0.weight",
+        "head.0.bias",
+        "body.norm.running_mean",
+        "body.norm.running_var",
+        "body.norm.num_batches_tracked",
+    ];
+    let (a, b) = (net()?, net()?);
+    assert_eq!(names(&a), want);
+    let x = normal(&[5, 3]);
+    a.forward(&x)?;
+    let file = std::env::temp_dir().join(format!("flodl-names-{}", std::process::id()));
+    let file = file.display().to_string();
+    save_checkpoint_file(&file, &a.named_parameters(), &a.named_buffers(), None)?;
+    let report = load_checkpoint_file(&file, &b.named_parameters(), &b.named_buffers(), None);
+    std::fs::remove_file(&file).ok();
+    assert!(report?.is_complete());
+    a.eval();
+    b.eval();
+    assert_eq!(a.forward(&x)?.data().to_f32_vec()?, b.forward(&x)?.data().to_f32_vec()?);
+
+    let graph = FlowBuilder::from(Linear::new(3, 3)?).through(a).build()?;
+    assert_eq!(graph.named_parameters()[2].0, "1.body.fc.weight");
+    assert_eq!(Module::named_parameters(&graph)[2].0, "1.body.fc.weight");
+    let layer = TransformerEncoderLayer::new(8, 2)?;
+    let stack = TransformerEncoder::new(&layer, 1, Some(LayerNorm::new(8)?))?;
+    let graph = FlowBuilder::from(stack).build()?;
+    assert_eq!(graph.named_parameters()[0].0, "0.layers.0.self_attn.in_proj_weight");
+    assert_eq!(graph.named_parameters()[13].0, "0.norm.bias");
+    Ok(())
+}

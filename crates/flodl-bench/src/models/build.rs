@@ -10,12 +10,12 @@ pub type Step = Box<dyn FnMut() -> Result<()>>;
 /// Makes a model and its batch.
 pub type Build = fn() -> Result<Step>;
 
-fn random(shape: &[i64]) -> Result<Variable> {
+pub fn random(shape: &[i64]) -> Result<Variable> {
     Ok(Variable::new(Tensor::randn(shape, TensorOptions::default())?, false))
 }
 
 /// Training steps of a model on one fixed batch, with the mean squared error.
-fn training(model: Graph, x: Variable, y: Variable) -> Result<Step> {
+pub fn training(model: Graph, x: Variable, y: Variable) -> Result<Step> {
     let mut optimizer = Adam::new(&model.parameters(), 1e-3);
     Ok(Box::new(move || {
         let loss = mse_loss(&model.forward(&x)?, &y)?;
@@ -206,39 +206,12 @@ pub fn feedback_fixed() -> Result<Step> {
     repeated(512, 128, 10)
 }
 
-/// All experts run; their outputs are weighted by a softmax over a linear router and summed.
-struct Gate {
-    router: Linear,
-    experts: Vec<Rc<Graph>>,
-}
-
-impl Module for Gate {
-    fn forward(&self, input: &Variable) -> Result<Variable> {
-        let weights = self.router.forward(input)?.softmax(-1)?;
-        let mut sum: Option<Variable> = None;
-        for (i, expert) in self.experts.iter().enumerate() {
-            let part = expert.forward(input)?.mul(&weights.narrow(1, i as i64, 1)?)?;
-            sum = Some(match sum {
-                None => part,
-                Some(sum) => sum.add(&part)?,
-            });
-        }
-        sum.ok_or_else(|| Error::new("a gate without experts"))
-    }
-
-    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
-        let mut all: Vec<Rc<dyn Module>> = vec![Rc::new(self.router.clone())];
-        all.extend(self.experts.iter().map(|e| e.clone() as Rc<dyn Module>));
-        all
-    }
-}
-
 pub fn gated_routing() -> Result<Step> {
-    let experts = (0..8).map(|_| Ok(Rc::new(block(512)?))).collect::<Result<Vec<_>>>()?;
-    let gate = Gate { router: Linear::new(512, 8)?, experts };
+    let expert = || Ok(Box::new(block(512)?) as Box<dyn Module>);
+    let experts = (0..8).map(|_| expert()).collect::<Result<Vec<_>>>()?;
     let model = FlowBuilder::from(Linear::new(512, 512)?)
         .through(GELU)
-        .through(gate)
+        .gate(SoftmaxRouter::new(512, 8)?, experts)
         .through(Linear::new(512, 512)?)
         .build()?;
     training(model, random(&[256, 512])?, random(&[256, 512])?)

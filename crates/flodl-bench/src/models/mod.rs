@@ -1,6 +1,7 @@
 //! Whole training steps: forward, loss, `zero_grad`, backward, Adam.
 
 mod build;
+mod sweeps;
 
 use std::process::Command;
 use std::time::Duration;
@@ -12,9 +13,11 @@ use crate::report::{self, Peer, Row};
 use crate::twin::{self, Twin};
 use crate::{Common, Result, timing};
 
-/// A model: its name, how it is timed, and how it is built; `None` when its layers do not exist
-/// yet.
-type Entry = (&'static str, Timing, Option<Build>);
+/// A model: its name, how it is timed, and how it is built.
+type Entry = (&'static str, Timing, Build);
+
+/// Makes a model or a point of a sweep.
+type Maker = Box<dyn Fn() -> flodl::Result<build::Step>>;
 
 #[derive(Clone, Copy)]
 enum Timing {
@@ -26,31 +29,31 @@ enum Timing {
 use Timing::{Batches, Steps};
 
 const MODELS: [Entry; 13] = [
-    ("mlp", Steps, Some(build::mlp)),
-    ("convnet", Steps, Some(build::convnet)),
-    ("gru_seq", Steps, Some(build::gru_seq)),
-    ("lstm_seq", Steps, Some(build::lstm_seq)),
-    ("transformer", Steps, Some(build::transformer)),
-    ("conv_autoenc", Steps, Some(build::conv_autoenc)),
-    ("residual_tower", Steps, Some(build::residual_tower)),
-    ("gated_routing", Steps, Some(build::gated_routing)),
-    ("iterative_refine", Steps, Some(build::iterative_refine)),
-    ("feedback_fixed", Steps, Some(build::feedback_fixed)),
-    ("tiny_step", Batches, Some(build::tiny_step)),
-    ("tiny_forward", Batches, Some(build::tiny_forward)),
-    ("op_chain", Batches, Some(build::op_chain)),
+    ("mlp", Steps, build::mlp),
+    ("convnet", Steps, build::convnet),
+    ("gru_seq", Steps, build::gru_seq),
+    ("lstm_seq", Steps, build::lstm_seq),
+    ("transformer", Steps, build::transformer),
+    ("conv_autoenc", Steps, build::conv_autoenc),
+    ("residual_tower", Steps, build::residual_tower),
+    ("gated_routing", Steps, build::gated_routing),
+    ("iterative_refine", Steps, build::iterative_refine),
+    ("feedback_fixed", Steps, build::feedback_fixed),
+    ("tiny_step", Batches, build::tiny_step),
+    ("tiny_forward", Batches, build::tiny_forward),
+    ("op_chain", Batches, build::op_chain),
 ];
 
-/// The model of this name, with how it is built.
-fn find(name: &str) -> Result<(Timing, Build)> {
-    match MODELS.iter().find(|m| m.0 == name) {
-        Some(&(_, timing, Some(build))) => Ok((timing, build)),
-        Some(_) => Err(format!("{name} is not yet built: its layers do not exist").into()),
-        None => {
-            let names: Vec<&str> = MODELS.iter().map(|m| m.0).collect();
-            Err(format!("no model is called {name}; there are {}", names.join(", ")).into())
-        }
+/// How the model of this name is timed, and how it is built; also a point of a sweep.
+fn find(name: &str) -> Result<(Timing, Maker)> {
+    if let Some((sweep, value)) = sweeps::find(name) {
+        return Ok((Steps, Box::new(move || (sweep.build)(value))));
     }
+    let Some(&(_, timing, build)) = MODELS.iter().find(|m| m.0 == name) else {
+        let names: Vec<&str> = MODELS.iter().map(|m| m.0).collect();
+        return Err(format!("no model is called {name}; there are {}", names.join(", ")).into());
+    };
+    Ok((timing, Box::new(build)))
 }
 
 /// Measures one model in this process and prints the result as JSON.
@@ -71,34 +74,38 @@ pub fn child(name: &str, steps: usize, threads: usize) -> Result<()> {
 /// The `models` command.
 pub fn run(common: &Common, steps: usize) -> Result<()> {
     if let Some(only) = &common.only {
-        find(only)?;
+        find(only).map(drop)?;
     }
+    let names = MODELS.iter().map(|m| m.0.to_owned());
+    measure(common, steps, names.filter(|name| common.only.as_ref().is_none_or(|o| o == name)))
+}
+
+/// The `scaling` command.
+pub fn scaling(common: &Common, steps: usize) -> Result<()> {
+    let only = common.only.as_deref().unwrap_or_default();
+    let names: Vec<String> = sweeps::names().filter(|name| name.contains(only)).collect();
+    if names.is_empty() {
+        return Err(format!("no row's name contains {only}").into());
+    }
+    measure(common, steps, names.into_iter())
+}
+
+fn measure(common: &Common, steps: usize, names: impl Iterator<Item = String>) -> Result<()> {
     let program = std::env::current_exe()?;
     let twin = Twin::new(common)?;
     let mut rows: Vec<Row> = Vec::new();
-    let mut missing = Vec::new();
-    for (name, _, build) in MODELS {
-        if common.only.as_deref().is_some_and(|only| only != name) {
-            continue;
-        }
-        if build.is_none() {
-            missing.push(name);
-            continue;
-        }
+    for name in names {
         let (mut ours, mut theirs): (Vec<Row>, Vec<Peer>) = (Vec::new(), Vec::new());
         for run in 1..=common.runs() {
             eprintln!("{name} ({run}/{})", common.runs());
-            let args = ["child", name, &steps.to_string(), &common.threads().to_string()];
-            ours.push(twin::finish(Command::new(&program).args(args), name)?);
+            let args = ["child", &name, &steps.to_string(), &common.threads().to_string()];
+            ours.push(twin::finish(Command::new(&program).args(args), &name)?);
             if let Some(twin) = &twin {
-                theirs.push(twin.model(name, steps)?);
+                theirs.push(twin.model(&name, steps)?);
             }
         }
         rows.push(report::join(common, &ours, &theirs));
         report::progress(common, &rows, rows.len() - 1)?;
-    }
-    if !missing.is_empty() {
-        eprintln!("not yet built: {}", missing.join(", "));
     }
     report::finish(common, &rows)
 }
@@ -112,6 +119,10 @@ mod tests {
         let (_, twin) = twin::SOURCES.iter().find(|s| s.0 == "models.py").unwrap();
         for (name, ..) in MODELS {
             assert!(twin.contains(&format!("\ndef {name}():\n")), "{name}");
+        }
+        for name in sweeps::names() {
+            let (sweep, _) = name.split_once('=').unwrap();
+            assert!(twin.contains(&format!("    \"{sweep}\": lambda n: ")), "{name}");
         }
     }
 

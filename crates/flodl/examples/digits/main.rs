@@ -75,14 +75,14 @@ fn train(model: &Graph, digits: &data::Digits, args: &Args) -> Result<Vec<Epoch>
             optimizer.step()?;
             progress.step(&loss, &logits, &y)?;
         }
-        progress.epoch(test(model, digits)?.accuracy());
+        progress.epoch(test(model, digits)?.accuracy()?)?;
     }
     Ok(progress.finish())
 }
 
 fn test(model: &Graph, digits: &data::Digits) -> Result<report::Test> {
     model.eval();
-    let mut result = report::Test::default();
+    let mut result = report::Test::new()?;
     for batch in DataLoader::new(digits.test()?, 250).epoch(0)? {
         let batch = batch?;
         let logits = no_grad(|| model.forward(&data::input(&batch)))?;
@@ -98,12 +98,12 @@ fn run(args: &Args) -> Result<()> {
     let model = model()?;
     if let Some(file) = &args.load {
         model.load_checkpoint(file)?;
-        test(&model, &digits)?.print();
+        test(&model, &digits)?.print()?;
         return Ok(());
     }
     report::describe(&model, &digits);
     let history = train(&model, &digits, args)?;
-    test(&model, &digits)?.print();
+    test(&model, &digits)?.print()?;
     report::save(&model, &history, &args.out)
 }
 

@@ -1,10 +1,8 @@
 //! What the example shows: progress, a confusion matrix, digits, curves.
 
-use std::io::IsTerminal;
 use std::time::Instant;
 
 use flodl::*;
-use indicatif::{ProgressBar, ProgressStyle};
 use plotters::prelude::*;
 
 use crate::data::Digits;
@@ -27,80 +25,63 @@ pub fn describe(model: &Graph, digits: &Digits) {
     );
 }
 
-/// A bar on a terminal, a line for each epoch elsewhere.
+/// Loss and accuracy of the epoch so far, and what came before.
 pub struct Progress {
-    bar: Option<ProgressBar>,
-    epochs: usize,
-    samples: usize,
-    start: Instant,
+    bar: flodl::Progress,
+    accuracy: Accuracy,
     loss: f64,
-    right: f64,
     seen: usize,
+    begun: Instant,
+    start: Instant,
     history: Vec<Epoch>,
 }
 
 impl Progress {
     pub fn new(epochs: usize, samples: usize) -> Self {
-        let style = "{prefix} [{bar:30}] {msg}  {per_sec}  ETA {eta}";
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar());
-            let samples_per_second = |s: &indicatif::ProgressState, w: &mut dyn std::fmt::Write| {
-                let _ = write!(w, "{:.0} samples/s", s.per_sec());
-            };
-            ProgressBar::new((epochs * samples) as u64)
-                .with_style(style.with_key("per_sec", samples_per_second).progress_chars("=> "))
-        });
-        let history = Vec::with_capacity(epochs);
-        let start = Instant::now();
-        Progress { bar, epochs, samples, start, loss: 0.0, right: 0.0, seen: 0, history }
+        Progress {
+            bar: flodl::Progress::new(epochs, samples),
+            accuracy: Accuracy::new(),
+            loss: 0.0,
+            seen: 0,
+            begun: Instant::now(),
+            start: Instant::now(),
+            history: Vec::with_capacity(epochs),
+        }
     }
 
     /// Counts a training step.
     pub fn step(&mut self, loss: &Variable, logits: &Variable, y: &Variable) -> Result<()> {
         let n = y.numel() as usize;
-        let hits = logits.data().argmax(1, false)?.eq_tensor(&y.data())?.count_nonzero()?;
+        self.accuracy.update(&logits.data(), &y.data())?;
         self.loss += loss.item()? * n as f64;
-        self.right += hits.item()?;
         self.seen += n;
-        if let Some(bar) = &self.bar {
-            let seen = self.seen as f64;
-            let (loss, accuracy) = (self.loss / seen, 100.0 * self.right / seen);
-            bar.set_prefix(format!("epoch {}/{}", self.history.len() + 1, self.epochs));
-            bar.set_message(format!("loss {loss:.4}  accuracy {accuracy:.1} %"));
-            bar.inc(n as u64);
-        }
+        let loss = self.loss / self.seen as f64;
+        self.bar.step(n, &[("loss", loss), ("accuracy", self.accuracy.compute()?)]);
         Ok(())
     }
 
     /// Ends an epoch.
-    pub fn epoch(&mut self, test_accuracy: f64) {
-        let seen = self.seen.max(1) as f64;
-        let epoch =
-            Epoch { loss: self.loss / seen, train_accuracy: self.right / seen, test_accuracy };
-        let done = self.history.len() + 1;
-        let seconds = self.start.elapsed().as_secs_f64();
-        let line = format!(
-            "epoch {done}/{}  loss {:.4}  train {:.2} %  test {:.2} %  {:.0} samples/s  ETA {:.0} s",
-            self.epochs,
-            epoch.loss,
-            100.0 * epoch.train_accuracy,
-            100.0 * epoch.test_accuracy,
-            (done * self.samples) as f64 / seconds,
-            seconds / done as f64 * (self.epochs - done) as f64,
-        );
-        match &self.bar {
-            Some(bar) => bar.println(line),
-            None => println!("{line}"),
-        }
+    pub fn epoch(&mut self, test_accuracy: f64) -> Result<()> {
+        let loss = self.loss / self.seen.max(1) as f64;
+        let epoch = Epoch { loss, train_accuracy: self.accuracy.compute()?, test_accuracy };
+        self.bar.epoch(&EpochRecord {
+            epoch: self.history.len(),
+            duration: self.begun.elapsed(),
+            metrics: vec![
+                ("loss".into(), epoch.loss),
+                ("train %".into(), 100.0 * epoch.train_accuracy),
+                ("test %".into(), 100.0 * epoch.test_accuracy),
+            ],
+        });
         self.history.push(epoch);
-        (self.loss, self.right, self.seen) = (0.0, 0.0, 0);
+        self.accuracy.reset();
+        (self.loss, self.seen, self.begun) = (0.0, 0, Instant::now());
+        Ok(())
     }
 
     /// Ends the training.
     pub fn finish(self) -> Vec<Epoch> {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.bar.finish();
         let seconds = self.start.elapsed().as_secs_f64();
         let last = self.history.last().map_or(f64::NAN, |e| e.loss);
         println!("trained in {seconds:.1} s; final loss {last:.9}");
@@ -110,21 +91,20 @@ impl Progress {
 
 /// What a model said to the test digits.
 pub struct Test {
+    /// Rows are digits, columns what the model said.
     confusion: ConfusionMatrix,
     /// Pixels, digit, answer, and the model's confidence in it.
     shown: Vec<(Vec<f32>, usize, usize, f64)>,
 }
 
-impl Default for Test {
-    fn default() -> Self {
-        Test { confusion: ConfusionMatrix::new(10), shown: Vec::new() }
-    }
-}
-
 impl Test {
+    pub fn new() -> Result<Self> {
+        Ok(Test { confusion: ConfusionMatrix::new(10)?, shown: Vec::new() })
+    }
+
     /// Counts a batch.
     pub fn add(&mut self, batch: &Batch, logits: &Variable) -> Result<()> {
-        self.confusion.update(logits, batch.get(1))?;
+        self.confusion.update(&logits.data(), batch.get(1))?;
         let said = logits.data().argmax(1, false)?.to_i64_vec()?;
         let sure = logits.data().softmax(1)?.max_dim(1, false)?.to_f64_vec()?;
         for (i, (&label, &said)) in batch.get(1).to_i64_vec()?.iter().zip(&said).enumerate() {
@@ -141,16 +121,16 @@ impl Test {
     }
 
     /// The share of right answers.
-    pub fn accuracy(&self) -> f64 {
+    pub fn accuracy(&self) -> Result<f64> {
         self.confusion.accuracy()
     }
 
     /// Accuracy, confusion matrix, and some digits.
-    pub fn print(&self) {
-        let all = self.confusion.total();
-        println!("\ntest accuracy {:.4} % on {all} digits\n", 100.0 * self.accuracy());
+    pub fn print(&self) -> Result<()> {
+        let (accuracy, all) = (100.0 * self.accuracy()?, self.confusion.total());
+        println!("\ntest accuracy {accuracy:.4} % on {all} digits\n");
         println!("confusion matrix (rows: the digit, columns: what the model said)");
-        print!("{}", self.confusion);
+        println!("{}", self.confusion);
         println!();
         let title = |s: &(Vec<f32>, usize, usize, f64)| {
             let mark = if s.1 == s.2 { "right" } else { "WRONG" };
@@ -169,6 +149,7 @@ impl Test {
             };
             println!("{}", self.shown.iter().map(line).collect::<String>());
         }
+        Ok(())
     }
 }
 

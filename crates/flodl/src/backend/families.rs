@@ -216,13 +216,37 @@ pub enum ScanOp {
 
 /// Matrix products.
 pub trait Matmul {
-    /// `a [batch, m, k] · b [batch, k, n] (+ bias [n])`, any strides (0 for a broadcast batch).
+    /// `a [batch, m, k] · b [batch, k, n] (+ bias [n])`, any strides (0 for a broadcast batch), and
+    /// its ReLU if so wished.
     fn matmul(
         &self,
         a: Operand<'_>,
         b: Operand<'_>,
         bias: Option<Operand<'_>>,
+        relu: bool,
         out: &mut Storage,
+    ) -> Result<()>;
+
+    /// `Σ weights[r, e] · parts[e][r, :]` for contiguous parts `[rows, columns]` and weights
+    /// `[rows, parts]`.
+    fn mix(
+        &self,
+        columns: usize,
+        weights: Operand<'_>,
+        parts: &[Operand<'_>],
+        out: &mut Storage,
+    ) -> Result<()>;
+
+    /// Gradients of [`Matmul::mix`] for part `index` of `parts`: of the part, and a column of the
+    /// weights' `[rows, parts]`. Outputs that a caller does not want are `None`.
+    fn mix_backward(
+        &self,
+        columns: usize,
+        of: [usize; 2],
+        weights: Operand<'_>,
+        part: Operand<'_>,
+        dy: Operand<'_>,
+        out: [Option<&mut Storage>; 2],
     ) -> Result<()>;
 }
 

@@ -194,24 +194,21 @@ impl Plan {
         if report.loaded.is_empty() && !(params.is_empty() && buffers.is_empty()) {
             let what = if report.mismatched.is_empty() {
                 format!(
-                    "holds none of the model's names: it has {:?}, the model wants {:?}",
-                    report.unexpected, report.missing
+                    "holds none of the model's names: it has {}, the model wants {}",
+                    some(&report.unexpected),
+                    some(&report.missing)
                 )
             } else {
-                format!("nothing fits: {:?} have other shapes", report.mismatched)
+                format!("nothing fits: {} have other shapes", some(&report.mismatched))
             };
             return Err(Error::format(source, what));
         }
         if options.strict && !(report.missing.is_empty() && report.unexpected.is_empty()) {
-            let (missing, unexpected) = (&report.missing, &report.unexpected);
-            let what = format!("lacks {missing:?} and has {unexpected:?} besides");
+            let (missing, unexpected) = (some(&report.missing), some(&report.unexpected));
+            let what = format!("lacks {missing} and has {unexpected} besides");
             return Err(Error::format(source, what));
         }
         Ok(Plan { params: new_params, buffers: new_buffers, report })
-    }
-
-    pub fn report(&self) -> &LoadReport {
-        &self.report
     }
 
     pub fn apply(self) -> LoadReport {
@@ -222,5 +219,15 @@ impl Plan {
             b.set(t);
         }
         self.report
+    }
+}
+
+/// The first names of a list that may be long, and how many more there are.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let first = &names[..names.len().min(SHOWN)];
+    match names.len() - first.len() {
+        0 => format!("{first:?}"),
+        more => format!("{first:?} and {more} more"),
     }
 }

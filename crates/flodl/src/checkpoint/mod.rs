@@ -1,14 +1,15 @@
-//! Weights on disk, as `.safetensors`: the format that PyTorch's world reads and writes.
+//! Weights on disk, as `.safetensors`, the format that PyTorch's world reads and writes; PyTorch's own
+//! `.pt`; and whole runs.
 
-mod keep;
 mod load;
 mod migrate;
+mod pt;
 mod run;
 
-pub use keep::CheckpointKeeper;
 pub use load::{LoadOptions, LoadReport, load_checkpoint_with};
 pub use migrate::{MigrateReport, migrate_checkpoint, migrate_checkpoint_file};
-pub use run::{RunPart, RunProgress, RunState};
+pub use pt::*;
+pub use run::*;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -140,11 +141,15 @@ fn put_metadata(bytes: &mut Vec<u8>, metadata: &Metadata) -> Option<()> {
     Some(())
 }
 
-/// The tensors of a `.safetensors` file's bytes, and its metadata. `source` names them in errors.
+/// The tensors of a `.safetensors` file's bytes, and its metadata; also those of a file of
+/// PyTorch's, see [`load_pt`]. `source` names the bytes in errors.
 ///
 /// # Errors
 /// When the bytes are damaged or hold a dtype that there is no tensor for.
 pub fn deserialize_tensors(bytes: &[u8], source: &str) -> Result<(NamedTensors, Metadata)> {
+    if pt::is_pt(bytes) {
+        return Ok((pt::parse(bytes, source)?.into_tensors(source)?, Metadata::new()));
+    }
     let bad = |e: safetensors::SafeTensorError| Error::format(source, e.to_string());
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(bad)?;
     let file = SafeTensors::deserialize(bytes).map_err(bad)?;
@@ -164,6 +169,16 @@ pub fn deserialize_tensors(bytes: &[u8], source: &str) -> Result<(NamedTensors, 
     Ok((tensors, header.metadata().clone().unwrap_or_default()))
 }
 
+/// What a file says of itself, without its tensors.
+pub(crate) fn read_metadata(bytes: &[u8], source: &str) -> Result<Metadata> {
+    if pt::is_pt(bytes) {
+        return Ok(Metadata::new());
+    }
+    let read = SafeTensors::read_metadata(bytes);
+    let (_, header) = read.map_err(|e| Error::format(source, e.to_string()))?;
+    Ok(header.metadata().clone().unwrap_or_default())
+}
+
 /// Writes tensors by name to a `.safetensors` file, atomically.
 ///
 /// # Errors
@@ -172,7 +187,7 @@ pub fn save_tensors(path: impl AsRef<Path>, tensors: &[(String, Tensor)]) -> Res
     write_atomic(path, &serialize_tensors(tensors, None)?)
 }
 
-/// Reads the tensors of a `.safetensors` file.
+/// Reads the tensors of a `.safetensors` file, or of PyTorch's `.pt`.
 ///
 /// # Errors
 /// When the file cannot be read or is damaged.
@@ -274,7 +289,7 @@ fn version(metadata: &Metadata, source: &str) -> Result<u32> {
     text.parse().map_err(bad)
 }
 
-fn apply_checkpoint(
+pub(crate) fn apply_checkpoint(
     bytes: &[u8],
     source: &str,
     params: &[(String, Parameter)],

@@ -1,268 +1,374 @@
-//! All of a training run in one file, so that a run that was killed ends in the very bits of one
-//! that was not.
+//! Whole runs on disk: weights, optimizer, random numbers and place in the data, so that a run that
+//! was killed at any moment goes on as if it had not been.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::load::Plan;
 use super::{
-    LoadOptions, Metadata, checkpoint_metadata, deserialize_tensors, serialize_tensors,
-    write_atomic,
+    LoadOptions, Metadata, NamedTensors, checkpoint_metadata, deserialize_tensors,
+    serialize_tensors, write_atomic,
 };
 use crate::{
-    Buffer, DType, DataLoader, Device, Error, Graph, Parameter, PlateauScheduler, Result, Rng,
-    Stateful, Tensor, rng_state, set_rng_state,
+    Buffer, DType, Device, EpochRecord, Error, Parameter, PlateauMode, PlateauScheduler, Result,
+    Rng, Stateful, Tensor, rng_state, set_rng_state,
 };
 
-/// Where a run stands.
+const RUN_KEY: &str = "flodl.run";
+
+/// Where a run is. A new run is at the beginning: `RunState::default()`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct RunProgress {
-    /// The epoch.
+pub struct RunState {
+    /// The epoch, counted from 0.
     pub epoch: usize,
-    /// Batches of the epoch that are done: what [`DataLoader::epoch_from`] skips.
+    /// Batches of that epoch that are done; the next is this one, see
+    /// [`crate::DataLoader::epoch_from`].
     pub batch: usize,
     /// Optimizer steps in all.
-    pub step: u64,
-    /// Numbers of your own, such as a running loss; they come back to the bit.
-    pub values: BTreeMap<String, f64>,
+    pub step: usize,
+    /// Numbers to keep: a loss so far, a best score.
+    pub metrics: BTreeMap<String, f64>,
+    /// The epochs that are done.
+    pub history: Vec<EpochRecord>,
 }
 
-/// State of a run besides the weights. Everything [`Stateful`] is one: optimizers, gradient scaler,
-/// moving averages.
-pub trait RunPart {
-    /// The state as bytes.
+/// State as bytes: every [`Stateful`] optimizer, and what you implement it for.
+pub trait SaveState {
+    /// The state.
     ///
     /// # Errors
-    /// When there is no such form now.
-    fn part_bytes(&self) -> Result<Vec<u8>>;
+    /// When it cannot be written.
+    fn state_bytes(&self) -> Result<Vec<u8>>;
 
-    /// Restores it, or changes nothing.
+    /// Goes on from a state. On an error nothing has changed.
     ///
     /// # Errors
-    /// When the bytes are another part's.
-    fn restore_part(&mut self, bytes: &[u8]) -> Result<()>;
+    /// When the bytes are no such state.
+    fn load_state_bytes(&mut self, bytes: &[u8]) -> Result<()>;
 }
 
-impl<T: Stateful> RunPart for T {
-    fn part_bytes(&self) -> Result<Vec<u8>> {
+impl<S: Stateful> SaveState for S {
+    fn state_bytes(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.save_state(&mut bytes)?;
         Ok(bytes)
     }
 
-    fn restore_part(&mut self, mut bytes: &[u8]) -> Result<()> {
+    fn load_state_bytes(&mut self, mut bytes: &[u8]) -> Result<()> {
         self.load_state(&mut bytes)
     }
 }
 
-fn words<const N: usize>(op: &'static str, bytes: &[u8]) -> Result<[u64; N]> {
-    let (chunks, rest) = bytes.as_chunks::<8>();
-    let words: Vec<u64> = chunks.iter().map(|c| u64::from_le_bytes(*c)).collect();
-    let wrong = || Error::invalid(op, format!("{} bytes are not its state", bytes.len()));
-    if rest.is_empty() { words.try_into().map_err(|_| wrong()) } else { Err(wrong()) }
-}
-
-impl RunPart for PlateauScheduler {
-    fn part_bytes(&self) -> Result<Vec<u8>> {
-        Ok(self.state().iter().flat_map(|v| v.to_le_bytes()).collect())
-    }
-
-    fn restore_part(&mut self, bytes: &[u8]) -> Result<()> {
-        self.load_state(words("PlateauScheduler", bytes)?.map(f64::from_bits))
-    }
-}
-
-impl RunPart for Rng {
-    fn part_bytes(&self) -> Result<Vec<u8>> {
+impl SaveState for Rng {
+    fn state_bytes(&self) -> Result<Vec<u8>> {
         Ok(self.words().iter().flat_map(|w| w.to_le_bytes()).collect())
     }
 
-    fn restore_part(&mut self, bytes: &[u8]) -> Result<()> {
-        *self = Rng::from_words(words("Rng", bytes)?)
+    fn load_state_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut words = [0; 5];
+        if bytes.len() != 8 * words.len() {
+            let what = format!("its state has 40 bytes, not {}", bytes.len());
+            return Err(Error::invalid("Rng", what));
+        }
+        for (word, c) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]);
+        }
+        *self = Rng::from_words(words)
             .ok_or_else(|| Error::invalid("Rng", "the bytes are not its state"))?;
         Ok(())
     }
 }
 
-/// The pieces of a run, gathered to be saved or restored together: weights, optimizer, scheduler,
-/// order of the data, this thread's random numbers, and how far it is. The file's weights also load
-/// as an ordinary checkpoint.
+/// A [`PlateauScheduler`] whose state is kept with the run's.
+pub struct PlateauState<'a>(pub &'a mut PlateauScheduler);
+
+impl SaveState for PlateauState<'_> {
+    fn state_bytes(&self) -> Result<Vec<u8>> {
+        Ok(self.0.state().iter().flat_map(|v| v.to_le_bytes()).collect())
+    }
+
+    fn load_state_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        let words: Vec<f64> = bytes
+            .chunks_exact(8)
+            .map(|c| f64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]))
+            .collect();
+        let state = <[f64; 4]>::try_from(words).map_err(|w| {
+            Error::new(&format!("a scheduler's state has 4 numbers, not {}", w.len()))
+        })?;
+        self.0.load_state(state)
+    }
+}
+
+/// A run's weights by name, and its other state by name.
+pub struct RunParts<'a, 's> {
+    /// Parameters with their paths.
+    pub params: &'a [(String, Parameter)],
+    /// Buffers with their paths.
+    pub buffers: &'a [(String, Buffer)],
+    /// Optimizers, averages, schedulers.
+    pub states: &'a mut [(&'s str, &'s mut dyn SaveState)],
+}
+
+/// Writes a run to one `.safetensors` file, atomically: a reader, or this run after a crash, sees
+/// the old file or the new one, whole. The state of this thread's random numbers is part of it.
+///
+/// # Errors
+/// When the file cannot be written; the old one is then untouched.
+pub fn save_run(path: impl AsRef<Path>, state: &RunState, parts: &RunParts) -> Result<()> {
+    write_atomic(path, &run_bytes(state, parts)?)
+}
+
+fn run_bytes(state: &RunState, parts: &RunParts) -> Result<Vec<u8>> {
+    let mut tensors: NamedTensors = Vec::new();
+    tensors.extend(parts.params.iter().map(|(n, p)| (format!("model.{n}"), p.variable.data())));
+    tensors.extend(parts.buffers.iter().map(|(n, b)| (format!("model.{n}"), b.get())));
+    for (name, part) in &*parts.states {
+        let bytes = part.state_bytes()?;
+        let shape = [bytes.len() as i64];
+        let tensor = Tensor::from_blob(&bytes, &shape, DType::UInt8, Device::CPU)?;
+        tensors.push((format!("state.{name}"), tensor));
+    }
+    let (seed, offset) = rng_state();
+    // Numbers as their bits: JSON would lose infinities, and u64 beyond 2^53 in some readers.
+    let bits = |v: &f64| format!("{:016x}", v.to_bits());
+    let metrics: BTreeMap<&String, String> =
+        state.metrics.iter().map(|(n, v)| (n, bits(v))).collect();
+    let history: Vec<serde_json::Value> = state
+        .history
+        .iter()
+        .map(|r| {
+            let metrics: Vec<(&String, String)> =
+                r.metrics.iter().map(|(n, v)| (n, bits(v))).collect();
+            serde_json::json!([r.epoch, bits(&r.duration.as_secs_f64()), metrics])
+        })
+        .collect();
+    let json = serde_json::json!({
+        "epoch": state.epoch,
+        "batch": state.batch,
+        "step": state.step,
+        "seed": format!("{seed:016x}"),
+        "offset": format!("{offset:016x}"),
+        "metrics": metrics,
+        "history": history,
+    });
+    let mut metadata = checkpoint_metadata(None);
+    metadata.insert(RUN_KEY.to_owned(), json.to_string());
+    serialize_tensors(&tensors, Some(metadata))
+}
+
+/// Reads a run back: weights, states and random numbers are bit by bit as they were. Everything is
+/// checked first; on an error nothing has changed.
+///
+/// # Errors
+/// When the file cannot be read or is damaged, or does not fit the model or the states.
+pub fn load_run(path: impl AsRef<Path>, parts: &mut RunParts) -> Result<RunState> {
+    let path = path.as_ref();
+    let source = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let (tensors, metadata) = deserialize_tensors(&bytes, &source)?;
+    let (state, rng) = parse_state(&metadata).map_err(|what| Error::format(path, what))?;
+    let mut weights = NamedTensors::new();
+    let mut states = BTreeMap::new();
+    for (name, tensor) in tensors {
+        match (name.strip_prefix("model."), name.strip_prefix("state.")) {
+            (Some(name), _) => weights.push((name.to_owned(), tensor)),
+            (_, Some(name)) => drop(states.insert(name.to_owned(), tensor.to_blob()?)),
+            _ => return Err(Error::format(path, format!("has {name:?}, which is no run's"))),
+        }
+    }
+    for (name, _) in &*parts.states {
+        if !states.contains_key(*name) {
+            let have: Vec<_> = states.keys().collect();
+            return Err(Error::format(path, format!("has no state {name:?}; it has {have:?}")));
+        }
+    }
+    let options = LoadOptions::new().strict();
+    let plan = Plan::of(weights, &source, parts.params, parts.buffers, &options)?;
+    // A state is checked by loading it: those before a bad one go back to what they were.
+    let mut before: Vec<Vec<u8>> = Vec::new();
+    for i in 0..parts.states.len() {
+        let (name, part) = &mut parts.states[i];
+        let now = part.state_bytes()?;
+        if let Err(e) = part.load_state_bytes(&states[*name]) {
+            let what = format!("state {name:?}: {e}");
+            for ((_, part), bytes) in parts.states.iter_mut().zip(&before) {
+                part.load_state_bytes(bytes)?;
+            }
+            return Err(Error::format(path, what));
+        }
+        before.push(now);
+    }
+    plan.apply();
+    set_rng_state(rng);
+    Ok(state)
+}
+
+/// What a run file says of itself.
+fn parse_state(metadata: &Metadata) -> std::result::Result<(RunState, (u64, u64)), &'static str> {
+    let json = metadata.get(RUN_KEY).ok_or("is no saved run")?;
+    let json: serde_json::Value =
+        serde_json::from_str(json).map_err(|_| "has a damaged description of its run")?;
+    let read = || {
+        let count = |key: &str| json[key].as_u64().and_then(|n| usize::try_from(n).ok());
+        let bits = |v: &serde_json::Value| u64::from_str_radix(v.as_str()?, 16).ok();
+        let number = |v: &serde_json::Value| bits(v).map(f64::from_bits);
+        let metrics = json["metrics"].as_object()?.iter();
+        let pair = |p: &serde_json::Value| Some((p[0].as_str()?.to_owned(), number(&p[1])?));
+        let record = |r: &serde_json::Value| {
+            Some(EpochRecord {
+                epoch: r[0].as_u64()? as usize,
+                duration: Duration::try_from_secs_f64(number(&r[1])?).ok()?,
+                metrics: r[2].as_array()?.iter().map(pair).collect::<Option<_>>()?,
+            })
+        };
+        let history = json["history"].as_array()?.iter();
+        let state = RunState {
+            epoch: count("epoch")?,
+            batch: count("batch")?,
+            step: count("step")?,
+            metrics: metrics.map(|(n, v)| Some((n.clone(), number(v)?))).collect::<Option<_>>()?,
+            history: history.map(record).collect::<Option<_>>()?,
+        };
+        Some((state, (bits(&json["seed"])?, bits(&json["offset"])?)))
+    };
+    read().ok_or("has a damaged description of its run")
+}
+
+/// A folder with the last saves of a run, and the best one.
 ///
 /// ```
 /// use flodl::*;
-/// let model = FlowBuilder::from(Linear::new(2, 1)?).build()?;
-/// let mut optimizer = Adam::new(&model.parameters(), 1e-3);
-/// let file = std::env::temp_dir().join(format!("flodl-run-{}.safetensors", std::process::id()));
-/// let progress = RunProgress { epoch: 3, ..RunProgress::default() };
-/// RunState::graph(&model).part("optimizer", &mut optimizer).save(&file, &progress)?;
-/// let back = RunState::graph(&model).part("optimizer", &mut optimizer).load(&file)?;
-/// assert_eq!(back, progress);
-/// # std::fs::remove_file(&file).unwrap();
+/// let dir = std::env::temp_dir().join(format!("flodl-runs-{}", std::process::id()));
+/// let layer = Linear::new(2, 1)?;
+/// let mut optimizer = SGD::new(&layer.parameters(), 0.1, 0.9);
+/// let (params, buffers) = (named_parameters(&layer), named_buffers(&layer));
+/// let mut states: [(&str, &mut dyn SaveState); 1] = [("optimizer", &mut optimizer)];
+/// let mut parts = RunParts { params: &params, buffers: &buffers, states: &mut states };
+///
+/// let saves = RunCheckpoints::new(&dir)?.keep_last(2);
+/// let mut run = saves.resume(&mut parts)?.unwrap_or_default();
+/// for _ in 0..5 {
+///     run.step += 1;
+///     saves.save(&run, &parts)?;
+/// }
+/// assert_eq!(saves.saved()?.len(), 2);
+/// assert_eq!(saves.resume(&mut parts)?.unwrap().step, 5);
+/// # std::fs::remove_dir_all(&dir).unwrap();
 /// # Ok::<(), Error>(())
 /// ```
-pub struct RunState<'a> {
-    params: Vec<(String, Parameter)>,
-    buffers: Vec<(String, Buffer)>,
-    hash: Option<String>,
-    parts: Vec<(String, &'a mut dyn RunPart)>,
-    data: Option<&'a mut DataLoader>,
+#[derive(Clone, Debug)]
+pub struct RunCheckpoints {
+    dir: PathBuf,
+    keep: usize,
+    best: Option<(String, PlateauMode)>,
 }
 
-const RUN_KEY: &str = "flodl.run.version";
-const PREFIX: &str = "flodl.run.";
-
-impl<'a> RunState<'a> {
-    /// The weights of a graph.
-    pub fn graph(graph: &Graph) -> Self {
-        let hash = crate::Module::structural_hash(graph);
-        Self::new(graph.named_parameters(), graph.named_buffers(), hash.as_deref())
+impl RunCheckpoints {
+    /// Keeps the last three saves in a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn new(dir: impl Into<PathBuf>) -> Result<Self> {
+        let dir = dir.into();
+        std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, e))?;
+        Ok(RunCheckpoints { dir, keep: 3, best: None })
     }
 
-    /// The weights of any model, by names that are the same in the next run.
-    pub fn new(
-        params: Vec<(String, Parameter)>,
-        buffers: Vec<(String, Buffer)>,
-        structural_hash: Option<&str>,
-    ) -> Self {
-        let hash = structural_hash.map(str::to_owned);
-        RunState { params, buffers, hash, parts: Vec::new(), data: None }
-    }
-
-    /// Another piece, under a name.
-    pub fn part(mut self, name: &str, part: &'a mut dyn RunPart) -> Self {
-        self.parts.push((name.to_owned(), part));
+    /// Keeps this many of the last saves; at least one.
+    pub fn keep_last(mut self, n: usize) -> Self {
+        self.keep = n.max(1);
         self
     }
 
-    /// The data that the progress counts. Its order depends on seed and epoch alone and is not
-    /// saved, but a load checks that it is the same.
-    pub fn data(mut self, loader: &'a mut DataLoader) -> Self {
-        self.data = Some(loader);
+    /// Also keeps the save with the best value of a metric of [`RunState`], as
+    /// `best.safetensors`.
+    pub fn best(mut self, metric: &str, mode: PlateauMode) -> Self {
+        self.best = Some((metric.to_owned(), mode));
         self
     }
 
-    /// Writes everything to one file, atomically.
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file of the best save.
+    pub fn best_path(&self) -> PathBuf {
+        self.dir.join("best.safetensors")
+    }
+
+    /// The saves that are there, oldest first.
     ///
     /// # Errors
-    /// When two parts have one name, or the file cannot be written.
-    pub fn save(&mut self, path: impl AsRef<Path>, progress: &RunProgress) -> Result<()> {
-        let bytes = self.bytes(progress, HashMap::new())?;
-        write_atomic(path, &bytes)
-    }
-
-    pub(super) fn bytes(&mut self, progress: &RunProgress, extra: Metadata) -> Result<Vec<u8>> {
-        let params = self.params.iter().map(|(n, p)| (n.clone(), p.variable.data()));
-        let buffers = self.buffers.iter().map(|(n, b)| (n.clone(), b.get()));
-        let mut tensors: Vec<(String, Tensor)> = params.chain(buffers).collect();
-        let mut put = |name: String, bytes: &[u8]| -> Result<()> {
-            let shape = [bytes.len() as i64];
-            tensors.push((name, Tensor::from_blob(bytes, &shape, DType::UInt8, Device::CPU)?));
-            Ok(())
-        };
-        for (i, (name, part)) in self.parts.iter().enumerate() {
-            if self.parts[..i].iter().any(|(n, _)| n == name) {
-                return Err(Error::invalid("RunState", format!("two parts are named {name:?}")));
-            }
-            put(format!("{PREFIX}part.{name}"), &part.part_bytes()?)?;
-        }
-        let (seed, offset) = rng_state();
-        put(format!("{PREFIX}rng"), &[seed.to_le_bytes(), offset.to_le_bytes()].concat())?;
-        if let Some(data) = &mut self.data {
-            put(format!("{PREFIX}data"), &data.fingerprint(progress.epoch).to_le_bytes())?;
-        }
-        for (name, value) in &progress.values {
-            put(format!("{PREFIX}value.{name}"), &value.to_le_bytes())?;
-        }
-        let at = [progress.epoch as u64, progress.batch as u64, progress.step];
-        put(format!("{PREFIX}progress"), &at.map(u64::to_le_bytes).concat())?;
-        let mut metadata = checkpoint_metadata(self.hash.as_deref());
-        metadata.insert(RUN_KEY.to_owned(), "1".to_owned());
-        metadata.extend(extra);
-        serialize_tensors(&tensors, Some(metadata))
-    }
-
-    /// Restores everything, and says where the run stood. On an error nothing has changed.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is damaged or no run's, or a piece of it does not fit: other
-    /// weights, another optimizer, another order of the data, parts that it lacks or has besides.
-    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<RunProgress> {
-        let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let source = &path.display().to_string();
-        let bad = |what: String| Error::format(path, what);
-        let (tensors, metadata) = deserialize_tensors(&bytes, source)?;
-        match metadata.get(RUN_KEY).map(String::as_str) {
-            Some("1") => {}
-            None => return Err(bad("is no run's checkpoint".into())),
-            Some(v) => return Err(bad(format!("is a run's checkpoint of unknown version {v:?}"))),
-        }
-        let mut pieces: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for (name, t) in tensors {
-            if let Some(piece) = name.strip_prefix(PREFIX) {
-                pieces.insert(piece.to_owned(), t.to_blob()?);
-            }
-        }
-        let hash = self.hash.as_deref();
-        let options = LoadOptions::new();
-        let plan = Plan::new(&bytes, source, &self.params, &self.buffers, hash, &options)?;
-        if !plan.report().missing.is_empty() {
-            return Err(bad(format!("lacks the weights {:?}", plan.report().missing)));
-        }
-        let strange = plan.report().unexpected.iter().find(|n| !n.starts_with(PREFIX));
-        if let Some(name) = strange {
-            return Err(bad(format!("has the weights {name}, which the model has not")));
-        }
-        let mut take =
-            |name: &str| pieces.remove(name).ok_or_else(|| bad(format!("lacks {PREFIX}{name}")));
-        let [epoch, batch, step] = words("RunState", &take("progress")?)?;
-        let [seed, offset] = words("RunState", &take("rng")?)?;
-        let (epoch, batch) = (epoch as usize, batch as usize);
-        if let Some(data) = &mut self.data {
-            let [saved] = words("RunState", &take("data")?)?;
-            if saved != data.fingerprint(epoch) {
-                let what = "was written with other data: samples, batch size, seed or order differ";
-                return Err(bad(what.into()));
-            }
-        }
-        let mut parts = Vec::with_capacity(self.parts.len());
-        for (name, _) in &self.parts {
-            parts.push(take(&format!("part.{name}"))?);
-        }
-        let mut values = BTreeMap::new();
-        for (name, bytes) in pieces {
-            if let Some(name) = name.strip_prefix("value.") {
-                let [bits] = words("RunState", &bytes)?;
-                values.insert(name.to_owned(), f64::from_bits(bits));
-            } else if name != "data" {
-                return Err(bad(format!("has {PREFIX}{name}, which is not asked for")));
-            }
-        }
-        self.restore(&parts)?;
-        plan.apply();
-        set_rng_state((seed, offset));
-        Ok(RunProgress { epoch, batch, step, values })
-    }
-
-    /// Restores all parts or none: those before one that refuses get their old state back.
-    fn restore(&mut self, new: &[Vec<u8>]) -> Result<()> {
-        let mut old = Vec::with_capacity(new.len());
-        for (i, bytes) in new.iter().enumerate() {
-            let part = &mut self.parts[i].1;
-            let step = part.part_bytes().and_then(|before| {
-                part.restore_part(bytes)?;
-                Ok(before)
+    /// When the folder cannot be read.
+    pub fn saved(&self) -> Result<Vec<PathBuf>> {
+        let mut steps = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(|e| Error::io(&self.dir, e))? {
+            let path = entry.map_err(|e| Error::io(&self.dir, e))?.path();
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+            let step = name.as_deref().and_then(|n| {
+                n.strip_prefix("run-")?.strip_suffix(".safetensors")?.parse::<u64>().ok()
             });
-            match step {
-                Ok(before) => old.push(before),
-                Err(error) => {
-                    for ((_, part), before) in self.parts.iter_mut().zip(&old) {
-                        part.restore_part(before)?;
-                    }
-                    return Err(error);
-                }
+            steps.extend(step.map(|s| (s, path)));
+        }
+        steps.sort();
+        Ok(steps.into_iter().map(|(_, path)| path).collect())
+    }
+
+    /// Saves a run under its step, then removes what is no longer kept.
+    ///
+    /// # Errors
+    /// When the file cannot be written; earlier saves are then untouched.
+    pub fn save(&self, state: &RunState, parts: &RunParts) -> Result<PathBuf> {
+        let bytes = run_bytes(state, parts)?;
+        let path = self.dir.join(format!("run-{:012}.safetensors", state.step));
+        write_atomic(&path, &bytes)?;
+        if let Some((metric, mode)) = &self.best
+            && let Some(&value) = state.metrics.get(metric)
+            && self.improves(metric, *mode, value)
+        {
+            write_atomic(self.best_path(), &bytes)?;
+        }
+        let saved = self.saved()?;
+        for old in saved.iter().filter(|p| **p != path).rev().skip(self.keep - 1) {
+            std::fs::remove_file(old).map_err(|e| Error::io(old, e))?;
+        }
+        self.sweep();
+        Ok(path)
+    }
+
+    fn improves(&self, metric: &str, mode: PlateauMode, value: f64) -> bool {
+        // A best file that cannot be read is worth less than any.
+        let best = std::fs::read(self.best_path()).ok().and_then(|bytes| {
+            let (_, metadata) = deserialize_tensors(&bytes, "best").ok()?;
+            parse_state(&metadata).ok()?.0.metrics.get(metric).copied()
+        });
+        match (best, mode) {
+            _ if value.is_nan() => false,
+            (None, _) => true,
+            (Some(best), PlateauMode::Min) => value < best,
+            (Some(best), PlateauMode::Max) => value > best,
+        }
+    }
+
+    /// Removes temporary files that a killed process left.
+    fn sweep(&self) {
+        let own = format!(".{}-", std::process::id());
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ours = name.starts_with(".run-") || name.starts_with(".best.");
+            if ours && name.ends_with(".tmp") && !name.contains(&own) {
+                let _ = std::fs::remove_file(entry.path());
             }
         }
-        Ok(())
+    }
+
+    /// Reads the last save back, if there is one.
+    ///
+    /// # Errors
+    /// As for [`load_run`].
+    pub fn resume(&self, parts: &mut RunParts) -> Result<Option<RunState>> {
+        self.saved()?.last().map(|path| load_run(path, parts)).transpose()
     }
 }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use super::prefetch::{Job, Workers};
-use super::{BatchDataSet, RandomSampler, Sampler, SequentialSampler, TransformFn};
-use crate::{Error, Result, Tensor};
+use super::prefetch::{Ordered, with_rng};
+use super::{
+    BatchDataSet, DataSet, PickKey, RandomSampler, Sampler, SequentialSampler, TransformFn,
+    batch_dataset_with, default_collate,
+};
+use crate::{Device, Error, Result, Tensor, Variable};
 
 /// The tensors of one batch, by position or name.
 #[derive(Clone, Debug)]
@@ -25,6 +28,14 @@ impl Batch {
     /// When there is none; [`Batch::len`] says how many there are.
     pub fn get(&self, index: usize) -> &Tensor {
         &self.tensors[index]
+    }
+
+    /// The values at a place as a variable that needs no gradient, for a model or a loss.
+    ///
+    /// # Panics
+    /// As [`Batch::get`].
+    pub fn variable(&self, index: usize) -> Variable {
+        Variable::new(self.get(index).clone(), false)
     }
 
     /// The tensor of a name.
@@ -52,6 +63,11 @@ impl Batch {
         self.tensors.is_empty()
     }
 
+    /// Number of samples: rows of the first tensor.
+    pub fn samples(&self) -> usize {
+        self.tensors.first().and_then(|t| t.shape().first().copied()).unwrap_or(0) as usize
+    }
+
     /// The tensors.
     pub fn into_vec(self) -> Vec<Tensor> {
         self.tensors
@@ -65,10 +81,14 @@ impl Batch {
 
 /// Cuts a data set into batches. The last batch may be smaller, unless `drop_last` is asked for.
 ///
+/// What it yields depends on the data, the seed and the epoch alone: worker threads change when a
+/// batch is made, never what is in it, and a data set that draws random numbers from
+/// [`crate::manual_seed`]'s generator gets the same ones whichever thread asks.
+///
 /// ```
 /// use flodl::*;
 /// let x = Tensor::arange(0.0, 10.0, 1.0, TensorOptions::default())?.reshape(&[10, 1])?;
-/// let mut loader = DataLoader::new(TensorDataset::new(vec![x])?, 4).shuffle(7);
+/// let mut loader = DataLoader::new(TensorDataset::new(vec![x])?, 4).shuffle(7).workers(2);
 /// let sizes: Vec<i64> =
 ///     loader.epoch(0)?.map(|batch| Ok(batch?.get(0).shape()[0])).collect::<Result<_>>()?;
 /// assert_eq!(sizes, [4, 4, 2]);
@@ -80,16 +100,32 @@ pub struct DataLoader {
     batch_size: usize,
     drop_last: bool,
     names: Vec<String>,
+    transforms: Vec<TransformFn>,
     seed: u64,
-    transform: Option<TransformFn>,
+    augment: usize,
     workers: usize,
-    prefetch: usize,
+    prefetch: Option<usize>,
+    device: Option<Device>,
 }
 
 impl DataLoader {
     /// Batches in order.
     pub fn new(dataset: impl BatchDataSet + 'static, batch_size: usize) -> Self {
         Self::from_arc(Arc::new(dataset), batch_size)
+    }
+
+    /// Batches in order, of single samples that are stacked.
+    pub fn from_samples(dataset: impl DataSet + 'static, batch_size: usize) -> Self {
+        Self::with_collate(dataset, batch_size, default_collate)
+    }
+
+    /// Batches in order, which `collate` makes of single samples.
+    pub fn with_collate(
+        dataset: impl DataSet + 'static,
+        batch_size: usize,
+        collate: impl Fn(Vec<Vec<Tensor>>) -> Result<Vec<Tensor>> + Send + Sync + 'static,
+    ) -> Self {
+        Self::from_arc(batch_dataset_with(dataset, collate), batch_size)
     }
 
     /// Batches in order, of a data set that others share.
@@ -101,48 +137,32 @@ impl DataLoader {
             batch_size,
             drop_last: false,
             names: Vec::new(),
+            transforms: Vec::new(),
             seed: 0,
-            transform: None,
+            augment: 1,
             workers: 0,
-            prefetch: 2,
+            prefetch: None,
+            device: None,
         }
     }
 
-    /// Another order in each epoch, which depends on the seed and the epoch alone.
+    /// Another order in each epoch, which depends on the seed and the epoch alone. Also the seed
+    /// of transforms.
     pub fn shuffle(mut self, seed: u64) -> Self {
         self.sampler = Box::new(RandomSampler::new(self.dataset.len(), seed));
-        self.seed = seed;
-        self
-    }
-
-    /// The seed of random numbers in data set and transform; [`DataLoader::shuffle`] sets it too.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// What to do to each batch: augmentation, normalisation.
-    pub fn transform(mut self, transform: TransformFn) -> Self {
-        self.transform = Some(transform);
-        self
-    }
-
-    /// Threads that make batches while others are used. 0 makes each when it is asked for; the
-    /// batches are the same whatever the number.
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = workers;
-        self
-    }
-
-    /// How many batches each worker may be ahead; 2 unless said.
-    pub fn prefetch(mut self, batches: usize) -> Self {
-        self.prefetch = batches;
-        self
+        self.seed(seed)
     }
 
     /// An order of your own.
     pub fn sampler(mut self, sampler: impl Sampler + 'static) -> Self {
         self.sampler = Box::new(sampler);
+        self
+    }
+
+    /// Seed of the random numbers that transforms and data sets draw; [`DataLoader::shuffle`] sets
+    /// it too.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
         self
     }
 
@@ -158,15 +178,50 @@ impl DataLoader {
         self
     }
 
+    /// Changes each batch, after those given before.
+    pub fn transform(mut self, transform: TransformFn) -> Self {
+        self.transforms.push(transform);
+        self
+    }
+
+    /// Takes each sample `times` times in an epoch, one behind the other, each with a [`PickKey`]
+    /// of its own for the transforms.
+    pub fn augment(mut self, times: usize) -> Self {
+        self.augment = times.max(1);
+        self
+    }
+
+    /// Threads that make batches ahead of time; 0 makes each when it is asked for.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// How many batches are made ahead at most; two for each worker unless set.
+    pub fn prefetch(mut self, batches: usize) -> Self {
+        self.prefetch = Some(batches);
+        self
+    }
+
+    /// Where the tensors of a batch go.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = Some(device);
+        self
+    }
+
     /// Number of samples in an epoch.
     pub fn samples(&self) -> usize {
-        self.sampler.epoch_len()
+        self.sampler.epoch_len() * self.augment
+    }
+
+    /// Number of samples in a batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
     }
 
     /// Number of batches in an epoch.
     pub fn len(&self) -> usize {
-        let n = self.sampler.epoch_len();
-        if self.drop_last { n / self.batch_size.max(1) } else { n.div_ceil(self.batch_size.max(1)) }
+        self.batches(self.samples())
     }
 
     /// Whether an epoch has no batches.
@@ -174,95 +229,124 @@ impl DataLoader {
         self.len() == 0
     }
 
-    /// A number that changes with whatever changes the batches of an epoch, other than the samples
-    /// themselves.
-    pub(crate) fn fingerprint(&mut self, epoch: usize) -> u64 {
-        let settings = [
-            self.seed,
-            self.dataset.len() as u64,
-            self.batch_size as u64,
-            u64::from(self.drop_last),
-        ];
-        let order = self.sampler.indices(epoch);
-        let all = settings.into_iter().chain(order.into_iter().map(|i| i as u64));
-        all.fold(0, super::transform::mix)
+    fn batches(&self, samples: usize) -> usize {
+        let size = self.batch_size.max(1);
+        if self.drop_last { samples / size } else { samples.div_ceil(size) }
     }
 
     /// The batches of an epoch.
     ///
     /// # Errors
-    /// When the batch size is 0, or the epoch has no batches.
+    /// When the batch size is 0, the epoch has no batches, or no thread can be started.
     pub fn epoch(&mut self, epoch: usize) -> Result<EpochIter> {
         self.epoch_from(epoch, 0)
     }
 
-    /// The batches of an epoch without the first `skip`, which are not made: to go on where a run
-    /// was interrupted.
+    /// The batches of an epoch from a given one on, as they would have come after those before it,
+    /// which are not read. For runs that resume in the middle of an epoch.
     ///
     /// # Errors
     /// As for [`DataLoader::epoch`].
-    pub fn epoch_from(&mut self, epoch: usize, skip: usize) -> Result<EpochIter> {
-        let size = self.batch_size;
-        if size == 0 {
+    pub fn epoch_from(&mut self, epoch: usize, first: usize) -> Result<EpochIter> {
+        if self.batch_size == 0 {
             return Err(Error::invalid("DataLoader", "batch_size must be at least 1, not 0"));
         }
         let mut order = self.sampler.indices(epoch);
-        let all = if self.drop_last { order.len() / size } else { order.len().div_ceil(size) };
-        if all == 0 {
+        if self.augment > 1 {
+            order = order.iter().flat_map(|&i| std::iter::repeat_n(i, self.augment)).collect();
+        }
+        let batches = self.batches(order.len());
+        if batches == 0 {
             return Err(Error::invalid(
                 "DataLoader",
                 format!(
-                    "an epoch without batches: {} samples in batches of {size}{}",
+                    "an epoch without batches: {} samples in batches of {}{}",
                     order.len(),
+                    self.batch_size,
                     if self.drop_last { " with drop_last" } else { "" }
                 ),
             ));
         }
-        order.truncate(all.saturating_mul(size));
-        let job = Arc::new(Job {
+        let fetch = Fetch {
             dataset: self.dataset.clone(),
-            transform: self.transform.clone(),
+            transforms: self.transforms.clone(),
             names: self.names.clone(),
+            order,
+            batch_size: self.batch_size,
             seed: self.seed,
             epoch,
-            order,
-            batch_size: size,
-            first: skip.min(all),
-            count: all,
-        });
-        let workers = match self.workers.min(all) {
-            0 => None,
-            n => Some(Workers::start(job.clone(), n, self.prefetch)?),
+            device: self.device,
         };
-        Ok(EpochIter { next: job.first, job, workers })
+        let first = first.min(batches);
+        let inner = if self.workers == 0 {
+            Inner::Here { fetch, next: first, end: batches }
+        } else {
+            let workers = self.workers.min((batches - first).max(1));
+            let depth = self.prefetch.unwrap_or(2 * workers).max(1);
+            Inner::Ahead(Ordered::new(workers, depth, first..batches, move |i| fetch.batch(i))?)
+        };
+        Ok(EpochIter { inner, left: batches - first })
     }
 }
 
-/// The batches of one epoch.
+/// All that a batch depends on.
+struct Fetch {
+    dataset: Arc<dyn BatchDataSet>,
+    transforms: Vec<TransformFn>,
+    names: Vec<String>,
+    order: Vec<usize>,
+    batch_size: usize,
+    seed: u64,
+    epoch: usize,
+    device: Option<Device>,
+}
+
+impl Fetch {
+    fn batch(&self, number: usize) -> Result<Batch> {
+        let start = number * self.batch_size;
+        let indices = &self.order[start..self.order.len().min(start + self.batch_size)];
+        let key = |(i, &index)| PickKey::new(self.seed, self.epoch, start + i, index);
+        let keys: Vec<PickKey> = indices.iter().enumerate().map(key).collect();
+        let seed = PickKey::new(self.seed, self.epoch, number, usize::MAX).stream();
+        let mut tensors = with_rng(seed, || {
+            let read = self.dataset.get_batch(indices)?;
+            self.transforms.iter().try_fold(read, |t, f| f.apply(t, &keys))
+        })?;
+        if let Some(device) = self.device {
+            tensors = tensors.iter().map(|t| t.to_device(device)).collect::<Result<_>>()?;
+        }
+        Ok(Batch::new(&self.names, tensors))
+    }
+}
+
+enum Inner {
+    Here { fetch: Fetch, next: usize, end: usize },
+    Ahead(Ordered<Batch>),
+}
+
+/// The batches of one epoch. Dropping it early stops its threads.
 pub struct EpochIter {
-    job: Arc<Job>,
-    workers: Option<Workers>,
-    next: usize,
+    inner: Inner,
+    left: usize,
 }
 
 impl Iterator for EpochIter {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next == self.job.count {
-            return None;
-        }
-        let b = self.next;
-        self.next += 1;
-        Some(match &self.workers {
-            Some(workers) => workers.next(b),
-            None => self.job.make(b),
-        })
+        let batch = match &mut self.inner {
+            Inner::Here { fetch, next, end } => (*next < *end).then(|| {
+                *next += 1;
+                fetch.batch(*next - 1)
+            }),
+            Inner::Ahead(ordered) => ordered.next(),
+        };
+        self.left -= usize::from(batch.is_some());
+        batch
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.job.count - self.next;
-        (left, Some(left))
+        (self.left, Some(self.left))
     }
 }
 

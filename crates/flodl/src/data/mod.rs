@@ -1,27 +1,39 @@
-//! Data sets, samplers and batches.
+//! Data sets, samplers and batches; files of several kinds as data sets.
+//!
+//! What a loader yields depends on the data, the seed and the epoch, never on the number of worker
+//! threads or on timing.
 
-mod image;
+mod cifar;
+mod csv;
+#[cfg(feature = "image")]
+mod folder;
+mod idx;
 mod loader;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod prefetch;
 mod records;
 mod sampler;
-mod split;
-mod table;
+mod sets;
+mod stream;
 mod text;
 mod transform;
 
-pub use image::{ImageSet, cifar10, cifar100, mnist, read_idx};
+pub use cifar::*;
+pub use csv::*;
+#[cfg(feature = "image")]
+pub use folder::*;
+pub use idx::*;
 pub use loader::{Batch, DataLoader, EpochIter};
+#[cfg(feature = "parquet")]
+pub use parquet::*;
+pub use prefetch::PrefetchWorker;
 pub use records::FixedStrideRecords;
-pub use sampler::{
-    RandomSampler, Sampler, SequentialSampler, SplitSampler, SubsetSampler, WeightedSampler,
-};
-pub use split::{Subset, random_split, stratified_split};
-pub use table::{Column, CsvTable};
-pub use text::{ByteVocab, CharVocab, TextWindows};
-pub use transform::{PickKey, TransformFn};
-
-use std::sync::Arc;
+pub use sampler::*;
+pub use sets::*;
+pub use stream::*;
+pub use text::*;
+pub use transform::*;
 
 use crate::{Error, Result, Tensor};
 
@@ -55,76 +67,19 @@ pub trait BatchDataSet: Send + Sync {
     }
 }
 
-impl<D: BatchDataSet + ?Sized> BatchDataSet for Arc<D> {
-    fn len(&self) -> usize {
-        (**self).len()
+/// A file's bytes, decompressed when they are gzip, whatever the file's name.
+pub(crate) fn read_maybe_gz(path: &std::path::Path) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
     }
-
-    fn get_batch(&self, indices: &[usize]) -> Result<Vec<Tensor>> {
-        (**self).get_batch(indices)
-    }
-}
-
-/// A set of single samples as one of batches: samples are stacked.
-pub fn batch_dataset_from(dataset: impl DataSet + 'static) -> Arc<dyn BatchDataSet> {
-    Arc::new(Stacked(dataset))
-}
-
-struct Stacked<D>(D);
-
-impl<D: DataSet> BatchDataSet for Stacked<D> {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn get_batch(&self, indices: &[usize]) -> Result<Vec<Tensor>> {
-        let samples = indices.iter().map(|&i| self.0.get(i)).collect::<Result<Vec<_>>>()?;
-        let width = samples.first().map_or(0, Vec::len);
-        if samples.iter().any(|s| s.len() != width) {
-            return Err(Error::invalid("DataSet", "samples have different numbers of tensors"));
+    let mut out = Vec::new();
+    let mut gz = flate2::read::MultiGzDecoder::new(&bytes[..]);
+    match std::io::Read::read_to_end(&mut gz, &mut out) {
+        Ok(_) => Ok(out),
+        Err(e) => {
+            let what = format!("is damaged gzip, after {} bytes of content: {e}", out.len());
+            Err(Error::format(path, what))
         }
-        (0..width)
-            .map(|c| Tensor::stack(&samples.iter().map(|s| &s[c]).collect::<Vec<_>>(), 0))
-            .collect()
-    }
-}
-
-/// Tensors in memory whose first dims count the samples.
-#[derive(Clone, Debug)]
-pub struct TensorDataset {
-    tensors: Vec<Tensor>,
-}
-
-impl TensorDataset {
-    /// From tensors with the same number of rows.
-    ///
-    /// # Errors
-    /// When there are none, one has no dims, or numbers of rows differ.
-    pub fn new(tensors: Vec<Tensor>) -> Result<Self> {
-        let rows = |t: &Tensor| t.shape().first().copied();
-        let Some(first) = tensors.first() else {
-            return Err(Error::invalid("TensorDataset", "expected at least one tensor, got none"));
-        };
-        match tensors.iter().find(|t| rows(t).is_none() || rows(t) != rows(first)) {
-            None => Ok(TensorDataset { tensors }),
-            Some(t) => Err(Error::ShapeMismatch {
-                op: "TensorDataset",
-                lhs: first.shape(),
-                rhs: t.shape(),
-                why: "all tensors need the same number of rows".into(),
-            }),
-        }
-    }
-}
-
-impl BatchDataSet for TensorDataset {
-    fn len(&self) -> usize {
-        self.tensors[0].shape()[0] as usize
-    }
-
-    fn get_batch(&self, indices: &[usize]) -> Result<Vec<Tensor>> {
-        let rows: Vec<i64> = indices.iter().map(|&i| i as i64).collect();
-        let index = Tensor::from_i64(&rows, &[rows.len() as i64], self.tensors[0].device())?;
-        self.tensors.iter().map(|t| t.index_select(0, &index)).collect()
     }
 }

@@ -1,47 +1,46 @@
-//! Records of one size in a file.
+//! Files of records that are all of one size.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::{Error, Result};
 
-/// A file of records that all have the same number of bytes, read one by one: for sets that do not
-/// fit in memory.
+/// A file of records of `stride` bytes each, behind a header that is skipped. Records are read when
+/// asked for, so the file may be larger than memory.
 ///
 /// ```
 /// use flodl::*;
 /// let path = std::env::temp_dir().join(format!("flodl-records-{}", std::process::id()));
-/// std::fs::write(&path, [1, 2, 3, 4, 5, 6]).unwrap();
-/// let records = FixedStrideRecords::open(&path, 3)?;
-/// assert_eq!(records.count(), 2);
-/// assert_eq!(records.record(1)?, [4, 5, 6]);
+/// std::fs::write(&path, b"HDabcdef").unwrap();
+/// let records = FixedStrideRecords::with_header(&path, 3, 2)?;
+/// assert_eq!((records.count(), records.record(1)?), (2, b"def".to_vec()));
 /// # std::fs::remove_file(&path).unwrap();
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Debug)]
 pub struct FixedStrideRecords {
-    file: Mutex<File>,
     path: PathBuf,
+    file: Mutex<File>,
     stride: usize,
     header: u64,
     count: usize,
 }
 
 impl FixedStrideRecords {
-    /// Records of `stride` bytes from the start of a file.
+    /// A file without a header.
     ///
     /// # Errors
-    /// When the file cannot be opened, `stride` is 0, or the last record is cut off.
+    /// As for [`FixedStrideRecords::with_header`].
     pub fn open(path: impl AsRef<Path>, stride: usize) -> Result<Self> {
         Self::with_header(path, stride, 0)
     }
 
-    /// Records of `stride` bytes after `header` others.
+    /// A file whose first `header` bytes are no records.
     ///
     /// # Errors
-    /// As for [`FixedStrideRecords::open`], and when the header is cut off.
+    /// When the stride is 0, the file cannot be read, or does not hold a whole number of records.
     pub fn with_header(path: impl AsRef<Path>, stride: usize, header: u64) -> Result<Self> {
         let path = path.as_ref();
         if stride == 0 {
@@ -50,22 +49,26 @@ impl FixedStrideRecords {
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
         let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
         let Some(body) = size.checked_sub(header) else {
-            let what = format!("has {size} bytes, less than the header of {header}");
+            let what = format!("has {size} bytes, fewer than its header of {header}");
             return Err(Error::format(path, what));
         };
-        let (count, rest) = (body / stride as u64, body % stride as u64);
-        if rest != 0 {
-            let at = header + count * stride as u64;
-            let what = format!("record {count} at byte {at} has {rest} bytes, not {stride}");
-            return Err(Error::format(path, what));
+        if body % stride as u64 != 0 {
+            let (whole, rest) = (body / stride as u64, body % stride as u64);
+            return Err(Error::format(
+                path,
+                format!(
+                    "ends within a record: after {whole} records of {stride} bytes there are {rest} \
+                     bytes more, at byte {}",
+                    size - rest
+                ),
+            ));
         }
-        let file = Mutex::new(file);
         Ok(FixedStrideRecords {
-            file,
             path: path.to_owned(),
+            file: Mutex::new(file),
             stride,
             header,
-            count: count as usize,
+            count: (body / stride as u64) as usize,
         })
     }
 
@@ -74,7 +77,7 @@ impl FixedStrideRecords {
         self.count
     }
 
-    /// Bytes in a record.
+    /// Bytes of a record.
     pub fn stride(&self) -> usize {
         self.stride
     }
@@ -87,19 +90,15 @@ impl FixedStrideRecords {
     /// The bytes of a record.
     ///
     /// # Errors
-    /// When there is no such record, or the file cannot be read any more.
+    /// When there is no such record, or the file has changed and ends before it.
     pub fn record(&self, index: usize) -> Result<Vec<u8>> {
-        if index >= self.count {
-            let (index, size) = (index as i64, self.count as i64);
-            return Err(Error::IndexOutOfRange { op: "FixedStrideRecords", index, size });
-        }
+        super::sets::check_indices("FixedStrideRecords", &[index], self.count)?;
+        let start = self.header + index as u64 * self.stride as u64;
         let mut bytes = vec![0; self.stride];
-        let at = self.header + index as u64 * self.stride as u64;
-        // The file has no state that a panic elsewhere could have spoilt: each read seeks first.
-        let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
-        file.seek(SeekFrom::Start(at))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|e| Error::io(&self.path, e))?;
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(start)).map_err(|e| Error::io(&self.path, e))?;
+        file.read_exact(&mut bytes)
+            .map_err(|e| Error::format(&self.path, format!("record {index}, byte {start}: {e}")))?;
         Ok(bytes)
     }
 }

@@ -6,7 +6,7 @@ use super::describe::NodeKind;
 use super::loops::LoopBuilder;
 use super::map::MapBuilder;
 use super::plan::{MergeOp, Node, Slot};
-use super::{Graph, compile};
+use super::{Graph, compile, plan};
 use crate::{Module, Result};
 
 /// A list of modules of different types, as [`FlowBuilder::split`], [`FlowBuilder::gate`] and
@@ -67,6 +67,7 @@ pub struct FlowBuilder {
     pub(super) internal: Vec<String>,
     pub(super) label: Option<String>,
     pub(super) verbose: bool,
+    pub(super) fuse: bool,
     pub(super) problems: Vec<String>,
 }
 
@@ -92,6 +93,7 @@ impl FlowBuilder {
             internal: Vec::new(),
             label: None,
             verbose: false,
+            fuse: true,
             problems: Vec::new(),
         }
     }
@@ -118,6 +120,18 @@ impl FlowBuilder {
     /// Whether `build` prints what it has built.
     pub fn verbose(mut self, enabled: bool) -> Self {
         self.verbose = enabled;
+        self
+    }
+
+    /// Whether neighbouring nodes may run as one when nothing is recorded; they may unless this
+    /// says `false`. Results differ by rounding only.
+    ///
+    /// A batch norm in inference is folded into the convolution or linear layer before it, and a
+    /// ReLU after these runs while their output is written. A value in between that has a tag or a
+    /// second reader forbids it. Changed weights, statistics and modes are seen by the next
+    /// forward. [`Graph::set_fusion`] changes it later.
+    pub fn fuse(mut self, enabled: bool) -> Self {
+        self.fuse = enabled;
         self
     }
 
@@ -330,12 +344,6 @@ impl FlowBuilder {
     /// A node's number and module, for messages.
     pub(super) fn describe(&self, node: usize) -> String {
         let node = &self.nodes[node];
-        match (node.modules.first(), node.kind) {
-            (None, kind) => kind.word().to_owned(),
-            (Some(&m), NodeKind::Module) => format!("node {m} ({})", self.modules[m].name()),
-            (Some(&m), kind) => {
-                format!("node {m} ({} {})", kind.word(), self.modules[m].name())
-            }
-        }
+        plan::place(node.kind, &node.modules, &self.modules)
     }
 }

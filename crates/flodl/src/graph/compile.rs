@@ -14,7 +14,7 @@ use super::refs::{Refs, Source};
 use super::route::{Gate, Switch};
 use super::run::CompiledNode;
 use super::tree::as_graph;
-use super::{Graph, GraphExt};
+use super::{Graph, GraphExt, fuse};
 use crate::{Error, Module, Result};
 
 pub(super) fn compile(mut flow: FlowBuilder) -> Result<Graph> {
@@ -44,6 +44,7 @@ pub(super) fn compile(mut flow: FlowBuilder) -> Result<Graph> {
     let mut steps = steps.collect::<Result<Vec<_>>>()?;
     let tagged: Vec<Slot> = flow.tags.iter().map(|t| t.slot).collect();
     let keep: Vec<Slot> = tagged.iter().copied().chain([flow.stream]).collect();
+    let fused = fuse::find(&steps, flow.slots, &keep);
     mark_last_uses(&mut steps, flow.slots, &keep);
     let nodes = flow.nodes.into_iter().zip(wired).map(|(node, using)| CompiledNode {
         kind: node.kind,
@@ -58,6 +59,8 @@ pub(super) fn compile(mut flow: FlowBuilder) -> Result<Graph> {
         modules: flow.modules,
         nodes,
         steps,
+        fused,
+        fusion: flow.fuse.into(),
         output: flow.stream,
         output_is_tagged: tagged.contains(&flow.stream),
         input_is_tagged: tagged.contains(&0),

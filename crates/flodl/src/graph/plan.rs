@@ -168,3 +168,12 @@ impl Node {
         }
     }
 }
+
+/// A node's number and module, for messages.
+pub(super) fn place(kind: NodeKind, numbers: &[usize], modules: &[Rc<dyn Module>]) -> String {
+    match (numbers.first(), kind) {
+        (None, kind) => kind.word().to_owned(),
+        (Some(&m), NodeKind::Module) => format!("node {m} ({})", modules[m].name()),
+        (Some(&m), kind) => format!("node {m} ({} {})", kind.word(), modules[m].name()),
+    }
+}

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::plan::Callee;
 use super::refs::Frame;
+use crate::autograd::ops::mix;
 use crate::{Error, Module, Result, Variable};
 
 /// A compiled gate.
@@ -24,37 +25,9 @@ impl Gate {
                 got: weights.shape(),
             });
         }
-        // One node on the tape for all the columns, so that their gradients meet once.
-        let columns = weights.split(1, -1)?;
-        let mut sum: Option<Variable> = None;
-        for (expert, weight) in self.experts.iter().zip(&columns) {
-            let output = expert.forward(input)?;
-            let weighted = output.mul(&fit(weight, &output)?)?;
-            sum = Some(match sum {
-                None => weighted,
-                Some(sum) => sum.add(&weighted)?,
-            });
-        }
-        sum.ok_or_else(|| Error::Graph("a gate without experts".into()))
+        let outputs = self.experts.iter().map(|expert| expert.forward(input));
+        mix(&weights, &outputs.collect::<Result<Vec<_>>>()?)
     }
-}
-
-/// A column of weights `[…, 1]` with as many dims as the output that it weighs.
-fn fit(weight: &Variable, output: &Variable) -> Result<Variable> {
-    let (have, want) = (weight.ndim(), output.ndim());
-    if have > want {
-        return Err(Error::Shape {
-            op: "gate",
-            expected: format!("experts' outputs of at least {have} dims, as the router's"),
-            got: output.shape(),
-        });
-    }
-    if have == want {
-        return Ok(weight.clone());
-    }
-    let mut shape = weight.shape();
-    shape.resize(want, 1);
-    weight.reshape(&shape)
 }
 
 /// A compiled switch.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::builder::Tag;
 use super::describe::NodeKind;
+use super::fuse::Fused;
 use super::observe::Journal;
-use super::plan::{Slot, Step};
+use super::plan::{Slot, Step, place};
 use super::refs::{Frame, Source};
 use super::summary::Seen;
 use crate::{Device, Error, Module, NamedInputModule, Result, Variable};
@@ -31,6 +32,9 @@ pub struct Graph {
     pub(super) modules: Vec<Rc<dyn Module>>,
     pub(super) nodes: Vec<CompiledNode>,
     pub(super) steps: Vec<Step>,
+    /// Chains of steps that may run as one, in their order, and whether they may.
+    pub(super) fused: Vec<Fused>,
+    pub(super) fusion: Cell<bool>,
     pub(super) output: Slot,
     pub(super) output_is_tagged: bool,
     pub(super) input_is_tagged: bool,
@@ -124,21 +128,70 @@ impl Graph {
         } else if self.profiling.get() {
             self.run_timed(slots, states)?;
         } else {
-            for step in &self.steps {
-                run_step(step, slots, states)?;
-            }
+            self.run_fused(slots, states)?;
         }
         let output = &mut slots[self.output];
         let output = if self.output_is_tagged { output.clone() } else { output.take() };
         output.ok_or_else(|| Error::Graph("no output was computed".into()))
     }
 
+    fn run_fused(&self, slots: &mut [Option<Variable>], states: &[Option<Variable>]) -> Result<()> {
+        let chains: &[Fused] = if self.fusion.get() { &self.fused } else { &[] };
+        let mut chains = chains.iter();
+        let mut chain = chains.next();
+        let mut i = 0;
+        while let Some(step) = self.steps.get(i) {
+            if let Some(fused) = chain.filter(|c| c.first == i) {
+                chain = chains.next();
+                let value = fused.run(&self.steps, &Frame { slots, states });
+                if let Some(value) = value.map_err(|e| self.failed(i, e))? {
+                    let steps = &self.steps[i..=fused.last];
+                    slots[self.steps[fused.last].output] = Some(value);
+                    for &slot in steps.iter().flat_map(|s| &s.free) {
+                        slots[slot] = None;
+                    }
+                    i = fused.last + 1;
+                    continue;
+                }
+            }
+            run_step(step, slots, states).map_err(|e| self.failed(i, e))?;
+            i += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether neighbouring nodes may run as one when nothing is recorded.
+    pub fn fusion(&self) -> bool {
+        self.fusion.get()
+    }
+
+    /// Whether neighbouring nodes may run as one when nothing is recorded, here and in every graph
+    /// inside; see [`crate::FlowBuilder::fuse`].
+    pub fn set_fusion(&self, enabled: bool) {
+        self.each_graph(&mut |graph| {
+            graph.fusion.set(enabled);
+            graph.fused.iter().for_each(Fused::forget);
+        });
+    }
+
+    /// An error with the node in which it happened.
+    #[cold]
+    fn failed(&self, index: usize, source: Error) -> Error {
+        let node = &self.nodes[index];
+        let mut place = place(node.kind, &node.modules, &self.modules);
+        let tags = self.tags.iter().filter(|t| t.node == Some(index));
+        for tag in tags {
+            place.push_str(&format!(", tag \"{}\"", tag.name));
+        }
+        Error::Node { node: place, source: Box::new(source) }
+    }
+
     fn run_timed(&self, slots: &mut [Option<Variable>], states: &[Option<Variable>]) -> Result<()> {
         let mut times = self.times.take();
         times.clear();
-        for step in &self.steps {
+        for (i, step) in self.steps.iter().enumerate() {
             let start = Instant::now();
-            run_step(step, slots, states)?;
+            run_step(step, slots, states).map_err(|e| self.failed(i, e))?;
             times.push(start.elapsed());
         }
         self.times.replace(times);
@@ -152,9 +205,9 @@ impl Graph {
     ) -> Result<()> {
         let shape = |v: &Option<Variable>| v.as_ref().map_or(Vec::new(), Variable::shape);
         let mut nodes = Vec::with_capacity(self.steps.len());
-        for step in &self.steps {
+        for (i, step) in self.steps.iter().enumerate() {
             let input = shape(&slots[step.input]);
-            let value = step.run(&Frame { slots, states })?;
+            let value = step.run(&Frame { slots, states }).map_err(|e| self.failed(i, e))?;
             let size = value.numel() * value.dtype().element_size() as i64;
             nodes.push((input, value.shape(), size));
             slots[step.output] = Some(value);
@@ -270,6 +323,10 @@ impl Module for Graph {
 
     fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
         self.modules.clone()
+    }
+
+    fn sub_module_names(&self) -> Vec<String> {
+        (0..self.modules.len()).map(|number| self.module_path(number)).collect()
     }
 
     fn move_to_device(&self, device: Device) {

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use super::Graph;
-use crate::checkpoint::checkpoint_metadata;
+use crate::checkpoint::{apply_checkpoint, checkpoint_metadata, read_metadata};
 use crate::{
-    Device, Error, LoadOptions, LoadReport, Result, Tensor, load_checkpoint_file,
-    load_checkpoint_with, serialize_tensors, write_atomic,
+    Device, Error, LoadOptions, LoadReport, Result, Tensor, load_checkpoint_with,
+    serialize_tensors, write_atomic,
 };
 
 /// Key of the source configuration in a file's metadata.
@@ -89,13 +89,20 @@ impl Graph {
         self.weights().save_file(path)
     }
 
-    /// Reads parameters and buffers. The file is checked whole before anything changes.
+    /// Reads parameters, buffers and, if the file has one, the text of
+    /// [`Graph::set_source_config`]. The file is checked whole before anything changes.
     ///
     /// # Errors
     /// When the file cannot be read, is damaged, or does not fit this graph.
     pub fn load_checkpoint(&self, path: &str) -> Result<LoadReport> {
         let (params, buffers) = (self.named_parameters(), self.named_buffers());
-        load_checkpoint_file(path, &params, &buffers, Some(&self.hash))
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let mut metadata = read_metadata(&bytes, path)?;
+        let report = apply_checkpoint(&bytes, path, &params, &buffers, Some(&self.hash))?;
+        if let Some(config) = metadata.remove(CONFIG_KEY) {
+            self.set_source_config(config);
+        }
+        Ok(report)
     }
 
     /// Reads what fits out of a file that another program or another model wrote: names are changed

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::Graph;
 use super::builder::Tag;
-use super::names::{State, named, named_in};
+use crate::nn::State;
 use crate::{Buffer, Error, LoadReport, Module, Parameter, Result, Variable, load_checkpoint_file};
 
 /// Modules that may be graphs.
@@ -133,7 +133,7 @@ impl Graph {
 
     fn state_at<S: State>(&self, path: &str) -> Result<Vec<(String, S)>> {
         Ok(match self.resolve(path)? {
-            Target::Graph(graph) => named(graph),
+            Target::Graph(graph) => S::named(graph),
             Target::Tag(graph, tag) => match tag.node {
                 Some(node) => named_in(graph, &graph.nodes[node].modules),
                 None => Vec::new(),
@@ -235,11 +235,18 @@ impl Graph {
     /// as they are, so that looking at a value does not part a model from its checkpoints. Shared
     /// parameters appear once.
     pub fn named_parameters(&self) -> Vec<(String, Parameter)> {
-        named(self)
+        State::named(self)
     }
 
     /// Every buffer with its path, as for [`Graph::named_parameters`].
     pub fn named_buffers(&self) -> Vec<(String, Buffer)> {
-        named(self)
+        State::named(self)
     }
+}
+
+/// What a node's modules hold, with the path that it has in the graph.
+fn named_in<S: State>(graph: &Graph, numbers: &[usize]) -> Vec<(String, S)> {
+    let of = |&n: &usize| S::of(&*graph.modules[n]).into_iter().map(|s| s.id()).collect::<Vec<_>>();
+    let ids: HashSet<usize> = numbers.iter().flat_map(of).collect();
+    S::named(graph).into_iter().filter(|(_, s)| ids.contains(&s.id())).collect()
 }

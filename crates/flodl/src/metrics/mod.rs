@@ -1,99 +1,97 @@
-//! How good a model is: classification, ranking and regression scores, equal to scikit-learn's.
+//! Measures of how good a model is, fed batch by batch: `update`, `compute`, `reset`. Values are
+//! those of scikit-learn.
 //!
-//! Each is a function of all predictions at once; where it streams there is a struct as well, that
-//! is fed batch by batch.
+//! ```
+//! use flodl::*;
+//! let mut accuracy = Accuracy::new();
+//! let logits = Tensor::from_f32(&[2.0, 1.0, 0.0, 3.0], &[2, 2], Device::CPU)?;
+//! accuracy.update(&logits, &Tensor::from_i64(&[0, 0], &[2], Device::CPU)?)?;
+//! assert_eq!(accuracy.compute()?, 0.5);
+//! # Ok::<(), Error>(())
+//! ```
 
-mod classification;
-mod confusion;
+mod classes;
 mod ranking;
 mod regression;
 
-pub use classification::{
-    Accuracy, Perplexity, TopKAccuracy, accuracy, perplexity, top_k_accuracy,
-};
-pub use confusion::{Average, ConfusionMatrix, f1_score, precision, recall};
-pub use ranking::{AveragePrecision, RocAuc, average_precision, roc_auc};
-pub use regression::{RegressionErrors, mae, mse, r2_score, rmse};
+pub use classes::*;
+pub use ranking::*;
+pub use regression::*;
 
-use crate::{AsTensor, Error, Result, Tensor};
+use crate::{DType, Error, Result, Tensor};
 
-/// A score that is fed batch by batch.
-///
-/// ```
-/// use flodl::*;
-/// let mut accuracy = Accuracy::new();
-/// for (said, right) in [([0i64, 1], [0i64, 1]), ([1, 1], [1, 0])] {
-///     let said = Tensor::from_i64(&said, &[2], Device::CPU)?;
-///     accuracy.update(&said, &Tensor::from_i64(&right, &[2], Device::CPU)?)?;
-/// }
-/// assert_eq!(accuracy.compute()?, 0.75);
-/// # Ok::<(), Error>(())
-/// ```
+/// A number that is fed batch by batch.
 pub trait Metric {
-    /// Counts a batch in. On an error nothing was counted.
+    /// What it is called in logs.
+    fn name(&self) -> &str;
+    /// Takes the outputs for a batch and what they should have been.
     ///
     /// # Errors
-    /// When shapes or dtypes do not fit, or a value is none that the score is defined for.
-    fn update(&mut self, prediction: &impl AsTensor, target: &impl AsTensor) -> Result<()>;
-    /// The score of all that was counted.
+    /// When shapes or dtypes do not fit; what was taken before stays.
+    fn update(&mut self, predictions: &Tensor, targets: &Tensor) -> Result<()>;
+    /// The value over all since the last reset.
     ///
     /// # Errors
-    /// When too little was counted for the score to have a value.
+    /// When there is nothing to compute it from.
     fn compute(&self) -> Result<f64>;
     /// Forgets everything.
     fn reset(&mut self);
 }
 
-/// Class ids out of ids of any shape, or out of scores `[N, C, …]`.
-fn class_ids(op: &'static str, prediction: &Tensor) -> Result<Tensor> {
-    if !prediction.dtype().is_float() {
-        return Ok(prediction.clone());
+impl<M: Metric + ?Sized> Metric for Box<M> {
+    fn name(&self) -> &str {
+        (**self).name()
     }
-    if prediction.ndim() < 2 {
-        return Err(Error::Shape {
-            op,
-            expected: "class ids (of an integer dtype) or scores [N, C, …]".into(),
-            got: prediction.shape(),
-        });
+    fn update(&mut self, predictions: &Tensor, targets: &Tensor) -> Result<()> {
+        (**self).update(predictions, targets)
     }
-    if prediction.shape()[1] == 0 {
-        return Err(Error::Shape {
-            op,
-            expected: "scores of at least one class in dim 1".into(),
-            got: prediction.shape(),
-        });
+    fn compute(&self) -> Result<f64> {
+        (**self).compute()
     }
-    prediction.argmax(1, false)
+    fn reset(&mut self) {
+        (**self).reset()
+    }
 }
 
-/// Class ids of predictions and targets, of one shape.
-fn id_pairs(
-    op: &'static str,
-    prediction: &impl AsTensor,
-    target: &impl AsTensor,
-) -> Result<(Vec<i64>, Vec<i64>)> {
-    let said = class_ids(op, &prediction.as_tensor())?;
-    let right = target.as_tensor();
-    if right.dtype().is_float() {
-        let expected = "targets that are class ids, of an integer dtype".into();
-        return Err(Error::DType { op, expected, got: right.dtype() });
-    }
-    same_shape(op, &said, &right)?;
-    Ok((said.to_i64_vec()?, right.to_i64_vec()?))
-}
-
-fn same_shape(op: &'static str, prediction: &Tensor, target: &Tensor) -> Result<()> {
-    if prediction.shape() == target.shape() {
-        return Ok(());
-    }
-    Err(Error::ShapeMismatch {
-        op,
-        lhs: prediction.shape(),
-        rhs: target.shape(),
-        why: "each prediction needs one target".into(),
-    })
-}
-
+/// Nothing was fed.
 fn nothing(op: &'static str) -> Error {
-    Error::invalid(op, "has no value before anything was counted")
+    Error::invalid(op, "nothing to compute: no samples since the last reset")
+}
+
+/// Class numbers of targets, which must be whole numbers.
+fn class_targets(op: &'static str, targets: &Tensor) -> Result<Vec<i64>> {
+    match targets.dtype() {
+        DType::Int64 | DType::Int32 | DType::UInt8 | DType::Bool => targets.to_i64_vec(),
+        got => {
+            let expected = "targets of class numbers (int64)".into();
+            Err(Error::DType { op, expected, got })
+        }
+    }
+}
+
+/// Scores `[…, classes]` for targets `[…]`: the number of classes.
+fn class_scores(op: &'static str, scores: &Tensor, targets: &Tensor) -> Result<i64> {
+    let shape = scores.shape();
+    match shape.split_last() {
+        Some((&classes, rest)) if rest == targets.shape() && scores.dtype().is_float() => {
+            Ok(classes)
+        }
+        _ if !scores.dtype().is_float() => {
+            Err(Error::DType { op, expected: "scores (a float)".into(), got: scores.dtype() })
+        }
+        _ => Err(Error::ShapeMismatch {
+            op,
+            lhs: shape,
+            rhs: targets.shape(),
+            why: "scores have the targets' shape and one dim more, of classes".into(),
+        }),
+    }
+}
+
+/// The first target that is no class.
+fn check_classes(op: &'static str, targets: &[i64], classes: i64) -> Result<()> {
+    match targets.iter().find(|&&t| t < 0 || t >= classes) {
+        None => Ok(()),
+        Some(&index) => Err(Error::IndexOutOfRange { op, index, size: classes }),
+    }
 }

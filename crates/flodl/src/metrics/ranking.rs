@@ -1,210 +1,229 @@
-//! How well scores order the samples: area under the ROC curve, average precision.
+//! Measures of how well scores order samples.
 
-use super::classification::score_rows;
-use super::{Average, Metric, nothing};
-use crate::{AsTensor, DType, Error, Result, Tensor};
+use super::{Average, Metric, check_classes, class_scores, class_targets, nothing};
+use crate::{Error, Result, Tensor};
 
-/// Area under the ROC curve: how often a sample of a class has a higher score than one that is not
-/// of it, equal scores counting half. `scores` is `[N]` with targets 0 and 1, or `[N, C]` with
-/// class ids: one class against the rest, averaged over the classes ([`RocAuc::with_average`]).
-///
-/// # Errors
-/// When the shapes do not fit, a score is NaN, or the targets are not of at least two classes.
-///
-/// ```
-/// use flodl::*;
-/// let scores = Tensor::from_f32(&[0.1, 0.4, 0.35, 0.8], &[4], Device::CPU)?;
-/// let target = Tensor::from_i64(&[0, 0, 1, 1], &[4], Device::CPU)?;
-/// assert_eq!(roc_auc(&scores, &target)?, 0.75);
-/// # Ok::<(), Error>(())
-/// ```
-pub fn roc_auc(scores: &impl AsTensor, target: &impl AsTensor) -> Result<f64> {
-    let mut metric = RocAuc::new();
-    metric.update(scores, target)?;
-    metric.compute()
-}
-
-/// Area under the curve of precision over recall, as the sum of steps: each sample's precision
-/// times the recall that it adds. Scores and targets as for [`roc_auc`].
-///
-/// # Errors
-/// When the shapes do not fit, a score is NaN, or a class has no samples.
-pub fn average_precision(scores: &impl AsTensor, target: &impl AsTensor) -> Result<f64> {
-    let mut metric = AveragePrecision::new();
-    metric.update(scores, target)?;
-    metric.compute()
-}
-
-/// All scores and targets seen.
+/// Scores and targets that were fed.
 #[derive(Clone, Debug, Default)]
-struct Seen {
-    /// 1 for binary scores `[N]`, else the number of classes; 0 before the first batch.
-    columns: usize,
+struct Kept {
+    /// One row of scores a sample.
     scores: Vec<f64>,
-    targets: Vec<usize>,
+    targets: Vec<i64>,
 }
 
-impl Seen {
-    fn update(
+impl Kept {
+    /// Takes scores of `classes` columns, or of one for two classes.
+    fn add(
         &mut self,
         op: &'static str,
-        prediction: &impl AsTensor,
-        target: &impl AsTensor,
+        classes: usize,
+        predictions: &Tensor,
+        targets: &Tensor,
     ) -> Result<()> {
-        let scores = prediction.as_tensor();
-        let (columns, rows) = if scores.ndim() == 1 {
-            let n = scores.shape()[0];
-            // Two columns let the shared check see that targets are 0 or 1.
-            let wide = scores.to_dtype(DType::Float64)?.reshape(&[n, 1])?;
-            let wide = Tensor::zeros_like(&wide)?.cat(&wide, 1)?;
-            (1, score_rows(op, &wide, target)?.0)
-        } else {
-            let (rows, classes) = score_rows(op, &scores, target)?;
-            (classes, rows)
-        };
-        if self.columns != 0 && columns != self.columns {
-            let what = format!("scores of {columns} classes after {}", self.columns);
-            return Err(Error::invalid(op, what));
+        let wanted = class_targets(op, targets)?;
+        if classes == 2 && predictions.shape() == targets.shape() {
+            if !predictions.dtype().is_float() {
+                let got = predictions.dtype();
+                return Err(Error::DType { op, expected: "scores (a float)".into(), got });
+            }
+        } else if class_scores(op, predictions, targets)? != classes as i64 {
+            let expected = format!("scores of {classes} classes");
+            return Err(Error::Shape { op, expected, got: predictions.shape() });
         }
-        self.columns = columns;
-        for (row, class) in rows {
-            self.scores.extend_from_slice(if columns == 1 { &row[1..] } else { &row });
-            self.targets.push(class);
+        check_classes(op, &wanted, classes as i64)?;
+        let mut scores = predictions.to_f64_vec()?;
+        if scores.iter().any(|s| s.is_nan()) {
+            return Err(Error::invalid(op, "a score is NaN"));
         }
+        // Of two columns the second says how much it is class 1.
+        if classes == 2 && predictions.shape() != targets.shape() {
+            scores = scores.chunks_exact(2).map(|row| row[1]).collect();
+        }
+        self.scores.extend(scores);
+        self.targets.extend(wanted);
         Ok(())
     }
 
-    /// The mean over classes of a score of (score, is of the class) pairs, highest score first.
-    fn average(
-        &self,
-        op: &'static str,
-        average: Average,
-        score: impl Fn(&[(f64, bool)]) -> f64,
-    ) -> Result<f64> {
-        if self.targets.is_empty() {
-            return Err(nothing(op));
-        }
-        let classes = if self.columns == 1 { 1..2 } else { 0..self.columns };
-        if average == Average::Micro {
-            let mut pairs = Vec::with_capacity(self.scores.len());
-            for class in classes {
-                pairs.extend(self.pairs(class));
-            }
-            check(op, 1, &pairs)?;
-            return Ok(score(&sorted(pairs)));
-        }
-        let (mut sum, mut total) = (0.0, 0.0);
-        for class in classes {
-            let pairs = sorted(self.pairs(class).collect());
-            let support = check(op, class, &pairs)?;
-            let weight = if average == Average::Weighted { support as f64 } else { 1.0 };
-            sum += weight * score(&pairs);
-            total += weight;
-        }
-        Ok(sum / total)
-    }
-
-    fn pairs(&self, class: usize) -> impl Iterator<Item = (f64, bool)> + '_ {
-        let column = if self.columns == 1 { 0 } else { class };
-        let targets = self.targets.iter().enumerate();
-        targets.map(move |(i, &t)| (self.scores[i * self.columns + column], t == class))
+    /// (score, is of the class) for one class, the best first; `None` unless samples both of it and
+    /// of others are there, or of it alone if that is enough.
+    fn sorted(&self, class: usize, columns: usize) -> Vec<(f64, bool)> {
+        let scores = self.scores.iter().skip(if columns == 1 { 0 } else { class }).step_by(columns);
+        let mut pairs: Vec<(f64, bool)> =
+            scores.zip(&self.targets).map(|(&s, &t)| (s, t == class as i64)).collect();
+        pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
+        pairs
     }
 }
 
-/// How many samples are of the class; some must be, and some not.
-fn check(op: &'static str, class: usize, pairs: &[(f64, bool)]) -> Result<usize> {
-    let support = pairs.iter().filter(|p| p.1).count();
-    if support == 0 || support == pairs.len() {
-        let which = if support == 0 { "none" } else { "all" };
-        let what = format!("{which} of the {} targets are of class {class}", pairs.len());
-        return Err(Error::invalid(op, what));
+/// Area under the curve of true against false positives: the probability that a sample of the
+/// class scores higher than another; ties count half.
+fn auroc(pairs: &[(f64, bool)]) -> Option<f64> {
+    let positive = pairs.iter().filter(|p| p.1).count() as f64;
+    let negative = pairs.len() as f64 - positive;
+    if positive == 0.0 || negative == 0.0 {
+        return None;
     }
-    Ok(support)
-}
-
-fn sorted(mut pairs: Vec<(f64, bool)>) -> Vec<(f64, bool)> {
-    pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
-    pairs
-}
-
-/// Positives and negatives at each distinct score, highest first.
-fn steps(pairs: &[(f64, bool)]) -> impl Iterator<Item = (f64, f64)> + '_ {
-    pairs.chunk_by(|a, b| a.0 == b.0).map(|ties| {
-        let positive = ties.iter().filter(|p| p.1).count();
-        (positive as f64, (ties.len() - positive) as f64)
-    })
-}
-
-fn area(pairs: &[(f64, bool)]) -> f64 {
-    let (mut wins, mut above) = (0.0, 0.0);
-    let mut negatives = 0.0;
-    for (p, n) in steps(pairs) {
-        wins += n * (above + p / 2.0);
-        above += p;
-        negatives += n;
+    let (mut above, mut area) = (0.0, 0.0);
+    for ties in pairs.chunk_by(|a, b| a.0 == b.0) {
+        let hits = ties.iter().filter(|p| p.1).count() as f64;
+        area += (above + hits / 2.0) * (ties.len() as f64 - hits);
+        above += hits;
     }
-    wins / (above * negatives)
+    Some(area / (positive * negative))
 }
 
-fn precision_area(pairs: &[(f64, bool)]) -> f64 {
-    let (mut sum, mut right, mut called) = (0.0, 0.0, 0.0);
-    for (p, n) in steps(pairs) {
-        right += p;
-        called += p + n;
-        sum += p * right / called;
+/// Mean precision over the steps of recall, the best score first.
+fn average_precision(pairs: &[(f64, bool)]) -> f64 {
+    let positive = pairs.iter().filter(|p| p.1).count() as f64;
+    if positive == 0.0 {
+        return 0.0;
     }
-    sum / right
+    let (mut hits, mut seen, mut sum) = (0.0, 0.0, 0.0);
+    for ties in pairs.chunk_by(|a, b| a.0 == b.0) {
+        let new = ties.iter().filter(|p| p.1).count() as f64;
+        hits += new;
+        seen += ties.len() as f64;
+        sum += new / positive * (hits / seen);
+    }
+    sum
 }
 
-macro_rules! ranking {
-    ($name:ident, $op:literal, $score:ident, $doc:literal) => {
-        #[doc = $doc]
-        ///
-        /// It keeps every score and target until [`Metric::reset`].
-        #[derive(Clone, Debug)]
-        pub struct $name {
-            average: Average,
-            seen: Seen,
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self::new()
-            }
-        }
-
-        impl $name {
-            /// Nothing counted; the mean over classes.
-            pub fn new() -> Self {
-                Self::with_average(Average::Macro)
-            }
-
-            /// Nothing counted; another way to make one score of the classes'.
-            pub fn with_average(average: Average) -> Self {
-                $name { average, seen: Seen::default() }
-            }
-        }
-
-        impl Metric for $name {
-            fn update(&mut self, prediction: &impl AsTensor, target: &impl AsTensor) -> Result<()> {
-                self.seen.update($op, prediction, target)
-            }
-
-            fn compute(&self) -> Result<f64> {
-                self.seen.average($op, self.average, $score)
-            }
-
-            fn reset(&mut self) {
-                self.seen = Seen::default();
-            }
-        }
-    };
+/// Mean over classes, in proportion to their samples or not.
+fn over_classes(
+    kept: &Kept,
+    classes: usize,
+    average: Average,
+    of: impl Fn(&[(f64, bool)], usize) -> Result<f64>,
+) -> Result<f64> {
+    if classes == 2 {
+        return of(&kept.sorted(1, 1), 1);
+    }
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for class in 0..classes {
+        let pairs = kept.sorted(class, classes);
+        let weight = match average {
+            Average::Weighted => pairs.iter().filter(|p| p.1).count() as f64,
+            _ => 1.0,
+        };
+        sum += weight * of(&pairs, class)?;
+        weights += weight;
+    }
+    Ok(sum / weights)
 }
 
-ranking!(RocAuc, "roc_auc", area, "[`roc_auc`], batch by batch.");
-ranking!(
-    AveragePrecision,
-    "average_precision",
-    precision_area,
-    "[`average_precision`], batch by batch."
-);
+fn check(op: &'static str, classes: usize, average: Average) -> Result<()> {
+    if classes < 2 {
+        return Err(Error::invalid(op, format!("at least two classes are needed, not {classes}")));
+    }
+    if matches!(average, Average::Micro) {
+        return Err(Error::invalid(op, "Average::Micro has no meaning here"));
+    }
+    Ok(())
+}
+
+/// Area under the ROC curve: for two classes of the scores of class 1, for more the mean of each
+/// class against the rest. It keeps all scores until the reset.
+///
+/// ```
+/// use flodl::*;
+/// let mut auroc = Auroc::binary();
+/// let scores = Tensor::from_f32(&[0.1, 0.4, 0.35, 0.8], &[4], Device::CPU)?;
+/// auroc.update(&scores, &Tensor::from_i64(&[0, 0, 1, 1], &[4], Device::CPU)?)?;
+/// assert_eq!(auroc.compute()?, 0.75);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Auroc {
+    classes: usize,
+    average: Average,
+    kept: Kept,
+}
+
+impl Auroc {
+    /// Takes scores `[N]` of class 1, or `[N, 2]`, and targets `[N]` of 0 and 1.
+    pub fn binary() -> Self {
+        Auroc { classes: 2, average: Average::Macro, kept: Kept::default() }
+    }
+
+    /// Takes scores `[N, classes]` and targets `[N]`; the mean is macro or weighted.
+    ///
+    /// # Errors
+    /// When there are fewer than two classes, or the average is micro.
+    pub fn one_vs_rest(classes: usize, average: Average) -> Result<Self> {
+        check("Auroc", classes, average)?;
+        Ok(Auroc { classes, average, kept: Kept::default() })
+    }
+}
+
+impl Metric for Auroc {
+    fn name(&self) -> &str {
+        "auroc"
+    }
+
+    fn update(&mut self, predictions: &Tensor, targets: &Tensor) -> Result<()> {
+        self.kept.add("Auroc", self.classes, predictions, targets)
+    }
+
+    fn compute(&self) -> Result<f64> {
+        if self.kept.targets.is_empty() {
+            return Err(nothing("Auroc"));
+        }
+        over_classes(&self.kept, self.classes, self.average, |pairs, class| {
+            auroc(pairs).ok_or_else(|| {
+                let what = format!("samples of class {class} and of others are needed");
+                Error::invalid("Auroc", what)
+            })
+        })
+    }
+
+    fn reset(&mut self) {
+        self.kept = Kept::default();
+    }
+}
+
+/// Average precision: the area under the curve of precision against recall, as a sum of steps. It
+/// keeps all scores until the reset.
+#[derive(Clone, Debug)]
+pub struct AveragePrecision {
+    classes: usize,
+    average: Average,
+    kept: Kept,
+}
+
+impl AveragePrecision {
+    /// Takes scores `[N]` of class 1, or `[N, 2]`, and targets `[N]` of 0 and 1.
+    pub fn binary() -> Self {
+        AveragePrecision { classes: 2, average: Average::Macro, kept: Kept::default() }
+    }
+
+    /// Takes scores `[N, classes]` and targets `[N]`; the mean is macro or weighted.
+    ///
+    /// # Errors
+    /// When there are fewer than two classes, or the average is micro.
+    pub fn one_vs_rest(classes: usize, average: Average) -> Result<Self> {
+        check("AveragePrecision", classes, average)?;
+        Ok(AveragePrecision { classes, average, kept: Kept::default() })
+    }
+}
+
+impl Metric for AveragePrecision {
+    fn name(&self) -> &str {
+        "average precision"
+    }
+
+    fn update(&mut self, predictions: &Tensor, targets: &Tensor) -> Result<()> {
+        self.kept.add("AveragePrecision", self.classes, predictions, targets)
+    }
+
+    fn compute(&self) -> Result<f64> {
+        if self.kept.targets.is_empty() {
+            return Err(nothing("AveragePrecision"));
+        }
+        let of = |pairs: &[(f64, bool)], _| Ok(average_precision(pairs));
+        over_classes(&self.kept, self.classes, self.average, of)
+    }
+
+    fn reset(&mut self) {
+        self.kept = Kept::default();
+    }
+}

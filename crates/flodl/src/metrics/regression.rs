@@ -1,139 +1,153 @@
-//! Errors of predicted numbers.
+//! Measures of numbers that should be near others.
 
-use super::{Metric, nothing, same_shape};
-use crate::{AsTensor, DType, Error, Result};
+use super::{Metric, nothing};
+use crate::{Error, Result, Tensor};
 
-fn errors(prediction: &impl AsTensor, target: &impl AsTensor) -> Result<RegressionErrors> {
-    let mut errors = RegressionErrors::new();
-    errors.update(prediction, target)?;
-    Ok(errors)
+/// Values of both, in f64.
+fn pairs(op: &'static str, predictions: &Tensor, targets: &Tensor) -> Result<(Vec<f64>, Vec<f64>)> {
+    if predictions.shape() != targets.shape() {
+        return Err(Error::ShapeMismatch {
+            op,
+            lhs: predictions.shape(),
+            rhs: targets.shape(),
+            why: "predictions and targets have one shape; broadcasting here hides mistakes".into(),
+        });
+    }
+    Ok((predictions.to_f64_vec()?, targets.to_f64_vec()?))
 }
 
-/// Mean of the squared errors, over all elements.
-///
-/// # Errors
-/// When the shapes differ, or there are no elements.
-pub fn mse(prediction: &impl AsTensor, target: &impl AsTensor) -> Result<f64> {
-    errors(prediction, target)?.mse()
+/// A mean over all elements.
+macro_rules! mean_error {
+    ($type:ident, $name:literal, $doc:literal, |$d:ident| $of:expr, |$mean:ident| $value:expr) => {
+        #[doc = $doc]
+        #[derive(Clone, Debug, Default)]
+        pub struct $type {
+            sum: f64,
+            seen: u64,
+        }
+
+        impl $type {
+            /// Takes predictions and targets of one shape.
+            pub fn new() -> Self {
+                Self::default()
+            }
+        }
+
+        impl Metric for $type {
+            fn name(&self) -> &str {
+                $name
+            }
+
+            fn update(&mut self, predictions: &Tensor, targets: &Tensor) -> Result<()> {
+                let (p, t) = pairs(stringify!($type), predictions, targets)?;
+                self.sum += p
+                    .iter()
+                    .zip(&t)
+                    .map(|(p, t)| {
+                        let $d = p - t;
+                        $of
+                    })
+                    .sum::<f64>();
+                self.seen += t.len() as u64;
+                Ok(())
+            }
+
+            fn compute(&self) -> Result<f64> {
+                if self.seen == 0 {
+                    return Err(nothing(stringify!($type)));
+                }
+                let $mean = self.sum / self.seen as f64;
+                Ok($value)
+            }
+
+            fn reset(&mut self) {
+                *self = Self::default();
+            }
+        }
+    };
 }
 
-/// Mean of the absolute errors, over all elements.
-///
-/// # Errors
-/// When the shapes differ, or there are no elements.
-pub fn mae(prediction: &impl AsTensor, target: &impl AsTensor) -> Result<f64> {
-    errors(prediction, target)?.mae()
-}
+mean_error!(MeanSquaredError, "mse", "The mean squared difference.", |d| d * d, |mean| mean);
+mean_error!(MeanAbsoluteError, "mae", "The mean absolute difference.", |d| d.abs(), |mean| mean);
+mean_error!(
+    RootMeanSquaredError,
+    "rmse",
+    "The root of the mean squared difference.",
+    |d| d * d,
+    |mean| mean.sqrt()
+);
 
-/// Root of the mean squared error: an error in the unit of the targets.
-///
-/// # Errors
-/// When the shapes differ, or there are no elements.
-pub fn rmse(prediction: &impl AsTensor, target: &impl AsTensor) -> Result<f64> {
-    errors(prediction, target)?.rmse()
-}
-
-/// The share of the targets' variance that the predictions explain: 1 is perfect, 0 as good as
-/// their mean, less than 0 worse. All elements count as one list.
-///
-/// # Errors
-/// When the shapes differ, or there are fewer than two elements.
-///
-/// ```
-/// use flodl::*;
-/// let said = Tensor::from_f64(&[2.5, 0.0, 2.0, 8.0], &[4], Device::CPU)?;
-/// let right = Tensor::from_f64(&[3.0, -0.5, 2.0, 7.0], &[4], Device::CPU)?;
-/// assert!((r2_score(&said, &right)? - 0.9486081370449679).abs() < 1e-12);
-/// # Ok::<(), Error>(())
-/// ```
-pub fn r2_score(prediction: &impl AsTensor, target: &impl AsTensor) -> Result<f64> {
-    errors(prediction, target)?.r2()
-}
-
-/// [`mse`], [`mae`], [`rmse`] and [`r2_score`], batch by batch.
+/// The coefficient of determination: 1 is perfect, 0 as good as always saying the mean, and there is
+/// no lower bound. Of several columns the mean.
 #[derive(Clone, Debug, Default)]
-pub struct RegressionErrors {
-    n: f64,
-    squares: f64,
-    absolutes: f64,
-    mean: f64,
-    /// Sum of squared distances of the targets from their mean.
-    spread: f64,
+pub struct R2Score {
+    columns: Vec<R2Column>,
+    seen: u64,
 }
 
-impl RegressionErrors {
-    /// Nothing counted.
+#[derive(Clone, Debug, Default)]
+struct R2Column {
+    /// The first target. The others are taken as distances from it, so that a large offset does not
+    /// eat their digits.
+    origin: f64,
+    /// Mean of the targets, sum of squared distances to it (Welford), sum of squared errors.
+    mean: f64,
+    spread: f64,
+    error: f64,
+}
+
+impl R2Score {
+    /// Takes predictions and targets `[N]` or `[N, columns]`.
     pub fn new() -> Self {
         Self::default()
     }
-
-    fn per_element(&self, op: &'static str, sum: f64) -> Result<f64> {
-        if self.n == 0.0 { Err(nothing(op)) } else { Ok(sum / self.n) }
-    }
-
-    /// Mean of the squared errors.
-    ///
-    /// # Errors
-    /// When nothing was counted.
-    pub fn mse(&self) -> Result<f64> {
-        self.per_element("mse", self.squares)
-    }
-
-    /// Mean of the absolute errors.
-    ///
-    /// # Errors
-    /// When nothing was counted.
-    pub fn mae(&self) -> Result<f64> {
-        self.per_element("mae", self.absolutes)
-    }
-
-    /// Root of the mean squared error.
-    ///
-    /// # Errors
-    /// When nothing was counted.
-    pub fn rmse(&self) -> Result<f64> {
-        self.per_element("rmse", self.squares).map(f64::sqrt)
-    }
-
-    /// The explained share of the variance; 1 or 0 for targets that are all equal, by whether the
-    /// predictions are exact.
-    ///
-    /// # Errors
-    /// When fewer than two elements were counted.
-    pub fn r2(&self) -> Result<f64> {
-        if self.n < 2.0 {
-            let what = format!("needs at least two elements, got {}", self.n);
-            return Err(Error::invalid("r2_score", what));
-        }
-        if self.spread == 0.0 {
-            return Ok(f64::from(u8::from(self.squares == 0.0)));
-        }
-        Ok(1.0 - self.squares / self.spread)
-    }
 }
 
-/// The score is the mean squared error.
-impl Metric for RegressionErrors {
-    fn update(&mut self, prediction: &impl AsTensor, target: &impl AsTensor) -> Result<()> {
-        let (said, right) = (prediction.as_tensor(), target.as_tensor());
-        same_shape("RegressionErrors", &said, &right)?;
-        let said = said.to_dtype(DType::Float64)?.to_f64_vec()?;
-        let right = right.to_dtype(DType::Float64)?.to_f64_vec()?;
-        for (&said, &right) in said.iter().zip(&right) {
-            let error = said - right;
-            self.squares += error * error;
-            self.absolutes += error.abs();
-            // Welford's update: no cancellation where the mean is large.
-            self.n += 1.0;
-            let from_mean = right - self.mean;
-            self.mean += from_mean / self.n;
-            self.spread += from_mean * (right - self.mean);
+impl Metric for R2Score {
+    fn name(&self) -> &str {
+        "r2"
+    }
+
+    fn update(&mut self, predictions: &Tensor, targets: &Tensor) -> Result<()> {
+        let (p, t) = pairs("R2Score", predictions, targets)?;
+        let width = t.len() / targets.shape().first().map_or(1, |&n| n.max(1) as usize);
+        if t.is_empty() {
+            return Ok(());
+        }
+        if self.columns.is_empty() {
+            self.columns = vec![R2Column::default(); width];
+        }
+        if self.columns.len() != width {
+            let expected = format!("{} columns as before", self.columns.len());
+            return Err(Error::Shape { op: "R2Score", expected, got: targets.shape() });
+        }
+        for (p, t) in p.chunks_exact(width).zip(t.chunks_exact(width)) {
+            self.seen += 1;
+            for ((c, &p), &t) in self.columns.iter_mut().zip(p).zip(t) {
+                if self.seen == 1 {
+                    c.origin = t;
+                }
+                let distance = t - c.origin;
+                let before = distance - c.mean;
+                c.mean += before / self.seen as f64;
+                c.spread += before * (distance - c.mean);
+                c.error += (t - p) * (t - p);
+            }
         }
         Ok(())
     }
 
     fn compute(&self) -> Result<f64> {
-        self.mse()
+        if self.seen < 2 {
+            return Err(Error::invalid("R2Score", "at least two samples are needed"));
+        }
+        let one = |c: &R2Column| match (c.error == 0.0, c.spread == 0.0) {
+            (true, _) => 1.0,
+            // Targets that do not differ cannot be told from their mean.
+            (false, true) => 0.0,
+            _ => 1.0 - c.error / c.spread,
+        };
+        Ok(self.columns.iter().map(one).sum::<f64>() / self.columns.len() as f64)
     }
 
     fn reset(&mut self) {

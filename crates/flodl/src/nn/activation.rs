@@ -28,6 +28,10 @@ macro_rules! plain {
             fn name(&self) -> &str {
                 stringify!($name)
             }
+
+            fn as_any(&self) -> Option<&dyn std::any::Any> {
+                Some(self)
+            }
         }
     )*};
 }

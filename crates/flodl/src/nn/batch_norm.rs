@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::affine::ChannelNorm;
 use super::{Buffer, Module, Parameter};
 use crate::{
     DType, Device, Error, Result, Tensor, TensorOptions, Variable, batch_norm_eval,
@@ -227,6 +228,45 @@ impl<const D: usize> BatchNormNd<D> {
     }
 }
 
+impl<const D: usize> ChannelNorm for BatchNormNd<D> {
+    fn features(&self) -> i64 {
+        self.features
+    }
+
+    fn takes(&self, ndim: usize) -> bool {
+        ndim == D + 2 || (D == 1 && ndim == 2)
+    }
+
+    fn is_fixed(&self) -> bool {
+        !self.training.get() && self.running.is_some()
+    }
+
+    fn affine(&self) -> Option<(&Parameter, &Parameter)> {
+        self.affine.as_ref().map(|(w, b)| (w, b))
+    }
+
+    fn visit_statistics(&self, f: &mut dyn FnMut(&Tensor)) {
+        for buffer in self.running.iter().flat_map(|r| [&r.mean, &r.var, &r.batches]) {
+            buffer.with(&mut *f);
+        }
+    }
+
+    fn scale_and_shift(&self) -> Result<(Tensor, Tensor)> {
+        let running = self.running.as_ref();
+        let running = running.ok_or(Error::new("batch norm without running statistics"))?;
+        let (mean, var) = running.trained(NAMES[D - 1], DType::Float64)?;
+        let scale = var.add_scalar(self.eps)?.sqrt()?.reciprocal()?;
+        let Some((weight, bias)) = &self.affine else {
+            let shift = mean.mul(&scale)?.neg()?;
+            return Ok((scale, shift));
+        };
+        let wide = |p: &Parameter| p.variable.with_data(|t| t.to_dtype(DType::Float64));
+        let scale = scale.mul(&wide(weight)?)?;
+        let shift = wide(bias)?.sub(&mean.mul(&scale)?)?;
+        Ok((scale, shift))
+    }
+}
+
 impl<const D: usize> Module for BatchNormNd<D> {
     fn forward(&self, input: &Variable) -> Result<Variable> {
         let training = self.training.get();
@@ -281,6 +321,10 @@ impl<const D: usize> Module for BatchNormNd<D> {
             self.affine.is_some(),
             self.running.is_some()
         ))
+    }
+
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        Some(self)
     }
 
     fn identity(&self) -> Option<usize> {

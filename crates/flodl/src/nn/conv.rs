@@ -2,9 +2,10 @@
 //! spatial dims; the named types are aliases of their ranks with the constructors that programs
 //! for PyTorch expect.
 
+use super::affine::Weighted;
 use super::{Module, Parameter, init};
 use crate::autograd::ops::pad_named;
-use crate::{ConvOptions, Device, Error, PadMode, Result, Variable, conv, conv_transpose};
+use crate::{ConvOptions, Device, Error, PadMode, Result, Tensor, Variable, conv, conv_transpose};
 
 /// A size for each of `D` spatial dims, from one number for all or a list.
 pub trait IntoSizes<const D: usize> {
@@ -356,6 +357,10 @@ macro_rules! module {
                 $names[D - 1]
             }
 
+            fn as_any(&self) -> Option<&dyn std::any::Any> {
+                Some(self)
+            }
+
             fn identity(&self) -> Option<usize> {
                 Some(self.weight.variable.id())
             }
@@ -367,24 +372,54 @@ macro_rules! module {
     };
 }
 
-module!(Conv, NAMES, |self, input, bias| {
-    let weight = &self.weight.variable;
-    let Some((sides, mode)) = self.border else {
-        return conv(input, weight, bias, &self.options);
-    };
-    let list: Vec<i64> = sides.iter().rev().flatten().copied().collect();
-    let padded = match input.ndim() == D + 1 || input.ndim() == D + 2 {
-        true => pad_named(NAMES[D - 1], input, &list, mode.into())?,
-        // The convolution says what is wrong with it.
-        false => input.clone(),
-    };
-    conv(&padded, weight, bias, &self.options)
-});
+module!(Conv, NAMES, |self, input, bias| self.convolve(input, &self.weight.variable, bias));
 module!(ConvTranspose, TRANSPOSE_NAMES, |self, input, bias| {
     conv_transpose(input, &self.weight.variable, bias, &self.options, self.output_padding)
 });
 
+impl<const D: usize> Weighted for Conv<D> {
+    fn weights(&self) -> (&Parameter, Option<&Parameter>) {
+        (&self.weight, self.bias.as_ref())
+    }
+
+    fn ndim(&self) -> usize {
+        D + 2
+    }
+
+    fn apply(
+        &self,
+        input: &Variable,
+        weight: &Variable,
+        bias: Option<&Variable>,
+        relu: bool,
+    ) -> Result<Variable> {
+        let y = self.convolve(input, weight, bias)?;
+        if relu {
+            y.with_data_mut(Tensor::relu_)?;
+        }
+        Ok(y)
+    }
+}
+
 impl<const D: usize> Conv<D> {
+    fn convolve(
+        &self,
+        input: &Variable,
+        weight: &Variable,
+        bias: Option<&Variable>,
+    ) -> Result<Variable> {
+        let Some((sides, mode)) = self.border else {
+            return conv(input, weight, bias, &self.options);
+        };
+        let list: Vec<i64> = sides.iter().rev().flatten().copied().collect();
+        let padded = match input.ndim() == D + 1 || input.ndim() == D + 2 {
+            true => pad_named(NAMES[D - 1], input, &list, mode.into())?,
+            // The convolution says what is wrong with it.
+            false => input.clone(),
+        };
+        conv(&padded, weight, bias, &self.options)
+    }
+
     fn settings(&self) -> String {
         match &self.border {
             Some(border) => format!("{:?}{border:?}", self.options),

@@ -1,6 +1,8 @@
 //! Fully connected layers.
 
+use super::affine::Weighted;
 use super::{Module, Parameter, init};
+use crate::autograd::ops::linear_relu;
 use crate::{Device, Error, Result, Variable, linear};
 
 /// y = x · Wᵀ + b: input `[…, in_features]`, output `[…, out_features]`.
@@ -76,9 +78,22 @@ impl Linear {
     }
 }
 
-impl Module for Linear {
-    fn forward(&self, input: &Variable) -> Result<Variable> {
-        let weight = &self.weight.variable;
+impl Weighted for Linear {
+    fn weights(&self) -> (&Parameter, Option<&Parameter>) {
+        (&self.weight, self.bias.as_ref())
+    }
+
+    fn ndim(&self) -> usize {
+        2
+    }
+
+    fn apply(
+        &self,
+        input: &Variable,
+        weight: &Variable,
+        bias: Option<&Variable>,
+        relu: bool,
+    ) -> Result<Variable> {
         let fits = input.with_data(|x| weight.with_data(|w| x.dims().last() == w.dims().last()));
         if !fits {
             return Err(Error::Shape {
@@ -87,7 +102,14 @@ impl Module for Linear {
                 got: input.shape(),
             });
         }
-        linear(input, weight, self.bias.as_ref().map(|b| &b.variable))
+        if relu { linear_relu(input, weight, bias) } else { linear(input, weight, bias) }
+    }
+}
+
+impl Module for Linear {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        let bias = self.bias.as_ref().map(|b| &b.variable);
+        self.apply(input, &self.weight.variable, bias, false)
     }
 
     fn parameters(&self) -> Vec<Parameter> {
@@ -96,6 +118,10 @@ impl Module for Linear {
 
     fn name(&self) -> &str {
         "Linear"
+    }
+
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        Some(self)
     }
 
     fn identity(&self) -> Option<usize> {

@@ -1,6 +1,7 @@
 //! Layers, activations, losses and initialisation. A family of layers is one file.
 
 mod activation;
+pub(crate) mod affine;
 mod attention;
 mod batch_norm;
 mod blur;
@@ -13,6 +14,7 @@ pub mod init;
 mod linear;
 mod loss;
 mod module;
+mod names;
 mod norm;
 mod pad;
 mod pair;
@@ -38,6 +40,7 @@ pub use linear::Linear;
 pub use loss::*;
 pub(crate) use module::unique;
 pub use module::*;
+pub(crate) use names::State;
 pub use norm::{
     GroupNorm, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, InstanceNormNd,
     LayerNorm, LocalResponseNorm, RMSNorm,

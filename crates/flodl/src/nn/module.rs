@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use super::names::named;
 use super::{Buffer, Parameter};
 use crate::{Device, Result, Variable};
 
@@ -59,6 +60,23 @@ pub trait Module {
         vec![]
     }
 
+    /// What the children are called, in the order of [`Module::sub_modules`]; their numbers unless
+    /// said otherwise. [`children!`](crate::children) writes both.
+    fn sub_module_names(&self) -> Vec<String> {
+        (0..self.sub_modules().len()).map(|i| i.to_string()).collect()
+    }
+
+    /// Every parameter with its path, shared ones once: the names of the modules on the way and its
+    /// own, joined by dots, as in PyTorch's `state_dict` (`encoder.0.weight`).
+    fn named_parameters(&self) -> Vec<(String, Parameter)> {
+        named(self.sub_modules(), self.sub_module_names(), self.parameters())
+    }
+
+    /// Every buffer with its path, as for [`Module::named_parameters`].
+    fn named_buffers(&self) -> Vec<(String, Buffer)> {
+        named(self.sub_modules(), self.sub_module_names(), self.buffers())
+    }
+
     /// Moves parameters and buffers to a device. What cannot be moved stays where it is; use
     /// [`move_module`] to learn of it.
     fn move_to_device(&self, device: Device) {
@@ -105,7 +123,29 @@ pub trait Module {
         None
     }
 
-    /// A text that changes with everything that changes results besides the weights.
+    /// A text that changes with everything that changes results besides the weights: for a layer
+    /// its settings, such as strides and slopes.
+    ///
+    /// [`crate::Graph::structural_hash`] puts it together with the module's name, the names and
+    /// shapes of its parameters and buffers, and its children, so none of these need be in it. A
+    /// module of your own without settings leaves it as it is; one with settings that says nothing
+    /// here lets a checkpoint be loaded into a model that computes something else.
+    ///
+    /// ```
+    /// use flodl::*;
+    /// struct Scaled { by: f64 }
+    /// impl Module for Scaled {
+    ///     fn forward(&self, input: &Variable) -> Result<Variable> {
+    ///         input.mul_scalar(self.by)
+    ///     }
+    ///     fn structural_hash(&self) -> Option<String> {
+    ///         Some(self.by.to_string())
+    ///     }
+    /// }
+    /// let model = |by| FlowBuilder::from(Linear::new(2, 2)?).through(Scaled { by }).build();
+    /// assert_ne!(model(0.5)?.structural_hash(), model(2.0)?.structural_hash());
+    /// # Ok::<(), Error>(())
+    /// ```
     fn structural_hash(&self) -> Option<String> {
         None
     }
@@ -129,6 +169,42 @@ pub trait Module {
     fn identity(&self) -> Option<usize> {
         None
     }
+}
+
+/// Declares the children of a module of your own: its fields, by the names they have in PyTorch's
+/// `state_dict`. Written inside `impl Module`, it stands for [`Module::sub_modules`] and
+/// [`Module::sub_module_names`]; a field that is called otherwise there is given as `name: field`.
+///
+/// ```
+/// use flodl::*;
+///
+/// struct Mlp { fc1: Linear, norm: LayerNorm, last: Linear }
+///
+/// impl Module for Mlp {
+///     fn forward(&self, input: &Variable) -> Result<Variable> {
+///         self.last.forward(&self.norm.forward(&self.fc1.forward(input)?)?.relu()?)
+///     }
+///     children!(fc1, norm, fc2: last);
+/// }
+///
+/// let (fc1, norm) = (Linear::new(4, 8)?, LayerNorm::new(8)?);
+/// let mlp = Mlp { fc1, norm, last: Linear::no_bias(8, 2)? };
+/// let names: Vec<String> = mlp.named_parameters().into_iter().map(|(name, _)| name).collect();
+/// assert_eq!(names, ["fc1.weight", "fc1.bias", "norm.weight", "norm.bias", "fc2.weight"]);
+/// # Ok::<(), Error>(())
+/// ```
+#[macro_export]
+macro_rules! children {
+    (@child $this:ident $field:ident) => { std::rc::Rc::new($this.$field.clone()) };
+    (@child $this:ident $name:ident $field:ident) => { std::rc::Rc::new($this.$field.clone()) };
+    ($($first:ident $(: $second:ident)?),* $(,)?) => {
+        fn sub_modules(&self) -> Vec<std::rc::Rc<dyn $crate::Module>> {
+            vec![$($crate::children!(@child self $first $($second)?)),*]
+        }
+        fn sub_module_names(&self) -> Vec<String> {
+            vec![$(stringify!($first).to_owned()),*]
+        }
+    };
 }
 
 /// A module that receives named values besides the stream.
@@ -249,6 +325,9 @@ macro_rules! delegate {
         }
         fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
             (**self).sub_modules()
+        }
+        fn sub_module_names(&self) -> Vec<String> {
+            (**self).sub_module_names()
         }
         fn move_to_device(&self, device: Device) {
             (**self).move_to_device(device)

@@ -83,6 +83,11 @@ impl Buffer {
         *self.inner.borrow_mut() = tensor;
     }
 
+    /// Runs `f` on the values without cloning the handle.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&Tensor) -> R) -> R {
+        f(&self.inner.borrow())
+    }
+
     /// Changes the values in place.
     pub(crate) fn update<R>(&self, f: impl FnOnce(&mut Tensor) -> R) -> R {
         f(&mut self.inner.borrow_mut())

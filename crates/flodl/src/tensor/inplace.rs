@@ -59,6 +59,11 @@ impl Tensor {
         backend.binary_in_place(op, storage, layout, view.operand())
     }
 
+    /// Turns what is negative into 0.
+    pub(crate) fn relu_(&mut self) -> Result<()> {
+        self.unary_("relu_", UnaryOp::Relu)
+    }
+
     /// Adds `other`, which must broadcast to this shape.
     ///
     /// # Errors

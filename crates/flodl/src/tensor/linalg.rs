@@ -24,7 +24,7 @@ impl Tensor {
         if other.ndim() == 1 {
             return self.matmul(&other.unsqueeze(1)?)?.squeeze(-1);
         }
-        self.matmul_bias(other, None)
+        self.matmul_bias(other, None, false)
     }
 
     fn matmul_mismatch(&self, other: &Tensor, why: &str) -> Error {
@@ -36,13 +36,20 @@ impl Tensor {
         }
     }
 
-    /// The product of operands with at least two dims, plus a bias for each column.
-    pub(crate) fn matmul_bias(&self, other: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    /// The product of operands with at least two dims, plus a bias for each column; `relu` turns
+    /// what is negative then into 0.
+    pub(crate) fn matmul_bias(
+        &self,
+        other: &Tensor,
+        bias: Option<&Tensor>,
+        relu: bool,
+    ) -> Result<Tensor> {
         self.check_same("matmul", other)?;
         if self.dtype().is_half() {
             let wide = |t: &Tensor| t.to_dtype(DType::Float32);
             let bias = bias.map(wide).transpose()?;
-            return wide(self)?.matmul_bias(&wide(other)?, bias.as_ref())?.to_dtype(self.dtype());
+            let product = wide(self)?.matmul_bias(&wide(other)?, bias.as_ref(), relu)?;
+            return product.to_dtype(self.dtype());
         }
         let (a, b) = (self.dims(), other.dims());
         let (m, k) = (a[a.len() - 2], a[a.len() - 1]);
@@ -57,7 +64,7 @@ impl Tensor {
             let flat = self.reshape_dims(&[rows, k])?;
             let mut out = Dims::from_slice(&a[..a.len() - 1]);
             out.push(n);
-            return flat.matmul_bias(other, bias)?.reshape_dims(&out);
+            return flat.matmul_bias(other, bias, relu)?.reshape_dims(&out);
         }
         let batch = shape::broadcast("matmul", batch_a, batch_b)?;
         let count: usize = batch.iter().product();
@@ -82,10 +89,17 @@ impl Tensor {
             return Err(shape::too_large("matmul", &out));
         }
         if !self.dtype().is_float() {
-            return left.matmul_integer(&right)?.reshape_dims(&out);
+            let product = left.matmul_integer(&right)?.reshape_dims(&out)?;
+            return if relu { product.relu() } else { Ok(product) };
         }
         Tensor::build(&out, self.dtype(), self.device(), |backend, storage| {
-            backend.matmul(left.operand(), right.operand(), bias.map(Tensor::operand), storage)
+            backend.matmul(
+                left.operand(),
+                right.operand(),
+                bias.map(Tensor::operand),
+                relu,
+                storage,
+            )
         })
     }
 
@@ -100,6 +114,16 @@ impl Tensor {
     /// # Errors
     /// When sizes, dtypes or devices differ.
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        self.linear_then(weight, bias, false)
+    }
+
+    /// [`Tensor::linear`], with a ReLU behind it if so wished.
+    pub(crate) fn linear_then(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        relu: bool,
+    ) -> Result<Tensor> {
         if weight.ndim() != 2 || self.ndim() == 0 || self.dims().last() != weight.dims().last() {
             return Err(Error::ShapeMismatch {
                 op: "linear",
@@ -121,9 +145,9 @@ impl Tensor {
             }
         }
         if self.ndim() == 1 {
-            return self.unsqueeze(0)?.linear(weight, bias)?.squeeze(0);
+            return self.unsqueeze(0)?.linear_then(weight, bias, relu)?.squeeze(0);
         }
-        self.matmul_bias(&weight.transpose(0, 1)?, bias)
+        self.matmul_bias(&weight.transpose(0, 1)?, bias, relu)
     }
 
     /// beta · self + alpha · mat1 · mat2.

@@ -162,7 +162,7 @@ fn conditions_must_say_one_number() {
     let graph = build(FlowBuilder::new().loop_body(ReLU).while_cond(Times(1.0), 3));
     assert_eq!(
         graph.forward(&var(&[1.0, 2.0], &[2])).unwrap_err().to_string(),
-        "graph: the loop's condition Times must return one number, it returned shape [2]"
+        "node 0 (loop ReLU): graph: the loop's condition Times must return one number, it returned shape [2]"
     );
 }
 

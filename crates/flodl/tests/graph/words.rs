@@ -270,13 +270,25 @@ fn switches_run_one_branch() {
         }
     }
     for (choice, text) in [
-        (vec![2.0], "graph: switch: the selector chose branch 2, there are branches 0 to 1"),
-        (vec![-1.0], "graph: switch: the selector chose branch -1, there are branches 0 to 1"),
-        (vec![0.5], "graph: switch: the selector chose branch 0.5, there are branches 0 to 1"),
-        (vec![f64::NAN], "graph: switch: the selector chose branch NaN, there are branches 0 to 1"),
+        (
+            vec![2.0],
+            "node 0 (switch module): graph: switch: the selector chose branch 2, there are branches 0 to 1",
+        ),
+        (
+            vec![-1.0],
+            "node 0 (switch module): graph: switch: the selector chose branch -1, there are branches 0 to 1",
+        ),
+        (
+            vec![0.5],
+            "node 0 (switch module): graph: switch: the selector chose branch 0.5, there are branches 0 to 1",
+        ),
+        (
+            vec![f64::NAN],
+            "node 0 (switch module): graph: switch: the selector chose branch NaN, there are branches 0 to 1",
+        ),
         (
             vec![0.0, 1.0],
-            "switch: expected one number from the selector, a branch for the whole batch, got \
+            "node 0 (switch module): switch: expected one number from the selector, a branch for the whole batch, got \
              shape [2]",
         ),
     ] {
@@ -304,7 +316,7 @@ fn gates_weigh_all_experts() {
     let three = build(FlowBuilder::new().gate(Half, modules![ReLU, ReLU, ReLU]));
     assert_eq!(
         three.forward(&var(&[1.0], &[1, 1])).unwrap_err().to_string(),
-        "gate: expected a router output [..., 3], one weight for each expert, got shape [1, 2]"
+        "node 0 (gate module): gate: expected a router output [..., 3], one weight for each expert, got shape [1, 2]"
     );
     // `using` goes to the router, which adds it before it projects.
     let router = SoftmaxRouter::new(1, 2).unwrap();
@@ -368,12 +380,12 @@ fn maps_go_over_entries_tags_and_slices() {
     let uneven = build(FlowBuilder::new().map(ReLU).slices(3)).forward(&x).unwrap_err();
     assert_eq!(
         uneven.to_string(),
-        "map: expected a last dim that 3 slices divide, got shape [2, 4]"
+        "node 0 (map ReLU): map: expected a last dim that 3 slices divide, got shape [2, 4]"
     );
     let scalar = build(FlowBuilder::new().map(ReLU).each()).forward(&var(&[1.0], &[]));
     assert_eq!(
         scalar.unwrap_err().to_string(),
-        "map: expected at least one dim to map over, got shape []"
+        "node 0 (map ReLU): map: expected at least one dim to map over, got shape []"
     );
     let empty = Variable::new(Tensor::zeros(&[0, 4], TensorOptions::default()).unwrap(), false);
     let graph = build(FlowBuilder::new().map(Linear::new(4, 2).unwrap()).each());

@@ -200,11 +200,7 @@ impl<'a> Case<'a> {
 
     /// Gives a layer the case's parameters, buffers and mode.
     pub fn load(&self, layer: &dyn Module) -> Try<()> {
-        self.load_named(
-            layer,
-            layer.parameters().into_iter().map(|p| (p.name.clone(), p)).collect(),
-            layer.buffers().into_iter().map(|b| (b.name.clone(), b)).collect(),
-        )
+        self.load_named(layer, layer.named_parameters(), layer.named_buffers())
     }
 
     /// [`Case::load`] under other names than the layer's own.

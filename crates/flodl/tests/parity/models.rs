@@ -16,10 +16,10 @@ fn parity_digit_cnn_reproduces_its_logits() {
     let mut named = Vec::new();
     let layers = convs.iter().zip(["conv_layers.0", "conv_layers.3", "conv_layers.6"]);
     for (layer, name) in layers {
-        named.extend(layer.parameters().into_iter().map(|p| (format!("{name}.{}", p.name), p)));
+        named.extend(layer.named_parameters().into_iter().map(|(n, p)| (format!("{name}.{n}"), p)));
     }
     for (layer, name) in fc.iter().zip(["fc_layers.0", "fc_layers.2"]) {
-        named.extend(layer.parameters().into_iter().map(|p| (format!("{name}.{}", p.name), p)));
+        named.extend(layer.named_parameters().into_iter().map(|(n, p)| (format!("{name}.{n}"), p)));
     }
     let report = load_checkpoint_file(&path.display().to_string(), &named, &[], None).unwrap();
     assert_eq!((report.loaded.len(), report.missing.len()), (10, 0));

@@ -65,6 +65,9 @@ impl Module for Pair {
     fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
         vec![Rc::new(self.0.clone())]
     }
+    fn named_parameters(&self) -> Vec<(String, Parameter)> {
+        self.0.named_parameters()
+    }
 }
 
 /// The same for a decoder layer, whose inputs stand behind each other in dim 1.
@@ -77,21 +80,17 @@ impl Module for Decoder {
     fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
         vec![Rc::new(self.0.clone())]
     }
+    fn named_parameters(&self) -> Vec<(String, Parameter)> {
+        self.0.named_parameters()
+    }
 }
 
 type Named = (Vec<(String, Parameter)>, Vec<(String, Buffer)>);
 
 fn named(name: &str, m: &dyn Module) -> Named {
-    if let Some(graph) = m.as_any().and_then(|a| a.downcast_ref::<Graph>()) {
-        let at = |key: String| format!("{name}.{key}");
-        return (
-            graph.named_parameters().into_iter().map(|(k, p)| (at(k), p)).collect(),
-            graph.named_buffers().into_iter().map(|(k, b)| (at(k), b)).collect(),
-        );
-    }
     (
-        m.parameters().into_iter().map(|p| (format!("{name}.{}", p.name), p)).collect(),
-        m.buffers().into_iter().map(|b| (format!("{name}.{}", b.name), b)).collect(),
+        m.named_parameters().into_iter().map(|(k, p)| (format!("{name}.{k}"), p)).collect(),
+        m.named_buffers().into_iter().map(|(k, b)| (format!("{name}.{k}"), b)).collect(),
     )
 }
 

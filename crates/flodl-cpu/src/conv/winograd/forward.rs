@@ -7,7 +7,7 @@ use super::transform::{Outputs, PIECE, Room, Source, Square, Taps, square};
 use super::{Form, Loader, Panels, Pass, Tiling, panel_width, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Gemm, Kernel};
-use crate::simd::{self, Arch, Isa};
+use crate::simd::{self, Arch};
 use crate::threads;
 
 /// Bytes of transformed tiles and products that a thread of its own keeps at hand.
@@ -397,7 +397,7 @@ impl<T: Gemm> Lanes<'_, T> {
 fn interleave4<A: Arch, T: Gemm>(rows: [&[T]; 4], bias: T, to: &mut [T]) {
     assert!(to.len() >= 4 * PIECE && rows.iter().all(|row| row.len() >= PIECE));
     #[cfg(target_arch = "x86_64")]
-    if A::ISA >= Isa::Avx2 && size_of::<T>() == 4 {
+    if A::ISA >= simd::Isa::Avx2 && size_of::<T>() == 4 {
         let [a, b, c, d] = rows;
         let rows = [a.as_ptr().cast(), b.as_ptr().cast(), c.as_ptr().cast(), d.as_ptr().cast()];
         // SAFETY: T is the only float of four bytes; the rows hold eight values and the target 32;

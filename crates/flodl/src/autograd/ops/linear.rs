@@ -134,3 +134,14 @@ pub fn linear(input: &Variable, weight: &Variable, bias: Option<&Variable>) -> R
         Ok(grads![dx, dw, db])
     }))
 }
+
+/// The ReLU of [`linear`] in one call, which is not recorded.
+pub(crate) fn linear_relu(
+    input: &Variable,
+    weight: &Variable,
+    bias: Option<&Variable>,
+) -> Result<Variable> {
+    let b = bias.map(Variable::data);
+    let data = input.with_data(|x| weight.with_data(|w| x.linear_then(w, b.as_ref(), true)))?;
+    Ok(Variable::constant(data))
+}

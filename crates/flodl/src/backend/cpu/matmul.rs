@@ -1,6 +1,8 @@
 //! Matrix products.
 
-use flodl_cpu::gemm::{Epilogue, Gemm, Mat, gemm_batched};
+use flodl_cpu::gemm::{Activation, Epilogue, Gemm, Mat, gemm_batched};
+use flodl_cpu::mix;
+use smallvec::SmallVec;
 
 use super::{Cpu, slice, slice_mut, view};
 use crate::Result;
@@ -13,9 +15,46 @@ impl Matmul for Cpu {
         a: Operand<'_>,
         b: Operand<'_>,
         bias: Option<Operand<'_>>,
+        relu: bool,
         out: &mut Storage,
     ) -> Result<()> {
-        float_type!("matmul", a.dtype, T => run::<T>(a, b, bias, out))
+        float_type!("matmul", a.dtype, T => run::<T>(a, b, bias, relu, out))
+    }
+
+    fn mix(
+        &self,
+        columns: usize,
+        weights: Operand<'_>,
+        parts: &[Operand<'_>],
+        out: &mut Storage,
+    ) -> Result<()> {
+        let n = parts.first().map_or(0, |p| p.layout.numel());
+        float_type!("gate", weights.dtype, T => {
+            let parts: SmallVec<[&[T]; 8]> = parts.iter().map(|&p| slice(p)).collect();
+            mix::mix(columns, slice(weights), &parts, slice_mut(out, n));
+        });
+        Ok(())
+    }
+
+    fn mix_backward(
+        &self,
+        columns: usize,
+        of: [usize; 2],
+        weights: Operand<'_>,
+        part: Operand<'_>,
+        dy: Operand<'_>,
+        [dpart, dweights]: [Option<&mut Storage>; 2],
+    ) -> Result<()> {
+        float_type!("gate", dy.dtype, T => mix::mix_backward::<T>(
+            columns,
+            of,
+            slice(weights),
+            slice(part),
+            slice(dy),
+            dpart.map(|d| slice_mut(d, dy.layout.numel())),
+            dweights.map(|d| slice_mut(d, weights.layout.numel())),
+        ));
+        Ok(())
     }
 }
 
@@ -23,13 +62,15 @@ fn run<T: Gemm>(
     a: Operand<'_>,
     b: Operand<'_>,
     bias: Option<Operand<'_>>,
+    relu: bool,
     out: &mut Storage,
 ) -> Result<()> {
     let (x, y) = (view::<T>(a), view::<T>(b));
     let (batch, m, k, n) = (x.dims[0], x.dims[1], x.dims[2], y.dims[2]);
     let left = Mat { data: x.data, row_stride: x.strides[1], col_stride: x.strides[2] };
     let right = Mat { data: y.data, row_stride: y.strides[1], col_stride: y.strides[2] };
-    let ep = Epilogue { bias: bias.map(slice), ..Epilogue::default() };
+    let activation = if relu { Activation::Relu } else { Activation::None };
+    let ep = Epilogue { bias: bias.map(slice), activation, ..Epilogue::default() };
     let c = slice_mut(out, batch * m * n);
     let (sa, sb) = (x.strides[0], y.strides[0]);
     gemm_batched(batch, m, n, k, left, sa, right, sb, c, m * n, n, &ep)?;

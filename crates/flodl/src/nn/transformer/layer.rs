@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use super::{
-    FeedForward, Residual, TransformerConfig, TransformerMasks, copy_weights, named, named_memory,
+    FeedForward, Residual, TransformerConfig, TransformerMasks, copy_weights, named_memory,
     needs_memory,
 };
-use crate::{Module, MultiheadAttention, NamedInputModule, Parameter, Result, Variable};
+use crate::{Module, MultiheadAttention, NamedInputModule, Result, Variable};
 
 /// Self-attention and a feed-forward part, each with a residual and a layer norm; PyTorch's
 /// `nn.TransformerEncoderLayer`. Input and output `[B, L, d_model]` (or `[L, d_model]`).
@@ -79,15 +79,6 @@ impl Module for TransformerEncoderLayer {
         self.forward_with(input, &TransformerMasks::default())
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        let mut all = named("self_attn", &self.self_attn);
-        all.extend(named("linear1", &self.feed_forward.linear1));
-        all.extend(named("linear2", &self.feed_forward.linear2));
-        all.extend(named("norm1", &self.around_attention.norm));
-        all.extend(named("norm2", &self.around_feed_forward.norm));
-        all
-    }
-
     fn name(&self) -> &str {
         "TransformerEncoderLayer"
     }
@@ -98,6 +89,20 @@ impl Module for TransformerEncoderLayer {
         all.extend(self.around_attention.children());
         all.extend(self.around_feed_forward.children());
         all
+    }
+
+    fn sub_module_names(&self) -> Vec<String> {
+        let names = [
+            "self_attn",
+            "linear1",
+            "dropout",
+            "linear2",
+            "norm1",
+            "dropout1",
+            "norm2",
+            "dropout2",
+        ];
+        names.map(String::from).to_vec()
     }
 
     fn structural_hash(&self) -> Option<String> {
@@ -202,17 +207,6 @@ impl Module for TransformerDecoderLayer {
         Err(needs_memory("TransformerDecoderLayer"))
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        let mut all = named("self_attn", &self.self_attn);
-        all.extend(named("multihead_attn", &self.multihead_attn));
-        all.extend(named("linear1", &self.feed_forward.linear1));
-        all.extend(named("linear2", &self.feed_forward.linear2));
-        all.extend(named("norm1", &self.around_self.norm));
-        all.extend(named("norm2", &self.around_memory.norm));
-        all.extend(named("norm3", &self.around_feed_forward.norm));
-        all
-    }
-
     fn name(&self) -> &str {
         "TransformerDecoderLayer"
     }
@@ -225,6 +219,23 @@ impl Module for TransformerDecoderLayer {
             all.extend(around.children());
         }
         all
+    }
+
+    fn sub_module_names(&self) -> Vec<String> {
+        let names = [
+            "self_attn",
+            "multihead_attn",
+            "linear1",
+            "dropout",
+            "linear2",
+            "norm1",
+            "dropout1",
+            "norm2",
+            "dropout2",
+            "norm3",
+            "dropout3",
+        ];
+        names.map(String::from).to_vec()
     }
 
     fn as_named_input(&self) -> Option<&dyn NamedInputModule> {

@@ -10,7 +10,7 @@ pub use layer::{TransformerDecoderLayer, TransformerEncoderLayer};
 pub use model::Transformer;
 pub use stack::{TransformerDecoder, TransformerEncoder};
 
-use super::{AttentionOptions, Dropout, LayerNorm, Linear, Module, MultiheadAttention, Parameter};
+use super::{AttentionOptions, Dropout, LayerNorm, Linear, Module, MultiheadAttention};
 use crate::{Device, Error, Result, Tensor, Variable};
 
 /// The activation of the feed-forward part.
@@ -123,12 +123,6 @@ impl TransformerConfig {
         let norm = LayerNorm::on_device_with_eps(self.d_model, self.layer_norm_eps, self.device)?;
         Ok(if self.bias { norm } else { norm.without_bias() })
     }
-}
-
-/// Parameters of a child under the name it has in its parent.
-fn named(prefix: &str, child: &dyn Module) -> Vec<Parameter> {
-    let rename = |p: Parameter| Parameter { name: format!("{prefix}.{}", p.name), ..p };
-    child.parameters().into_iter().map(rename).collect()
 }
 
 /// Gives a module copies of the weights of another one of the same make.

@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use super::{
     TransformerConfig, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder,
-    TransformerEncoderLayer, TransformerMasks, named,
+    TransformerEncoderLayer, TransformerMasks,
 };
 use crate::nn::init;
-use crate::{DType, Error, Module, Parameter, Result, Tensor, Variable};
+use crate::{DType, Error, Module, Result, Tensor, Variable};
 
 /// An encoder of the source and a decoder of the target, each with a norm at its end; PyTorch's
 /// `nn.Transformer`. Matrices start Xavier uniform.
@@ -116,19 +116,11 @@ impl Module for Transformer {
         Err(Error::invalid("Transformer", "needs a source and a target; use forward_ext"))
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        let mut all = named("encoder", &self.encoder);
-        all.extend(named("decoder", &self.decoder));
-        all
-    }
-
     fn name(&self) -> &str {
         "Transformer"
     }
 
-    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
-        vec![Rc::new(self.encoder.clone()), Rc::new(self.decoder.clone())]
-    }
+    crate::children!(encoder, decoder);
 
     fn structural_hash(&self) -> Option<String> {
         Some(format!("Transformer({:?})", self.config))

@@ -3,10 +3,9 @@
 use std::rc::Rc;
 
 use super::{
-    TransformerDecoderLayer, TransformerEncoderLayer, TransformerMasks, named, named_memory,
-    needs_memory,
+    TransformerDecoderLayer, TransformerEncoderLayer, TransformerMasks, named_memory, needs_memory,
 };
-use crate::{Error, LayerNorm, Module, NamedInputModule, Parameter, Result, Variable};
+use crate::{Error, LayerNorm, Module, NamedInputModule, Result, Variable};
 
 /// Layers one after another, and a norm at the end if there is one.
 macro_rules! stack {
@@ -47,18 +46,15 @@ macro_rules! stack {
                 self.norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x))
             }
 
-            fn own_parameters(&self) -> Vec<Parameter> {
-                let layers = self.layers.iter().enumerate();
-                let mut all: Vec<Parameter> =
-                    layers.flat_map(|(i, l)| named(&format!("layers.{i}"), l)).collect();
-                all.extend(self.norm.iter().flat_map(|n| named("norm", n)));
-                all
-            }
-
             fn children(&self) -> Vec<Rc<dyn Module>> {
                 let layers = self.layers.iter().map(|l| Rc::new(l.clone()) as Rc<dyn Module>);
                 let norm = self.norm.iter().map(|n| Rc::new(n.clone()) as Rc<dyn Module>);
                 layers.chain(norm).collect()
+            }
+
+            fn child_names(&self) -> Vec<String> {
+                let layers = (0..self.layers.len()).map(|i| format!("layers.{i}"));
+                layers.chain(self.norm.iter().map(|_| "norm".to_owned())).collect()
             }
         }
     };
@@ -134,16 +130,16 @@ impl Module for TransformerEncoder {
         self.forward_with(input, &TransformerMasks::default())
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        self.own_parameters()
-    }
-
     fn name(&self) -> &str {
         "TransformerEncoder"
     }
 
     fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
         self.children()
+    }
+
+    fn sub_module_names(&self) -> Vec<String> {
+        self.child_names()
     }
 
     fn identity(&self) -> Option<usize> {
@@ -157,16 +153,16 @@ impl Module for TransformerDecoder {
         Err(needs_memory("TransformerDecoder"))
     }
 
-    fn parameters(&self) -> Vec<Parameter> {
-        self.own_parameters()
-    }
-
     fn name(&self) -> &str {
         "TransformerDecoder"
     }
 
     fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
         self.children()
+    }
+
+    fn sub_module_names(&self) -> Vec<String> {
+        self.child_names()
     }
 
     fn as_named_input(&self) -> Option<&dyn NamedInputModule> {

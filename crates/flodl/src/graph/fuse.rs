@@ -1,0 +1,211 @@
+//! Neighbouring nodes that run as one when nothing is recorded: a batch norm is folded into the
+//! weights before it, a ReLU runs while the values are written.
+
+use std::cell::RefCell;
+
+use smallvec::SmallVec;
+
+use super::plan::{Op, Slot, Step};
+use super::refs::Frame;
+use crate::autograd::amp;
+use crate::autograd::tape::wants_grad;
+use crate::nn::affine::{ChannelNorm, Weighted, as_channel_norm, as_weighted};
+use crate::{DType, Module, ReLU, Result, Tensor, Variable};
+
+/// A chain of steps: a layer with weights, then a norm, a ReLU, or both.
+pub(super) struct Fused {
+    /// The steps from `first` to `last`.
+    pub first: usize,
+    pub last: usize,
+    norm: bool,
+    relu: bool,
+    folded: RefCell<Option<Folded>>,
+}
+
+/// Weights with a norm in them.
+struct Folded {
+    /// What they were made from. A tensor's values do not change while there is another handle on
+    /// it, so the fold holds as long as the layers have these very tensors.
+    sources: Sources,
+    /// `None` if the fold would not be the same.
+    weights: Option<(Variable, Variable)>,
+}
+
+type Sources = SmallVec<[Tensor; 7]>;
+
+/// Finds the chains. Values in `keep` are read by others than the steps, so they must be there.
+pub(super) fn find(steps: &[Step], slots: usize, keep: &[Slot]) -> Vec<Fused> {
+    let mut readers = vec![0; slots];
+    for slot in steps.iter().flat_map(Step::reads).chain(keep.iter().copied()) {
+        readers[slot] += 1;
+    }
+    let plain = |i: usize| match &steps.get(i)?.op {
+        Op::Call(callee) if callee.refs.is_none() => Some(&*callee.module),
+        _ => None,
+    };
+    // The module of the step after `i`, if it is the only one that reads the output of `i`.
+    let next = |i: usize| {
+        let output = steps[i].output;
+        let alone = readers[output] == 1 && steps.get(i + 1)?.input == output;
+        plain(i + 1).filter(|_| alone)
+    };
+    let mut found = Vec::new();
+    let mut i = 0;
+    while i < steps.len() {
+        let first = i;
+        i += 1;
+        let Some(layer) = plain(first).and_then(as_weighted) else { continue };
+        let mut last = first;
+        let fits = |norm: &dyn ChannelNorm| {
+            let (weight, _) = layer.weights();
+            weight.variable.shape().first() == Some(&norm.features()) && norm.takes(layer.ndim())
+        };
+        let norm = next(last).and_then(as_channel_norm).is_some_and(fits);
+        last += usize::from(norm);
+        let relu = next(last).is_some_and(is_relu);
+        last += usize::from(relu);
+        if last > first {
+            found.push(Fused { first, last, norm, relu, folded: RefCell::new(None) });
+            i = last + 1;
+        }
+    }
+    found
+}
+
+fn is_relu(module: &dyn Module) -> bool {
+    module.as_any().is_some_and(|any| any.is::<ReLU>())
+}
+
+fn module(step: &Step) -> Option<&dyn Module> {
+    match &step.op {
+        Op::Call(callee) => Some(&*callee.module),
+        _ => None,
+    }
+}
+
+impl Fused {
+    /// The output of the last step, or `None` if the steps must run one by one this time.
+    pub fn run(&self, steps: &[Step], frame: &Frame<'_>) -> Result<Option<Variable>> {
+        let Some(layer) = module(&steps[self.first]).and_then(as_weighted) else {
+            return Ok(None);
+        };
+        let norm = match self.norm {
+            true => module(&steps[self.first + 1]).and_then(as_channel_norm),
+            false => None,
+        };
+        let input = frame.value(steps[self.first].input)?;
+        if norm.is_some_and(|n| !n.is_fixed()) || records(input, layer, norm) {
+            self.forget();
+            return Ok(None);
+        }
+        let (weight, bias) = layer.weights();
+        let weight = &weight.variable;
+        let bias = bias.map(|b| &b.variable);
+        // The 16 bits of autocast are rounded after each step.
+        if amp::is_active() {
+            return Ok(None);
+        }
+        let Some(norm) = norm else {
+            return layer.apply(input, weight, bias, self.relu).map(Some);
+        };
+        if input.ndim() != layer.ndim() || input.dtype() != weight.dtype() {
+            return Ok(None);
+        }
+        let Some((weight, bias)) = self.fold(layer, norm)? else { return Ok(None) };
+        layer.apply(input, &weight, Some(&bias), self.relu).map(Some)
+    }
+
+    /// Lets go of the folded weights.
+    pub fn forget(&self) {
+        self.folded.replace(None);
+    }
+
+    /// The folded weights, made again if anything in them has changed.
+    fn fold(
+        &self,
+        layer: &dyn Weighted,
+        norm: &dyn ChannelNorm,
+    ) -> Result<Option<(Variable, Variable)>> {
+        let mut folded = self.folded.borrow_mut();
+        let known = folded.take().filter(|f| f.holds(layer, norm));
+        let known = match known {
+            Some(known) => known,
+            None => Folded::new(layer, norm)?,
+        };
+        Ok(folded.insert(known).weights.clone())
+    }
+}
+
+/// Whether anything of this is recorded on the tape.
+fn records(input: &Variable, layer: &dyn Weighted, norm: Option<&dyn ChannelNorm>) -> bool {
+    let (weight, bias) = layer.weights();
+    let mut all: SmallVec<[&Variable; 5]> = SmallVec::from_slice(&[input, &weight.variable]);
+    all.extend(bias.map(|b| &b.variable));
+    if let Some((weight, bias)) = norm.and_then(|n| n.affine()) {
+        all.extend([&weight.variable, &bias.variable]);
+    }
+    wants_grad(&all)
+}
+
+/// Shows every tensor that the fold is made from.
+fn visit(layer: &dyn Weighted, norm: &dyn ChannelNorm, f: &mut dyn FnMut(&Tensor)) {
+    let (weight, bias) = layer.weights();
+    let affine = norm.affine().into_iter().flat_map(|(w, b)| [w, b]);
+    for p in [Some(weight), bias].into_iter().flatten().chain(affine) {
+        p.variable.with_data(&mut *f);
+    }
+    norm.visit_statistics(f);
+}
+
+impl Folded {
+    fn new(layer: &dyn Weighted, norm: &dyn ChannelNorm) -> Result<Self> {
+        let mut sources = Sources::new();
+        visit(layer, norm, &mut |t| sources.push(t.clone()));
+        let weights = Self::weights(layer, norm)?;
+        Ok(Folded { sources, weights })
+    }
+
+    fn holds(&self, layer: &dyn Weighted, norm: &dyn ChannelNorm) -> bool {
+        let mut sources = self.sources.iter();
+        let mut same = true;
+        visit(layer, norm, &mut |t| same &= sources.next().is_some_and(|s| s.is_same_view(t)));
+        same && sources.next().is_none()
+    }
+
+    fn weights(
+        layer: &dyn Weighted,
+        norm: &dyn ChannelNorm,
+    ) -> Result<Option<(Variable, Variable)>> {
+        let (weight, bias) = layer.weights();
+        let weight = weight.variable.data();
+        let dtype = weight.dtype();
+        let mut alike = !dtype.is_half();
+        let mut check = |p: Option<&crate::Parameter>| {
+            alike &= p.is_none_or(|p| p.variable.dtype() == dtype);
+        };
+        check(bias);
+        let (gamma, beta) = norm.affine().unzip();
+        check(gamma);
+        check(beta);
+        let fits = weight.shape().first() == Some(&norm.features());
+        // A norm without statistics says so when it runs by itself.
+        let (true, true, Ok((scale, shift))) = (alike, fits, norm.scale_and_shift()) else {
+            return Ok(None);
+        };
+        let mut column = vec![1; weight.ndim()];
+        column[0] = norm.features();
+        let wide = weight.to_dtype(DType::Float64)?.mul(&scale.reshape(&column)?)?;
+        let shift = match bias {
+            None => shift,
+            Some(b) => b.variable.data().to_dtype(DType::Float64)?.mul(&scale)?.add(&shift)?,
+        };
+        let (weight, bias) = (wide.to_dtype(dtype)?, shift.to_dtype(dtype)?);
+        // Infinities would meet zeros elsewhere than in the two steps.
+        for t in [&weight, &bias] {
+            if !t.to_dtype(DType::Float64)?.abs()?.sum()?.item()?.is_finite() {
+                return Ok(None);
+            }
+        }
+        Ok(Some((Variable::constant(weight), Variable::constant(bias))))
+    }
+}

@@ -1,0 +1,52 @@
+//! Asking a run to end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Asks a run to end after the step it is in. Clones ask the same run; any thread may.
+#[derive(Clone, Debug, Default)]
+pub struct StopFlag(Arc<AtomicBool>);
+
+impl StopFlag {
+    /// A flag that is not raised.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks for the end.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the end was asked for.
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// A flag that Ctrl-C raises, one for the whole process. A second Ctrl-C ends the process at
+    /// once.
+    ///
+    /// # Errors
+    /// When another handler of Ctrl-C is in place.
+    #[cfg(feature = "terminal")]
+    pub fn on_ctrl_c() -> crate::Result<Self> {
+        static FLAG: std::sync::OnceLock<(StopFlag, Option<String>)> = std::sync::OnceLock::new();
+        let (flag, fault) = FLAG.get_or_init(|| {
+            let flag = StopFlag::new();
+            let raised = flag.clone();
+            let set = ctrlc::try_set_handler(move || {
+                if raised.is_stopped() {
+                    // What a shell expects of a process that SIGINT ended.
+                    std::process::exit(130);
+                }
+                raised.stop();
+                eprintln!("\nstopping after this step; press Ctrl-C again to end at once");
+            });
+            (flag, set.err().map(|e| e.to_string()))
+        });
+        match fault {
+            None => Ok(flag.clone()),
+            Some(e) => Err(crate::Error::new(&format!("Ctrl-C cannot be caught: {e}"))),
+        }
+    }
+}
