@@ -116,9 +116,12 @@ fn main() -> Result<()> {
         steps[label as usize] += adaptive.try_traces("halt")?.len() as f64;
     }
     let n = digits.test_len();
-    println!("{right_of_all} of {n} unseen digits read right from all {BANDS} bands");
     let mean = steps.iter().sum::<f64>() / n as f64;
-    println!("{right} read right from {mean:.1} bands on average, as long as each digit needs:");
+    println!(
+        "{right} of {n} unseen digits read right, from {mean:.1} of {BANDS} bands on average;"
+    );
+    println!("{right_of_all} if it must read on to the end, which the price taught it not to.");
+    println!("bands by digit:");
     for (digit, (steps, seen)) in steps.iter().zip(seen).enumerate() {
         println!("  {digit}: {:.1}", steps / seen);
     }
