@@ -41,7 +41,7 @@ impl DataSet for Noisy {
         self.0
     }
     fn get(&self, index: usize) -> Result<Vec<Tensor>> {
-        if index % 5 == 0 {
+        if index.is_multiple_of(5) {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
         let noise = Tensor::rand(&[2], TensorOptions::default())?;

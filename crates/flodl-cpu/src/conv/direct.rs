@@ -226,7 +226,8 @@ impl<T: Gemm> simd::Kernel for Weights<'_, '_, T> {
                         line[slab.place([d, h, 0])..][..width].copy_from_slice(row);
                     }
                     let add = |i: usize, dw: &mut T, sum: T| {
-                        *dw += if (sum - sum).is_nan() {
+                        *dw += if (sum * T::ZERO).is_nan() {
+                            // Infinite or no number: some tap met a padded zero with it.
                             let src = &pass.src[(item * pass.src_ch + i / taps) * src_plane..];
                             tap_gradient(pass, &src[..src_plane], dy, i % taps)
                         } else {
