@@ -249,10 +249,19 @@ fn interrupted_child() {
 #[cfg(all(unix, feature = "terminal"))]
 #[test]
 fn ctrl_c_saves_and_ends() {
+    interrupt("");
+    // As a script's background job has it.
+    interrupt("trap '' INT;");
+}
+
+/// Starts a run, sends it SIGINT, and looks at what it leaves.
+#[cfg(all(unix, feature = "terminal"))]
+fn interrupt(before: &str) {
     use std::process::{Command, Stdio};
     let dir = folder("interrupt");
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "interrupted_child"])
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("{before} exec \"$0\" --exact interrupted_child")])
+        .arg(std::env::current_exe().unwrap())
         .env("FLODL_TEST_INTERRUPT_DIR", &dir)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -34,14 +34,20 @@ impl StopFlag {
         let (flag, fault) = FLAG.get_or_init(|| {
             let flag = StopFlag::new();
             let raised = flag.clone();
-            let set = ctrlc::try_set_handler(move || {
+            let handler = move || {
                 if raised.is_stopped() {
                     // What a shell expects of a process that SIGINT ended.
                     std::process::exit(130);
                 }
                 raised.stop();
                 eprintln!("\nstopping after this step; press Ctrl-C again to end at once");
-            });
+            };
+            // A script that starts a run in the background has the signal ignored, which is no
+            // handler of anybody's: whoever sends it all the same means the run.
+            let set = match is_interrupt_ignored() {
+                true => ctrlc::set_handler(handler),
+                false => ctrlc::try_set_handler(handler),
+            };
             (flag, set.err().map(|e| e.to_string()))
         });
         match fault {
@@ -49,4 +55,14 @@ impl StopFlag {
             Some(e) => Err(crate::Error::new(&format!("Ctrl-C cannot be caught: {e}"))),
         }
     }
+}
+
+/// Whether this process was started with SIGINT ignored; `false` where the system does not say.
+#[cfg(feature = "terminal")]
+fn is_interrupt_ignored() -> bool {
+    const SIGINT: u32 = 2;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (SIGINT - 1) & 1 == 1)
 }
