@@ -242,7 +242,7 @@ fn parse_state(metadata: &Metadata) -> std::result::Result<(RunState, (u64, u64)
 /// let dir = std::env::temp_dir().join(format!("flodl-runs-{}", std::process::id()));
 /// let layer = Linear::new(2, 1)?;
 /// let mut optimizer = SGD::new(&layer.parameters(), 0.1, 0.9);
-/// let (params, buffers) = (named_parameters(&layer), named_buffers(&layer));
+/// let (params, buffers) = (layer.named_parameters(), layer.named_buffers());
 /// let mut states: [(&str, &mut dyn SaveState); 1] = [("optimizer", &mut optimizer)];
 /// let mut parts = RunParts { params: &params, buffers: &buffers, states: &mut states };
 ///

@@ -62,7 +62,7 @@ enum Clip {
 /// let data = TensorDataset::new(vec![x, y])?;
 /// let model = FlowBuilder::from(Linear::new(2, 8)?).through(ReLU).through(Linear::new(8, 2)?).build()?;
 /// let mut optimizer = Adam::new(&model.parameters(), 0.05);
-/// let loss = |out: &Variable, batch: &Batch| cross_entropy_loss(out, batch.get(1));
+/// let loss = |out: &Variable, batch: &Batch| cross_entropy_loss(out, &batch.variable(1));
 /// let report = Trainer::new(&model, &mut optimizer, loss)
 ///     .epochs(15)
 ///     .train(DataLoader::new(data.clone(), 16).shuffle(1))
