@@ -17,11 +17,15 @@ const BLOCK_PANELS: usize = 8;
 /// Most values of the shared operand that are packed at once, if more than one k-block fits.
 /// (In tests so few that they see a product in several parts.)
 const SHARED: usize = if cfg!(test) { 2 << 16 } else { 2 << 20 };
-/// B is read in place while both operands together have no more bytes than this, that is stay in
+/// Operands are read in place while both together have no more bytes than this, that is stay in
 /// the second-level cache (bench: `gemm_bench`).
-const B_NEAR: usize = 3 << 19;
-/// A is read in place while both have no more bytes than this: its rows are long runs.
-const A_NEAR: usize = 16 << 20;
+const NEAR: usize = 1 << 20;
+/// Lines that are multiples of this many bytes apart fall into the same few places of the
+/// first-level cache, and are worth a copy at any size (bench: `gemm_bench`).
+const ALIAS: usize = 2048;
+/// A block of B up to this many bytes is read again for each panel of A, so that C is written row
+/// by row: it stays in the cache as well as a single panel does (bench: `gemm_bench`).
+const FLAT: usize = 128 << 10;
 /// Multiplications below which waking the team costs more than it saves (bench: `gemm_bench`).
 const PARALLEL: usize = 1 << 18;
 /// Values that one packing task copies.
@@ -141,11 +145,10 @@ pub(super) unsafe fn blocked<T: Gemm>(
     packed_b: Option<&[T]>,
 ) -> Result<(), OutOfMemory> {
     let (mr, nr) = (kernel.mr, kernel.nr);
-    // Rows of A that are multiples of a page apart fall into the same few lines of the cache.
-    let aligned = p.a_row != 1 && (p.a_row * size_of::<T>()).is_multiple_of(4096);
-    let bytes = (p.m + p.n).saturating_mul(p.k).saturating_mul(size_of::<T>());
-    let a_direct = p.n <= nr || (bytes <= A_NEAR && !aligned);
-    let b_near = p.m <= mr || (bytes <= B_NEAR && !aligned);
+    let far = |stride: usize| stride != 1 && (stride * size_of::<T>()).is_multiple_of(ALIAS);
+    let near = (p.m + p.n).saturating_mul(p.k).saturating_mul(size_of::<T>()) <= NEAR;
+    let a_direct = p.n <= nr || (near && !far(p.a_row) && !far(p.a_col));
+    let b_near = p.m <= mr || (near && !far(p.b_row));
     let b_direct = packed_b.is_none() && p.b_col == 1 && b_near;
     let (a_access, b_access) = match (a_direct || b_direct, b_direct, p.m > p.n) {
         (true, true, _) => (Access::Direct, Access::Direct),
@@ -296,7 +299,8 @@ impl Block {
             unsafe { kernel.run(&tile) };
         };
         // The operand that is not this task's own comes from far away: once is enough.
-        if b_access == Access::Own {
+        let flat = self.cols.len() * nr * k * size_of::<T>() <= FLAT;
+        if b_access == Access::Own || flat {
             for ip in self.rows.clone() {
                 self.cols.clone().for_each(|jp| at(ip, jp));
             }
