@@ -266,7 +266,7 @@ def main():
     step = builders[name]()
     small = builders[name] in SMALL
     samples = common.calls(step, 1.0) if small else common.steps(step, count)
-    print(json.dumps(common.result(samples, peak=True)))
+    print(json.dumps(common.result(samples)))
 
 
 main()

@@ -5,8 +5,9 @@ use flodl::*;
 use crate::Common;
 use crate::rows::{self, Spec, Work};
 
-/// Rows, columns and inner size of the matrix products: those of training steps, then skinny ones.
-const PRODUCTS: [[i64; 3]; 16] = [
+/// Rows, columns and inner size of the matrix products: those of training steps, then skinny ones,
+/// then long sums of few elements.
+const PRODUCTS: [[i64; 3]; 19] = [
     [256, 2048, 1024],
     [256, 2048, 2048],
     [4096, 512, 512],
@@ -23,6 +24,9 @@ const PRODUCTS: [[i64; 3]; 16] = [
     [4096, 16, 512],
     [16, 4096, 512],
     [16, 16, 1],
+    [16, 16, 8192],
+    [64, 64, 8192],
+    [10, 784, 4096],
 ];
 
 /// Batch, channels in, channels out, kernel, stride, padding and size of the convolutions: the
@@ -152,7 +156,7 @@ fn specs() -> Vec<Spec<'static>> {
 
 /// The `kernels` command.
 pub fn run(common: &Common) -> crate::Result<()> {
-    rows::run(common, "kernels.py", specs())
+    rows::run(common, 0, "kernels.py", specs())
 }
 
 #[cfg(test)]

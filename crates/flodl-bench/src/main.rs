@@ -2,6 +2,7 @@
 //!
 //! Each model runs in a process of its own, so that peak memory is its own. With `--vs-pytorch`
 //! the two sides run in turn, and the figure is the ratio pair by pair.
+#![forbid(unsafe_code)]
 
 mod compare;
 mod kernels;
@@ -81,6 +82,9 @@ enum Command {
     Layers {
         #[command(flatten)]
         common: Common,
+        /// Timed calls of each pass; 0 means as many as a tenth of a second holds, at least 5
+        #[arg(long, default_value_t = 0)]
+        steps: usize,
     },
     /// Kernels: matrix products in all layouts, elementwise work, norms, convolutions, Adam
     Kernels {
@@ -112,7 +116,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Models { common, steps } => models::run(&common, steps),
         Command::Scaling { common, steps } => models::scaling(&common, steps),
-        Command::Layers { common } => layers::run(&common),
+        Command::Layers { common, steps } => layers::run(&common, steps),
         Command::Kernels { common } => kernels::run(&common),
         Command::Compare { a, b } => compare::run(&a, &b),
         Command::Document { results, document, name } => {

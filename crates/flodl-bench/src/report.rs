@@ -19,7 +19,8 @@ pub struct Row {
     /// Processor time of all threads in milliseconds; 0 where the system does not say.
     #[serde(default)]
     pub cpu_ms: f64,
-    /// Peak resident memory of the process in MiB; 0 where it was not measured.
+    /// Peak resident memory of the process in MiB while the row ran; 0 where the system does not
+    /// say.
     #[serde(default)]
     pub peak_rss_mb: f64,
     /// Page faults in one run; 0 where the system does not say.

@@ -45,17 +45,17 @@ impl Work {
         }
     }
 
-    fn measure(&mut self) -> Result<Vec<timing::Times>> {
+    fn measure(&mut self, steps: usize) -> Result<Vec<timing::Times>> {
         match self {
-            Work::Call(call) => Ok(vec![timing::calls(BUDGET, call)?]),
+            Work::Call(call) => Ok(vec![timing::calls(BUDGET, steps, call)?]),
             Work::Passes { forward, leaves } => {
-                let alone = timing::calls(BUDGET, || {
+                let alone = timing::calls(BUDGET, steps, || {
                     std::hint::black_box(forward()?);
                     Ok::<(), flodl::Error>(())
                 })?;
                 // The incoming gradient is a tensor of ones, as the twin has it.
                 let ones = Variable::new(Tensor::ones_like(&forward()?.data())?, false);
-                let both = timing::calls(BUDGET, || {
+                let both = timing::calls(BUDGET, steps, || {
                     let gradient = BackwardOptions::default().gradient(ones.clone());
                     forward()?.backward_with(gradient)?;
                     leaves.iter().for_each(Variable::zero_grad);
@@ -74,8 +74,9 @@ pub struct Spec<'a> {
     pub build: Option<Box<dyn Fn() -> Result<Work> + 'a>>,
 }
 
-/// Measures the rows whose name contains what `--only` says, ours and PyTorch's in turn.
-pub fn run(common: &Common, program: &str, specs: Vec<Spec>) -> crate::Result<()> {
+/// Measures the rows whose name contains what `--only` says, ours and PyTorch's in turn, with so
+/// many steps each, or with 0 as many as [`BUDGET`] holds.
+pub fn run(common: &Common, steps: usize, program: &str, specs: Vec<Spec>) -> crate::Result<()> {
     flodl::set_num_threads(common.threads());
     flodl::manual_seed(0);
     let only = common.only.as_deref().unwrap_or_default();
@@ -89,20 +90,22 @@ pub fn run(common: &Common, program: &str, specs: Vec<Spec>) -> crate::Result<()
         return Err(format!("not yet built: {}", missing.join(", ")).into());
     }
     let twin = Twin::new(common)?;
-    let mut server = twin.as_ref().map(|t| t.serve(program)).transpose()?;
+    let mut server = twin.as_ref().map(|t| t.serve(program, steps)).transpose()?;
     let mut results = Vec::new();
     for spec in &chosen {
         let Some(build) = &spec.build else { continue };
         let in_row = |e: flodl::Error| format!("{}: {e}", spec.name);
+        timing::forget_peak();
         let mut work = build().map_err(in_row)?;
         let names = work.names();
         let mut ours: Vec<Vec<Row>> = vec![Vec::new(); names.len()];
         let mut theirs: Vec<Vec<Peer>> = vec![Vec::new(); names.len()];
         for _ in 0..common.runs() {
             for ((times, pass), ours) in
-                work.measure().map_err(in_row)?.into_iter().zip(names).zip(&mut ours)
+                work.measure(steps).map_err(in_row)?.into_iter().zip(names).zip(&mut ours)
             {
-                ours.push(Row::new(&format!("{}{pass}", spec.name), times, common.threads()));
+                let row = Row::new(&format!("{}{pass}", spec.name), times, common.threads());
+                ours.push(Row { peak_rss_mb: timing::peak_rss_mb(), ..row });
             }
             if let Some(server) = &mut server {
                 let peers = server.row(&spec.name)?;

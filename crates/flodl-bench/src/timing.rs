@@ -99,9 +99,11 @@ pub fn steps<E>(
 }
 
 /// Times a call that may be short, for about `budget` after a warm-up of a quarter of that. Short
-/// calls are timed in batches of at least 20 µs, so that reading the clock costs nothing.
+/// calls are timed in batches of at least 20 µs, so that reading the clock costs nothing. With
+/// `steps` other than 0 so many calls or batches are timed instead.
 pub fn calls<E>(
     budget: Duration,
+    steps: usize,
     mut call: impl FnMut() -> std::result::Result<(), E>,
 ) -> std::result::Result<Times, E> {
     let warm_up = Instant::now();
@@ -116,7 +118,10 @@ pub fn calls<E>(
     let batch = (20e-6 / once.max(1e-9)).ceil().clamp(1.0, 10_000.0) as usize;
     let used = Used::now();
     let mut samples = Vec::new();
-    while samples.len() < 5 || (used.start.elapsed() < budget && samples.len() < 10_000) {
+    while match steps {
+        0 => samples.len() < 5 || (used.start.elapsed() < budget && samples.len() < 10_000),
+        n => samples.len() < n,
+    } {
         let start = Instant::now();
         for _ in 0..batch {
             call()?;
@@ -126,7 +131,15 @@ pub fn calls<E>(
     Ok(used.since(&samples, samples.len() * batch))
 }
 
-/// The most memory this process ever had resident, in MiB; 0 where the system does not say.
+/// Lets [`peak_rss_mb`] count from now on, where the system can.
+pub fn forget_peak() {
+    flodl::empty_cache();
+    // Where it fails, the peak is that of the whole process.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// The most memory this process had resident since its start or [`forget_peak`], in MiB; 0 where
+/// the system does not say.
 pub fn peak_rss_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();
@@ -172,9 +185,32 @@ mod tests {
     }
 
     #[test]
+    fn as_many_batches_as_asked_for() {
+        let mut n = 0;
+        let times = calls(Duration::ZERO, 3, || {
+            n += 1;
+            std::thread::sleep(Duration::from_millis(1));
+            Ok::<(), ()>(())
+        });
+        assert!(times.unwrap().min_ms >= 1.0);
+        assert_eq!(n, 2 + 3, "two to warm up, and three batches of one");
+    }
+
+    #[test]
+    fn a_peak_that_is_forgotten_counts_anew() {
+        let big = std::hint::black_box(vec![1u8; 256 << 20]);
+        let with = peak_rss_mb();
+        drop(big);
+        forget_peak();
+        if cfg!(target_os = "linux") && std::fs::write("/proc/self/clear_refs", "5").is_ok() {
+            assert!(with > 256.0 && peak_rss_mb() < with - 200.0, "{with}, {}", peak_rss_mb());
+        }
+    }
+
+    #[test]
     fn an_error_ends_the_measuring() {
         let mut n = 0;
-        let result = calls(Duration::from_secs(100), || {
+        let result = calls(Duration::from_secs(100), 0, || {
             n += 1;
             if n == 4 { Err("four") } else { Ok(()) }
         });

@@ -64,8 +64,9 @@ impl Twin {
     }
 
     /// A process that measures rows one by one, when asked.
-    pub fn serve(&self, program: &str) -> Result<Server> {
+    pub fn serve(&self, program: &str, steps: usize) -> Result<Server> {
         let mut command = self.command(program);
+        command.env("FLODL_BENCH_STEPS", steps.to_string());
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -75,7 +75,8 @@ fn results_are_a_list_of_objects() {
 #[test]
 fn layers_have_a_row_for_each_pass() {
     let path = scratch("layers.json");
-    let output = bench(&["layers", "--only", "tiny ReLU", "--threads", "1", "--json", &path]);
+    let arguments = ["layers", "--only", "tiny ReLU", "--steps", "3", "--threads", "1"];
+    let output = bench(&[&arguments[..], &["--json", &path]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = std::fs::read_to_string(&path).expect("the file is written");
     std::fs::remove_file(&path).expect("it can be removed");
@@ -83,6 +84,11 @@ fn layers_have_a_row_for_each_pass() {
     let names: Vec<&str> =
         rows.as_array().expect("a list").iter().filter_map(|r| r["model"].as_str()).collect();
     assert_eq!(names, ["tiny ReLU 1x16 forward", "tiny ReLU 1x16 forward+backward"]);
+    for row in rows.as_array().expect("a list") {
+        let number = |key: &str| row[key].as_f64().expect(key);
+        assert!(number("min_ms") > 0.0 && number("median_ms") >= number("min_ms"));
+        assert!(!cfg!(target_os = "linux") || number("peak_rss_mb") > 1.0);
+    }
 }
 
 #[test]

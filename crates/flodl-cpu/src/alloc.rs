@@ -40,6 +40,9 @@ pub struct MemoryStats {
     pub cached: usize,
     /// Number of times that memory was taken from the operating system so far.
     pub system_allocs: usize,
+    /// Given back to the operating system so far. Where it grows at every step, pages go and come
+    /// again, which costs more than what they are used for.
+    pub returned: usize,
     /// Number of blocks handed out so far, reused ones included.
     pub allocs: usize,
 }
@@ -49,6 +52,7 @@ static PEAK: AtomicUsize = AtomicUsize::new(0);
 static TOP: AtomicUsize = AtomicUsize::new(0);
 static CACHED: AtomicUsize = AtomicUsize::new(0);
 static SYSTEM_ALLOCS: AtomicUsize = AtomicUsize::new(0);
+static RETURNED: AtomicUsize = AtomicUsize::new(0);
 static ALLOCS: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
@@ -83,16 +87,18 @@ impl Free {
     fn give_large(&mut self, address: *mut u8, size: usize, limit: usize) {
         self.arena.give(address as usize, size, size);
         CACHED.fetch_add(size, Ordering::Relaxed);
-        self.trim(limit);
+        self.trim(limit, arena::HUGE);
     }
 
     /// Gives pages of the arena back until no more than `limit` bytes are cached, if that will do.
     #[cfg(all(target_os = "linux", not(miri)))]
-    fn trim(&mut self, limit: usize) {
+    fn trim(&mut self, limit: usize, granule: usize) {
         let (cached, before) = (CACHED.load(Ordering::Relaxed), self.arena.held());
         if cached > limit {
-            self.arena.trim(before.saturating_sub(cached - limit));
-            CACHED.fetch_sub(before - self.arena.held(), Ordering::Relaxed);
+            self.arena.trim(before.saturating_sub(cached - limit), granule);
+            let returned = before - self.arena.held();
+            CACHED.fetch_sub(returned, Ordering::Relaxed);
+            RETURNED.fetch_add(returned, Ordering::Relaxed);
         }
     }
 }
@@ -110,6 +116,7 @@ pub fn memory_stats() -> MemoryStats {
         peak: PEAK.load(Ordering::Relaxed),
         cached: CACHED.load(Ordering::Relaxed),
         system_allocs: SYSTEM_ALLOCS.load(Ordering::Relaxed),
+        returned: RETURNED.load(Ordering::Relaxed),
         allocs: ALLOCS.load(Ordering::Relaxed),
     }
 }
@@ -132,7 +139,7 @@ pub fn set_cache_limit(bytes: usize) {
 pub fn empty_cache() {
     let mut free = lock_free();
     #[cfg(all(target_os = "linux", not(miri)))]
-    free.trim(0);
+    free.trim(0, arena::STEP);
     for (class, list) in free.lists.iter_mut().enumerate() {
         let size = class_size(class);
         for address in std::mem::take(list) {
@@ -243,7 +250,7 @@ impl Drop for Block {
         let mut free = lock_free();
         // Pages of large pieces make room: a small block is asked for more often.
         #[cfg(all(target_os = "linux", not(miri)))]
-        free.trim(limit.saturating_sub(size));
+        free.trim(limit.saturating_sub(size), arena::HUGE);
         if CACHED.load(Ordering::Relaxed) + size <= limit {
             CACHED.fetch_add(size, Ordering::Relaxed);
             free.lists[self.class as usize].push(self.ptr.as_ptr() as usize);
@@ -346,6 +353,7 @@ fn heap_alloc(size: usize) -> *mut u8 {
 /// # Safety
 /// `ptr` must come from `heap_alloc(size)` and not be used afterwards.
 unsafe fn heap_free(ptr: *mut u8, size: usize) {
+    RETURNED.fetch_add(size, Ordering::Relaxed);
     if let Some(layout) = small_layout(size) {
         // SAFETY: allocated in `heap_alloc` with this very layout.
         unsafe { std::alloc::dealloc(ptr, layout) };

@@ -101,6 +101,12 @@ pub fn available() -> usize {
     if IN_REGION.get() { 1 } else { num_threads() }
 }
 
+/// How often kernels have called the team so far, modulo 2^32: what runs on its caller alone does
+/// not count.
+pub fn regions() -> u64 {
+    TEAM.state.load(Ordering::Relaxed) >> 32
+}
+
 /// Runs `f(0)`, `f(1)`, … `f(tasks - 1)`, each exactly once, on up to [`num_threads`] threads.
 ///
 /// Returns when all are done. A panic in a task reaches the caller. Which thread runs which task

@@ -19,6 +19,7 @@
 //! assert!(last < 0.1);
 //! # Ok::<(), Error>(())
 //! ```
+#![forbid(unsafe_code)]
 
 pub mod autograd;
 pub mod backend;
@@ -41,8 +42,8 @@ mod worker;
 
 pub use autograd::ops::*;
 pub use autograd::{
-    AutocastGuard, BackwardOptions, NoGradGuard, Variable, autocast, cast_parameters, enable_grad,
-    grad, is_autocast_enabled, is_autocast_enabled_for, is_grad_enabled, no_grad,
+    AutocastGuard, BackwardOptions, GradAccumulatorHandle, NoGradGuard, Variable, autocast,
+    enable_grad, grad, is_autocast_enabled, is_autocast_enabled_for, is_grad_enabled, no_grad,
 };
 pub use backend::{Reduction, RnnMode};
 pub use checkpoint::*;

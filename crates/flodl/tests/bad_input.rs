@@ -1,5 +1,10 @@
 //! Wrong calls and the exact error of each. None may panic, and none may give a result.
 
+#[path = "bad_input/arithmetic.rs"]
+mod arithmetic;
+#[path = "bad_input/compose.rs"]
+mod compose;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use flodl::*;
@@ -830,8 +835,8 @@ const CALLS: &[(&str, Call, &str)] = &[
     ),
     (
         "clip",
-        || unit(Tensor::clip_grad_norm_fused(&[], -1.0)),
-        "clip_grad_norm: max_norm -1 must not be negative",
+        || unit(Tensor::clip_grad_norm_fused(&[t(&[2])], 1.0)),
+        "clip_grad_norm_fused: a Tensor has no gradient; clip_grad_norm clips those of parameters",
     ),
     // Too large for memory.
     (
@@ -879,7 +884,7 @@ fn run(name: &str, call: Call) -> String {
 #[test]
 fn every_wrong_call_has_its_error() {
     let mut faults = String::new();
-    for (name, call, want) in CALLS {
+    for (name, call, want) in CALLS.iter().chain(arithmetic::CALLS).chain(compose::CALLS) {
         let got = run(name, *call);
         if got != *want {
             faults += &format!("{name}: {got}\n    expected {want}\n");

@@ -349,7 +349,11 @@ fn samples_at_points() -> Checked {
     fails(
         grid_sample(&x, &ramp(&[1, 2, 2, 3]), 0, 0, false),
         "grid_sample: shapes [1, 1, 3, 4] and [1, 2, 2, 3] do not fit: an input [N, C, H, W] needs a \
-         grid [N, rows, columns, 2]",
+         grid [N, rows, columns, 2], and one of [N, C, D, H, W] a grid [N, planes, rows, columns, 3]",
+    );
+    fails(
+        grid_sample(&ramp(&[1, 1, 2, 2, 2]), &ramp(&[1, 1, 1, 1, 3]), 2, 0, false),
+        "grid_sample: bicubic sampling takes inputs of two spatial dims",
     );
     fails(
         grid_sample(&x, &grid.to_dtype(DType::Float32)?, 0, 0, false),
@@ -357,7 +361,7 @@ fn samples_at_points() -> Checked {
     );
     fails(
         grid_sample(&ramp(&[1, 1, 0, 4]), &grid, 0, 0, false),
-        "grid_sample: expected a height and width of at least 1, got shape [1, 1, 0, 4]",
+        "grid_sample: expected spatial dims of at least 1, got shape [1, 1, 0, 4]",
     );
     // Points that are no numbers do not read outside the input.
     let nowhere = t(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300], &[1, 1, 2, 2]);

@@ -19,8 +19,12 @@ mod losses;
 mod models;
 #[path = "parity/modules.rs"]
 mod modules;
+#[path = "parity/more.rs"]
+mod more;
 #[path = "parity/onnx.rs"]
 mod onnx;
+#[path = "parity/onnx_more.rs"]
+mod onnx_more;
 #[path = "parity/ops.rs"]
 mod ops;
 #[path = "parity/optim.rs"]
@@ -71,7 +75,7 @@ fn table(entries: impl Iterator<Item = &'static Entry>) -> Table {
 }
 
 /// Runs the cases of a folder of modules or functions.
-fn run_folder(report: &mut Report, folder: &str) {
+fn run_folder(report: &mut Report, root: &Path, folder: &str) {
     let losses = || loss::LOSSES.iter().chain(losses::LOSSES);
     let layers = [spatial::LAYERS, layers::LAYERS, shapes::LAYERS, rnn::LAYERS, attention::LAYERS];
     let modules = table(modules::entries().chain(layers.into_iter().flatten()).chain(losses()));
@@ -79,7 +83,7 @@ fn run_folder(report: &mut Report, folder: &str) {
     let functions = functions.chain(attention::FUNCTIONS).chain(shapes::FUNCTIONS);
     let functions = table(functions.chain(losses()));
     let ops = table(ops::entries());
-    each_file(report, folder, |report, file_name, file| {
+    each_file(report, root, folder, |report, file_name, file| {
         for meta in &file.cases {
             let id = meta["id"].as_str().unwrap_or("a case without id");
             let name = meta["op"].as_str().or(meta["module"].as_str()).unwrap_or(file_name);
@@ -99,52 +103,66 @@ fn run_folder(report: &mut Report, folder: &str) {
     });
 }
 
-/// Visits the readable files of a folder; the others are counted with what is wrong with them.
-fn each_file(report: &mut Report, folder: &str, mut visit: impl FnMut(&mut Report, &str, &File)) {
-    for path in files(&goldens().join(folder)) {
+/// Visits the files of a folder. One that cannot be read, or holds no case, is a failure: damage
+/// must not look like something that is not supported.
+fn each_file(
+    report: &mut Report,
+    root: &Path,
+    folder: &str,
+    mut visit: impl FnMut(&mut Report, &str, &File),
+) {
+    for path in files(&root.join(folder)) {
         match File::read(&path) {
             Ok(file) if file.cases.is_empty() && folder != "traj" => {
-                report.add(folder, &stem(&path), "file", Outcome::Unsupported("no cases".into()));
+                report.add(folder, &stem(&path), "file", Outcome::Fail("no cases".into()));
             }
             Ok(file) => visit(report, &stem(&path), &file),
-            Err(e) => report.add(folder, &stem(&path), "file", Outcome::Unsupported(e)),
+            Err(e) => report.add(folder, &stem(&path), "file", Outcome::Fail(e)),
         }
     }
 }
 
 /// The schedulers' file has no tensors, so it is no .safetensors.
-fn run_schedulers(report: &mut Report) {
-    let text = std::fs::read_to_string(goldens().join("sched/lr_schedulers.json"));
-    let list: Vec<Value> =
-        text.ok().and_then(|t| serde_json::from_str(&t).ok()).unwrap_or_default();
-    for case in &list {
-        let name = case["scheduler"].as_str().unwrap_or("unknown");
-        report.add("sched", name, name, sched::run(name, case));
+fn run_schedulers(report: &mut Report, root: &Path) {
+    for path in files(&root.join("sched")) {
+        let list = std::fs::read(&path).map_err(|e| e.to_string()).and_then(|text| {
+            serde_json::from_slice::<Vec<Value>>(&text).map_err(|e| e.to_string())
+        });
+        match list {
+            Ok(list) if !list.is_empty() => {
+                for case in &list {
+                    let name = case["scheduler"].as_str().unwrap_or("unknown");
+                    report.add("sched", name, name, sched::run(name, case));
+                }
+            }
+            Ok(_) => report.add("sched", &stem(&path), "file", Outcome::Fail("no cases".into())),
+            Err(e) => report.add("sched", &stem(&path), "file", Outcome::Fail(e)),
+        }
     }
 }
 
-/// Runs everything there is.
-fn run_all() -> Report {
+/// Runs everything below a folder.
+fn run_all(root: &Path) -> Report {
     let mut report = Report::default();
     for folder in ["modules", "functional", "ops", "own"] {
-        run_folder(&mut report, folder);
+        run_folder(&mut report, root, folder);
     }
-    each_file(&mut report, "optim", |report, _, file| {
+    each_file(&mut report, root, "optim", |report, _, file| {
         for meta in &file.cases {
             let (name, outcome) = optim::run(meta, file);
             report.add("optim", &name, meta["id"].as_str().unwrap_or("no id"), outcome);
         }
     });
-    each_file(&mut report, "onnx", |report, operator, file| {
+    each_file(&mut report, root, "onnx", |report, operator, file| {
         for meta in &file.cases {
             let id = meta["name"].as_str().unwrap_or("no name");
             report.add("onnx", operator, id, onnx::run(operator, meta, file));
         }
     });
-    each_file(&mut report, "traj", |report, name, file| {
+    each_file(&mut report, root, "traj", |report, name, file| {
         report.add("traj", name, name, traj::run(name, file));
     });
-    run_schedulers(&mut report);
+    run_schedulers(&mut report, root);
     report
 }
 
@@ -176,19 +194,19 @@ fn around_the_count(page: &str) -> Option<(&str, &str, &str)> {
 
 #[test]
 fn parity_with_pytorch() {
-    let report = run_all();
+    let report = run_all(&goldens());
     println!("{}", report.markdown());
     std::fs::write(target().join("parity.json"), report.json()).expect("target is writable");
     let (pass, fail, unsupported) = report.total(None);
     println!("parity: {pass} pass, {fail} fail, {unsupported} not supported");
     assert!(pass + fail + unsupported > 0, "no cases in {}", goldens().display());
+    assert!(report.failures.is_empty(), "{fail} cases fail:\n{}", report.failures.join("\n"));
     if std::env::var_os("FLODL_GOLDENS").is_none() {
         // What was supported stays so, and the front page says it.
         let page = std::fs::read_to_string(front_page()).expect("README.md is readable");
         let (_, claimed, _) = around_the_count(&page).expect("README.md has a count");
         assert_eq!(claimed, count(pass, pass + fail + unsupported), "README.md: write the tables");
     }
-    assert!(report.failures.is_empty(), "{fail} cases fail:\n{}", report.failures.join("\n"));
 }
 
 /// The harness sees a wrong value, a wrong gradient, a missing gradient and a panic.
@@ -217,13 +235,46 @@ fn parity_fails_what_is_wrong() {
     assert!(matches!(check::run(meta, &file, missing), Outcome::Unsupported(_)));
 }
 
+/// Files that are cut off, empty or without cases are failures, whatever folder they lie in.
+#[test]
+fn parity_fails_what_is_damaged() {
+    let root = std::env::temp_dir().join(format!("parity-damage-{}", std::process::id()));
+    let whole = std::fs::read(goldens().join("ops/exp.safetensors")).unwrap();
+    let nothing = flodl::serialize_tensors(&[], None).unwrap();
+    // Cut in the header; cut in the values; empty; whole, but without a case.
+    let damaged: [&[u8]; 4] = [&whole[..100], &whole[..whole.len() - 64], b"", &nothing];
+    let folders = ["modules", "functional", "ops", "own", "optim", "onnx", "traj"];
+    for folder in folders {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+        for (i, bytes) in damaged.iter().enumerate() {
+            let file = root.join(folder).join(format!("exp{i}.safetensors"));
+            std::fs::write(file, bytes).unwrap();
+        }
+    }
+    std::fs::create_dir_all(root.join("sched")).unwrap();
+    for (i, text) in ["", "[{", "[]", "{}"].iter().enumerate() {
+        std::fs::write(root.join("sched").join(format!("{i}.json")), text).unwrap();
+    }
+    let report = run_all(&root);
+    std::fs::remove_dir_all(&root).unwrap();
+    for folder in folders.iter().chain(&["sched"]) {
+        for ((_, name), row) in report.rows.iter().filter(|((f, _), _)| f == folder) {
+            // A trajectory has no list of cases, so a strange one is only unknown.
+            let strange = *folder == "traj" && name == "exp3";
+            assert_eq!(row.fail > 0, !strange, "{folder}/{name}: {:?}", row.reasons);
+        }
+        let rows = report.rows.keys().filter(|(f, _)| f == folder).count();
+        assert!(rows >= 4, "{folder}: {rows} rows");
+    }
+}
+
 /// Writes docs/parity.md, and the count in README.md.
 #[test]
 #[ignore = "writes a file of the repository"]
 fn parity_writes_its_table() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
     std::fs::create_dir_all(&docs).expect("docs can be made");
-    let report = run_all();
+    let report = run_all(&goldens());
     std::fs::write(docs.join("parity.md"), report.markdown()).expect("docs is writable");
     let (pass, fail, unsupported) = report.total(None);
     let page = std::fs::read_to_string(front_page()).expect("README.md is readable");

@@ -268,7 +268,6 @@ fn a_tensor_is_a_leaf_without_gradient() {
     assert!(t.is_leaf() && !t.requires_grad() && t.grad().is_none());
     t.zero_grad().unwrap();
     t.zero_grad_set_to_none();
-    assert_eq!(Tensor::clip_grad_norm_fused(std::slice::from_ref(&t), 1.0).unwrap(), 0.0);
     let last = range(16, &[1, 2, 2, 4]).to_channels_last().unwrap();
     assert!(last.is_channels_last() && !last.is_contiguous() && !t.is_channels_last());
     assert_eq!(vec(&last), (0..16).map(f64::from).collect::<Vec<_>>());
@@ -352,4 +351,29 @@ fn counters_follow_tensors() {
     assert!(memory_stats().current < before + SIZE / 2);
     assert!(memory_stats().peak >= before.min(SIZE));
     empty_cache();
+}
+
+#[test]
+fn integers_stay_integers_with_whole_numbers_in_any_number_of_dims() {
+    let deep =
+        |n: &[i64]| Tensor::from_i64(n, &[&[1; 20], &[3][..]].concat(), Device::CPU).unwrap();
+    let x = deep(&[-4, 0, 7]);
+    let read = |t: Result<Tensor>| t.unwrap().to_i64_vec().unwrap();
+    assert_eq!(read(x.add_scalar(2.0)), [-2, 2, 9]);
+    assert_eq!(read(x.sub_scalar(2.0)), [-6, -2, 5]);
+    assert_eq!(read(x.mul_scalar(-3.0)), [12, 0, -21]);
+    assert_eq!(read(x.clamp(-1.0, 5.0)), [-1, 0, 5]);
+    assert_eq!(read(x.clamp_min(1.0)), [1, 1, 7]);
+    assert_eq!(read(x.clamp_max(1.0)), [-4, 0, 1]);
+    // PyTorch: the upper bound wins.
+    assert_eq!(read(x.clamp(5.0, -1.0)), [-1, -1, -1]);
+    assert_eq!(read(x.relu()), [0, 0, 7]);
+    assert_eq!(read(x.fmod(3.0)), [-1, 0, 1]);
+    assert_eq!(read(x.remainder(3.0)), [2, 0, 1]);
+    // Nothing is divided where there is nothing.
+    let none = Tensor::zeros(&[0], DType::Int64.into()).unwrap();
+    assert_eq!(read(none.fmod(0.0)), [0i64; 0]);
+    // The relative tolerance is a fraction of integers too.
+    let near = deep(&[100, 100, 100]).isclose(&deep(&[101, 102, 100]), 0.01, 0.0).unwrap();
+    assert_eq!(near.to_i64_vec().unwrap(), [1, 0, 1]);
 }

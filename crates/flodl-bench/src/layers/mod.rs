@@ -146,12 +146,12 @@ fn empty_chain() -> Result<Work> {
 }
 
 /// The `layers` command.
-pub fn run(common: &Common) -> crate::Result<()> {
+pub fn run(common: &Common, steps: usize) -> crate::Result<()> {
     let specs = entries().map(|entry| {
         let build = entry.1.2.map(|build| Box::new(build) as Box<dyn Fn() -> Result<Work>>);
         Spec { name: name(entry), build }
     });
-    rows::run(common, "layers.py", specs.collect())
+    rows::run(common, steps, "layers.py", specs.collect())
 }
 
 #[cfg(test)]

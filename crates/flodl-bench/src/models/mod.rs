@@ -64,7 +64,7 @@ pub fn child(name: &str, steps: usize, threads: usize) -> Result<()> {
     let step = build()?;
     let times = match timing {
         Steps => timing::steps(steps, step)?,
-        Batches => timing::calls(Duration::from_secs(1), step)?,
+        Batches => timing::calls(Duration::from_secs(1), steps, step)?,
     };
     let row = Row { peak_rss_mb: timing::peak_rss_mb(), ..Row::new(name, times, threads) };
     println!("{}", serde_json::to_string(&row)?);

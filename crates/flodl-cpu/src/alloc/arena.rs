@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Huge pages.
 pub(super) const HUGE: usize = 2 << 20;
+/// What the sizes of all large blocks are multiples of, and so their places: whole pages, of
+/// whatever size up to this the system has.
+pub(super) const STEP: usize = 256 << 10;
 /// Addresses taken from the system at once, as far as it gives them; pages come when touched.
 const CHUNK: usize = 1 << 30;
 
@@ -77,19 +80,29 @@ impl Arena {
         false
     }
 
-    /// Gives the pages of free pieces back to the system until at most `limit` bytes have some.
-    pub fn trim(&mut self, limit: usize) {
+    /// Gives the pages of free pieces back to the system until at most `limit` bytes have some, as
+    /// far as the pieces have whole granules. With granules of [`HUGE`] no huge page is torn.
+    pub fn trim(&mut self, limit: usize, granule: usize) {
+        let whole = |place: usize, size: usize| {
+            let (start, end) =
+                (place.next_multiple_of(granule), (place + size) / granule * granule);
+            (start, end.max(start))
+        };
+        // What certainly goes when a piece's whole granules do: its pages may all lie outside them.
+        let gain = |(&place, piece): (&usize, &Piece)| {
+            let (start, end) = whole(place, piece.size);
+            (piece.held.saturating_sub(piece.size - (end - start)), place)
+        };
         while self.held > limit {
-            let most = self.by_place.iter().max_by_key(|(_, piece)| piece.held);
-            let Some((&place, &Piece { size, .. })) = most else { return };
-            self.remove(place);
-            let (start, end) = (place.next_multiple_of(HUGE), (place + size) / HUGE * HUGE);
-            if start < end {
-                // SAFETY: whole pages of a free piece: nobody reads them, and they come back as
-                // zeros.
-                unsafe { libc::madvise(start as *mut _, end - start, libc::MADV_DONTNEED) };
+            let Some((gain, place)) = self.by_place.iter().map(gain).max() else { return };
+            if gain == 0 {
+                return;
             }
-            self.insert(place, Piece { size, held: 0 });
+            let Some(piece) = self.remove(place) else { return };
+            let (start, end) = whole(place, piece.size);
+            // SAFETY: whole pages of a free piece: nobody reads them, and they come back as zeros.
+            unsafe { libc::madvise(start as *mut _, end - start, libc::MADV_DONTNEED) };
+            self.insert(place, Piece { held: piece.held - gain, ..piece });
         }
     }
 
@@ -169,11 +182,33 @@ mod tests {
         // SAFETY: three huge pages that the arena has handed out.
         unsafe { (place as *mut u8).write_bytes(7, 3 * HUGE) };
         arena.give(place, 3 * HUGE, 3 * HUGE);
-        arena.trim(2 * HUGE);
+        arena.trim(2 * HUGE, HUGE);
         assert_eq!(arena.held(), 0);
         assert_eq!(arena.take(3 * HUGE), Some(place));
         // SAFETY: as above.
         assert_eq!(unsafe { *(place as *const u8).add(HUGE) }, 0);
+    }
+
+    #[test]
+    fn what_no_whole_granule_holds_stays_held() {
+        let mut arena = Arena::new();
+        assert!(arena.grow(3 * HUGE));
+        let place = arena.take(3 * HUGE).unwrap();
+        // A piece that touches three huge pages and holds one of them whole.
+        let (start, size) = (place + STEP, 2 * HUGE);
+        arena.give(start, size, size);
+        arena.trim(0, HUGE);
+        assert_eq!(arena.held(), size - HUGE);
+        // Trimming again finds nothing more to give.
+        arena.trim(0, HUGE);
+        assert_eq!(arena.held(), size - HUGE);
+        arena.trim(0, STEP);
+        assert_eq!(arena.held(), 0);
+        // Less than a huge page is no huge page.
+        assert_eq!(arena.take(size), Some(start));
+        arena.give(start, HUGE - STEP, HUGE - STEP);
+        arena.trim(0, HUGE);
+        assert_eq!(arena.held(), HUGE - STEP);
     }
 
     #[test]

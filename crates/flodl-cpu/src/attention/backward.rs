@@ -99,7 +99,7 @@ pub(super) fn backward_with<T: FloatMath + Gemm>(
             let shared = wanted.map(|grad| grad.map(SharedMut::new));
             let mut sizes = sizes.into_iter();
             let targets = shared.each_ref().map(|grad| {
-                let (rows, width) = sizes.next().expect("one for each gradient");
+                let (rows, width) = sizes.next().expect("there are as many sizes as gradients");
                 let strides = [rows * h * width, width, h * width];
                 grad.as_ref().map(|data| Target { data, at: 0, strides, width })
             });

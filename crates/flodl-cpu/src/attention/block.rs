@@ -204,7 +204,7 @@ pub(super) fn drop_weights<T: FloatMath>(
 /// One tile's part of a row of a block.
 #[inline(always)]
 fn part<T>(s: &mut [T], at: usize) -> &mut [T; TILE] {
-    s[at..].first_chunk_mut().expect("rows are whole tiles")
+    s[at..].first_chunk_mut().expect("the scores of a block are padded to whole tiles")
 }
 
 simd_fn! {

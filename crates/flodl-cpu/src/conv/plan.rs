@@ -316,6 +316,11 @@ impl Slab {
         (first, end, (start + (first * a.stride) as isize).max(0) as usize)
     }
 
+    /// Writes one run of slots: zeros, values of the line, zeros.
+    ///
+    /// # Safety
+    /// `dst` is writable for the run and for [`SPILL`] values more, which nobody else uses; `span`
+    /// is one that [`Self::span`] gave.
     #[inline(always)]
     unsafe fn fill_run<T: Gemm>(&self, line: &[T], span: (usize, usize, usize), dst: *mut T) {
         let (first, end, from) = span;
@@ -337,6 +342,9 @@ pub(super) const SPILL: usize = 32;
 const CHUNK: usize = 8;
 
 /// Writes `len` zeros, and up to `CHUNK - 1` more.
+///
+/// # Safety
+/// `dst` is writable for all of these, and nobody else uses them.
 #[inline(always)]
 unsafe fn zeros<T: Gemm>(dst: *mut T, len: usize) {
     for i in (0..len).step_by(CHUNK) {
@@ -346,6 +354,9 @@ unsafe fn zeros<T: Gemm>(dst: *mut T, len: usize) {
 }
 
 /// Copies `len` values that lie `stride` apart, and may write up to `CHUNK - 1` more.
+///
+/// # Safety
+/// `len` is not 0; `dst` is writable for all of these, and nobody else uses them.
 #[inline(always)]
 unsafe fn gather<T: Gemm>(src: &[T], stride: usize, dst: *mut T, len: usize) {
     if stride == 1 && len.next_multiple_of(CHUNK) <= src.len() {

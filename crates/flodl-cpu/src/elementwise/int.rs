@@ -68,10 +68,6 @@ pub enum IntBinaryOp {
     Sub,
     /// a · b.
     Mul,
-    /// Quotient towards zero.
-    DivTrunc,
-    /// Quotient towards negative infinity.
-    DivFloor,
     /// Remainder with the sign of a.
     Fmod,
     /// Remainder with the sign of b.
@@ -122,8 +118,6 @@ pub fn binary_int<T: Integer>(op: IntBinaryOp, a: View<'_, T>, b: View<'_, T>, o
         IntBinaryOp::Add => dispatch(Pairs(a, b, out, T::add_)),
         IntBinaryOp::Sub => dispatch(Pairs(a, b, out, T::sub_)),
         IntBinaryOp::Mul => dispatch(Pairs(a, b, out, T::mul_)),
-        IntBinaryOp::DivTrunc => dispatch(Pairs(a, b, out, T::div_trunc)),
-        IntBinaryOp::DivFloor => dispatch(Pairs(a, b, out, T::div_floor)),
         IntBinaryOp::Fmod => {
             dispatch(Pairs(a, b, out, |a: T, b: T| a.sub_(a.div_trunc(b).mul_(b))));
         }

@@ -197,10 +197,8 @@ fn integers_masks_and_selection() {
         binary_int(op, dense(&a, &[5], &[1]), dense(&b, &[5], &[1]), &mut out);
         out
     };
-    assert_eq!(run(IntBinaryOp::DivTrunc), [3, -3, -3, 0, i64::MIN]);
-    assert_eq!(run(IntBinaryOp::DivFloor), [3, -4, -4, 0, i64::MIN]);
-    assert_eq!(run(IntBinaryOp::Remainder)[..3], [1, 1, -1]);
-    assert_eq!(run(IntBinaryOp::Fmod)[..3], [1, -1, 1]);
+    assert_eq!(run(IntBinaryOp::Remainder), [1, 1, -1, -7, 0]);
+    assert_eq!(run(IntBinaryOp::Fmod), [1, -1, 1, -7, 0]);
     assert_eq!(run(IntBinaryOp::Maximum), [7, 2, 7, 0, -1]);
     let mut out = [0u8; 3];
     binary_int(

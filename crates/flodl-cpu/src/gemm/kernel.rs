@@ -53,6 +53,7 @@ pub struct Kernel<T: 'static> {
     pub mr: usize,
     /// Columns of a tile, and of a packed panel of B.
     pub nr: usize,
+    /// Computes a tile; safe to call as [`Kernel::run`] says.
     pub(super) run: unsafe fn(&Tile<T>),
 }
 
@@ -129,6 +130,9 @@ gemm_type!(f32, F32_AVX512, F32_AVX2, F32_PORTABLE);
 gemm_type!(f64, F64_AVX512, F64_AVX2, F64_PORTABLE);
 
 /// The kernel for CPUs without one of their own; the compiler keeps the tile in vector registers.
+///
+/// # Safety
+/// As for [`Kernel::run`].
 unsafe fn portable<T: Float, const MR: usize, const NR: usize>(t: &Tile<T>) {
     let packed = t.a_row == 1 && t.a_step == MR && t.b_step == NR;
     // SAFETY: the caller's promise. Packed panels are padded to whole tiles.

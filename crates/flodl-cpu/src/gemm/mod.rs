@@ -2,11 +2,12 @@
 //!
 //! Large products go through packed panels and a register-tiled micro-kernel ([`kernel`],
 //! [`pack`]), cut in blocks that the team shares; small ones run straight from the operands;
-//! products with a vector read the matrix once. The order of every sum depends on the sizes
-//! alone, never on the number of threads.
+//! products with a vector read the matrix once; the sums of few long ones are cut in parts. The
+//! order of every sum depends on the sizes alone, never on the number of threads.
 
 mod blocked;
 pub mod kernel;
+mod long;
 pub mod pack;
 #[cfg(test)]
 mod tests;
@@ -146,7 +147,10 @@ pub fn gemm<T: Gemm>(
             blocked::direct(kernel, &problem);
             return Ok(());
         }
-        blocked::blocked(kernel, &problem, None)
+        match long::parts(m, n, k) {
+            1 => blocked::blocked(kernel, &problem, None),
+            parts => long::split(kernel, &problem, parts),
+        }
     }
 }
 

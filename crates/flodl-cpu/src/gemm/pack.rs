@@ -83,6 +83,9 @@ pub unsafe fn pack_raw<T: Gemm>(
 
 /// Panels whose lines are adjacent. Some panels go together, so that each step of k reads a few
 /// cache lines in a row.
+///
+/// # Safety
+/// As for [`pack_raw`] with `panels` whole panels of width `W` and lines that are adjacent.
 unsafe fn copy_panels<T: Copy, const W: usize>(
     dst: *mut T,
     src: *const T,
@@ -106,6 +109,9 @@ unsafe fn copy_panels<T: Copy, const W: usize>(
 }
 
 /// One panel of `count` lines with any strides.
+///
+/// # Safety
+/// As for [`pack_raw`], with no more lines than the panel is wide.
 unsafe fn strided_panel<T: Gemm>(
     isa: Isa,
     width: usize,
@@ -125,6 +131,9 @@ unsafe fn strided_panel<T: Gemm>(
 }
 
 /// The steps of k that can go through a transpose in registers; how many these were.
+///
+/// # Safety
+/// As for [`pack_raw`], with no more lines than the panel is wide and values that are adjacent.
 unsafe fn transposed<T: Gemm>(
     isa: Isa,
     width: usize,
@@ -154,6 +163,9 @@ unsafe fn transposed<T: Gemm>(
 }
 
 /// Some steps of k of one panel, value by value.
+///
+/// # Safety
+/// As for [`pack_raw`] with `k` the end of the steps, and no more lines than the panel is wide.
 unsafe fn gather<T: Gemm>(
     width: usize,
     dst: *mut T,

@@ -208,6 +208,21 @@ fn large_products_in_every_layout() {
 }
 
 #[test]
+fn long_sums_are_cut_in_parts() {
+    use super::long::parts;
+    assert_eq!([parts(16, 16, 8192), parts(64, 64, 8192), parts(16, 16, 100_000)], [16, 16, 32]);
+    // Enough tiles, too short, too little work.
+    assert_eq!([parts(10, 784, 4096), parts(64, 64, 2048), parts(4, 4, 1024)], [1, 1, 1]);
+    for layout in 0..8 {
+        for flags in [0, 7, 10, 13] {
+            product_case::<f32>((16, 16, 4100), layout, flags);
+            product_case::<f32>((5, 33, 3001), layout, flags + 2);
+            product_case::<f64>((64, 64, 8192), layout, flags);
+        }
+    }
+}
+
+#[test]
 fn empty_products() {
     let a = Mat { data: &[] as &[f32], row_stride: 0, col_stride: 1 };
     let ep = Epilogue::default();
@@ -237,8 +252,15 @@ fn relu_keeps_nan() {
 
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() {
-    for (m, n, k) in [(150, 170, 1100), (1, 900, 700), (900, 1, 700), (3, 700, 900), (700, 20, 90)]
-    {
+    for (m, n, k) in [
+        (150, 170, 1100),
+        (1, 900, 700),
+        (900, 1, 700),
+        (3, 700, 900),
+        (700, 20, 90),
+        (16, 16, 8192),
+        (30, 33, 5000),
+    ] {
         let data = |len: usize| -> Vec<f32> { (0..len).map(|i| (i as f32).sin()).collect() };
         let (a, b) = (data(m * k), data(k * n));
         let (a, b) = (Mat::row_major(&a, k), Mat::row_major(&b, k).t());

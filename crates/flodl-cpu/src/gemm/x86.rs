@@ -22,6 +22,10 @@ macro_rules! x86_kernel {
             const NR: usize = 2 * $lanes;
             const LANES: usize = $lanes;
 
+            /// Computes a tile.
+            ///
+            /// # Safety
+            /// As for [`Kernel::run`], on a CPU with the features of this kernel.
             pub(super) unsafe fn run(t: &Tile<$t>) {
                 let packed = t.a_row == 1 && t.a_step == MR && t.b_step == NR;
                 // Fewer rows and one vector of columns at the edges: less work for padding.
@@ -39,6 +43,9 @@ macro_rules! x86_kernel {
             }
 
             /// One step along k with packed panels.
+            ///
+            /// # Safety
+            /// `a` is readable for `MR` values and `b` for `NR`; the CPU has the features.
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn step<const R: usize, const V: usize>(
@@ -61,6 +68,11 @@ macro_rules! x86_kernel {
                 }
             }
 
+            /// A tile of up to `R` rows and `V` vectors of columns.
+            ///
+            /// # Safety
+            /// As for [`Kernel::run`]; the tile has no more rows and columns than that, its panels
+            /// are packed if `PACKED`, and the CPU has the features.
             #[target_feature(enable = $features)]
             unsafe fn tile<const R: usize, const V: usize, const PACKED: bool>(t: &Tile<$t>) {
                 let mut sum = [[$zero(); V]; R];
@@ -210,6 +222,8 @@ fn mask8(n: usize) -> __mmask8 {
     (u32::MAX >> (32 - n as u32)) as __mmask8
 }
 
+/// # Safety
+/// `p` is readable in the lanes that the mask names; the CPU has AVX-512.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn mask_load_16(p: *const f32, mask: __mmask16) -> __m512 {
@@ -217,6 +231,8 @@ unsafe fn mask_load_16(p: *const f32, mask: __mmask16) -> __m512 {
     unsafe { _mm512_maskz_loadu_ps(mask, p) }
 }
 
+/// # Safety
+/// `p` is writable in the lanes that the mask names; the CPU has AVX-512.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn mask_store_16(p: *mut f32, mask: __mmask16, x: __m512) {
@@ -224,6 +240,8 @@ unsafe fn mask_store_16(p: *mut f32, mask: __mmask16, x: __m512) {
     unsafe { _mm512_mask_storeu_ps(p, mask, x) }
 }
 
+/// # Safety
+/// `p` is readable in the lanes that the mask names; the CPU has AVX-512.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn mask_load_8(p: *const f64, mask: __mmask8) -> __m512d {
@@ -231,6 +249,8 @@ unsafe fn mask_load_8(p: *const f64, mask: __mmask8) -> __m512d {
     unsafe { _mm512_maskz_loadu_pd(mask, p) }
 }
 
+/// # Safety
+/// `p` is writable in the lanes that the mask names; the CPU has AVX-512.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn mask_store_8(p: *mut f64, mask: __mmask8, x: __m512d) {

@@ -1,4 +1,4 @@
-//! Sampling of planes at given points, as spatial transformers do.
+//! Sampling of planes and volumes at given points, as spatial transformers do.
 
 use super::{Interpolation, cubic};
 use crate::element::Float;
@@ -16,18 +16,22 @@ pub enum GridPadding {
 }
 
 /// Geometry of a sampling of `[batch, channels, height, width]` at `[batch, points, 2]`, where a
-/// point is (x, y) and -1 and 1 are the edges of the input.
+/// point is (x, y) and -1 and 1 are the edges of the input; or of `[batch, channels, depth, height,
+/// width]` at `[batch, points, 3]`, where it is (x, y, z).
 #[derive(Clone, Copy, Debug)]
 pub struct GridGeom {
     /// Number of inputs, each with its own points.
     pub batch: usize,
     /// Planes of an input, all sampled at the same points.
     pub channels: usize,
-    /// Height and width of the input.
-    pub input: [usize; 2],
-    /// Points of an input: height times width of its output.
+    /// Coordinates of a point: 2 or 3.
+    pub rank: usize,
+    /// Depth, height and width of the input; the depth of a plane is 1.
+    pub input: [usize; 3],
+    /// Points of an input: the elements of a plane of its output.
     pub points: usize,
-    /// How values between elements are found; `NearestExact` is as `Nearest`.
+    /// How values between elements are found; `NearestExact` is as `Nearest`, and `Cubic` is for
+    /// planes.
     pub mode: Interpolation,
     /// What stands outside the input.
     pub padding: GridPadding,
@@ -40,7 +44,7 @@ pub struct GridGeom {
 struct Tap<T> {
     at: usize,
     weight: T,
-    by: [T; 2],
+    by: [T; 3],
 }
 
 /// A coordinate brought into the input by the padding rule, and its derivative.
@@ -117,18 +121,23 @@ fn around<T: Float>(g: &GridGeom, v: T, size: usize, out: &mut [(i64, T, T); 4])
 }
 
 /// The taps of a point; those outside the input are left out.
-fn taps<T: Float>(g: &GridGeom, point: &[T], out: &mut [Tap<T>; 16]) -> usize {
-    let [height, width] = g.input;
+fn taps<T: Float>(g: &GridGeom, point: &[T], out: &mut [Tap<T>; TAPS]) -> usize {
+    let [depth, height, width] = g.input;
     let none = (0, T::ZERO, T::ZERO);
     let (mut xs, mut ys) = ([none; 4], [none; 4]);
+    // A plane is the only one of its depth.
+    let mut zs = [(0, T::ONE, T::ZERO); 4];
     let nx = around(g, point[0], width, &mut xs);
     let ny = around(g, point[1], height, &mut ys);
+    let nz = if g.rank == 3 { around(g, point[2], depth, &mut zs) } else { 1 };
+    let inside = |at: i64, size: usize| (0..size as i64).contains(&at);
     let mut n = 0;
-    for &(y, wy, dy) in &ys[..ny] {
-        for &(x, wx, dx) in &xs[..nx] {
-            if (0..height as i64).contains(&y) && (0..width as i64).contains(&x) {
-                let at = y as usize * width + x as usize;
-                out[n] = Tap { at, weight: wx * wy, by: [dx * wy, wx * dy] };
+    for &(z, wz, dz) in zs[..nz].iter().filter(|z| inside(z.0, depth)) {
+        for &(y, wy, dy) in ys[..ny].iter().filter(|y| inside(y.0, height)) {
+            for &(x, wx, dx) in xs[..nx].iter().filter(|x| inside(x.0, width)) {
+                let at = (z as usize * height + y as usize) * width + x as usize;
+                let by = [dx * wy * wz, wx * dy * wz, wx * wy * dz];
+                out[n] = Tap { at, weight: wx * wy * wz, by };
                 n += 1;
             }
         }
@@ -136,20 +145,31 @@ fn taps<T: Float>(g: &GridGeom, point: &[T], out: &mut [Tap<T>; 16]) -> usize {
     n
 }
 
-const NO_TAP: usize = 16;
+/// Most taps of a point: 4 · 4 of a plane, or 2 · 2 · 2 of a volume.
+const TAPS: usize = 16;
 
-/// Samples `x [batch, channels, height, width]` at `grid [batch, points, 2]` into `y [batch,
-/// channels, points]`.
+/// Checks what the kernels rely on.
+fn check(g: &GridGeom) {
+    assert!(g.rank == 3 || (g.rank == 2 && g.input[0] == 1), "grid_sample: a plane has no depth");
+    assert!(g.rank == 2 || g.mode != Interpolation::Cubic, "grid_sample: cubic is for planes");
+}
+
+/// Samples `x [batch, channels, depth, height, width]` at `grid [batch, points, rank]` into
+/// `y [batch, channels, points]`.
+///
+/// # Panics
+/// If a slice has another length, a plane a depth, or a volume cubic interpolation.
 pub fn grid_sample<T: Float>(g: &GridGeom, x: &[T], grid: &[T], y: &mut [T]) {
-    let (plane, points) = (g.input[0] * g.input[1], g.points);
-    assert!(x.len() == g.batch * g.channels * plane && grid.len() == g.batch * points * 2);
+    let (plane, points, rank) = (g.input.iter().product::<usize>(), g.points, g.rank);
+    check(g);
+    assert!(x.len() == g.batch * g.channels * plane && grid.len() == g.batch * points * rank);
     assert_eq!(y.len(), g.batch * g.channels * points);
     let y = SharedMut::new(y);
     parallel_rows(g.batch * points, 40 + 8 * g.channels, |r| {
-        let mut all = [Tap { at: 0, weight: T::ZERO, by: [T::ZERO; 2] }; NO_TAP];
+        let mut all = [Tap { at: 0, weight: T::ZERO, by: [T::ZERO; 3] }; TAPS];
         for p in r {
             let (n, point) = (p / points, p % points);
-            let count = taps(g, &grid[2 * p..2 * p + 2], &mut all);
+            let count = taps(g, &grid[rank * p..rank * (p + 1)], &mut all);
             for c in n * g.channels..(n + 1) * g.channels {
                 let x = &x[c * plane..(c + 1) * plane];
                 let mut sum = T::ZERO;
@@ -164,6 +184,9 @@ pub fn grid_sample<T: Float>(g: &GridGeom, x: &[T], grid: &[T], y: &mut [T]) {
 }
 
 /// Gradients of [`grid_sample`] for the input and the points; both are overwritten.
+///
+/// # Panics
+/// As [`grid_sample`].
 pub fn grid_sample_backward<T: Float>(
     g: &GridGeom,
     x: &[T],
@@ -172,36 +195,38 @@ pub fn grid_sample_backward<T: Float>(
     dx: &mut [T],
     dgrid: &mut [T],
 ) {
-    let (plane, points) = (g.input[0] * g.input[1], g.points);
+    let (plane, points, rank) = (g.input.iter().product::<usize>(), g.points, g.rank);
+    check(g);
     let image = g.channels * plane;
     assert!(x.len() == g.batch * image && dx.len() == x.len());
-    assert!(grid.len() == g.batch * points * 2 && dgrid.len() == grid.len());
+    assert!(grid.len() == g.batch * points * rank && dgrid.len() == grid.len());
     assert_eq!(dy.len(), g.batch * g.channels * points);
     let (dx, dgrid) = (SharedMut::new(dx), SharedMut::new(dgrid));
     parallel_rows(g.batch, points * (40 + 16 * g.channels), |r| {
-        let mut all = [Tap { at: 0, weight: T::ZERO, by: [T::ZERO; 2] }; NO_TAP];
+        let mut all = [Tap { at: 0, weight: T::ZERO, by: [T::ZERO; 3] }; TAPS];
         for n in r {
             // SAFETY: each input belongs to one task.
             let dx = unsafe { dx.range(n * image..(n + 1) * image) };
             // SAFETY: likewise.
-            let dgrid = unsafe { dgrid.range(2 * n * points..2 * (n + 1) * points) };
+            let dgrid = unsafe { dgrid.range(rank * n * points..rank * (n + 1) * points) };
             let x = &x[n * image..(n + 1) * image];
             let dy = &dy[n * g.channels * points..(n + 1) * g.channels * points];
             dx.fill(T::ZERO);
             for p in 0..points {
-                let point = 2 * (n * points + p);
-                let count = taps(g, &grid[point..point + 2], &mut all);
-                let mut slope = [T::ZERO; 2];
+                let point = rank * (n * points + p);
+                let count = taps(g, &grid[point..point + rank], &mut all);
+                let mut slope = [T::ZERO; 3];
                 for c in 0..g.channels {
                     let d = dy[c * points + p];
                     for tap in &all[..count] {
                         let at = c * plane + tap.at;
                         dx[at] += d * tap.weight;
-                        slope[0] += d * x[at] * tap.by[0];
-                        slope[1] += d * x[at] * tap.by[1];
+                        for (slope, by) in slope.iter_mut().zip(tap.by) {
+                            *slope += d * x[at] * by;
+                        }
                     }
                 }
-                dgrid[2 * p..2 * p + 2].copy_from_slice(&slope);
+                dgrid[rank * p..rank * (p + 1)].copy_from_slice(&slope[..rank]);
             }
         }
     });

@@ -528,8 +528,16 @@ fn the_gradient_is_the_transpose() {
 
 /// Sums of output, input gradient and point gradient, with uneven factors, against PyTorch.
 fn grid(mode: Interpolation, padding: GridPadding, align_corners: bool, want: [f64; 3]) {
-    let g =
-        GridGeom { batch: 2, channels: 2, input: [3, 4], points: 6, mode, padding, align_corners };
+    let g = GridGeom {
+        batch: 2,
+        channels: 2,
+        rank: 2,
+        input: [1, 3, 4],
+        points: 6,
+        mode,
+        padding,
+        align_corners,
+    };
     let x = values(48);
     let points: Vec<f64> = (0..24).map(|i| ((i * 29 % 41) as f64 - 20.0) / 13.0 + 0.013).collect();
     let dy: Vec<f64> = (0..24).map(|i| f64::from(i) / 8.0 - 1.0).collect();

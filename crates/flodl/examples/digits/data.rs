@@ -40,12 +40,16 @@ impl Digits {
             }
             let mut values = Vec::with_capacity(PIXELS + 1);
             for (column, field) in record.iter().enumerate() {
-                let limit = if column == PIXELS { 9.0 } else { 255.0 };
+                let is_label = column == PIXELS;
+                let (kind, limit) = if is_label { ("digit", 9.0) } else { ("number", 255.0) };
                 match field.trim().parse::<f32>() {
-                    Ok(v) if (0.0..=limit).contains(&v) => values.push(v),
+                    // Half a label would be cut to another digit without a word.
+                    Ok(v) if (0.0..=limit).contains(&v) && !(is_label && v.fract() != 0.0) => {
+                        values.push(v);
+                    }
                     _ => {
                         return Err(bad(format!(
-                            "row {}, column {}: {field:?} is not a number from 0 to {limit}",
+                            "row {}, column {}: {field:?} is not a {kind} from 0 to {limit}",
                             line + 1,
                             column + 1
                         )));

@@ -9,6 +9,7 @@ mod data;
 mod report;
 
 use clap::Parser;
+use clap::builder::RangedU64ValueParser;
 use flodl::*;
 use report::{Epoch, Progress};
 
@@ -16,7 +17,7 @@ use report::{Epoch, Progress};
 #[derive(Parser)]
 struct Args {
     /// Passes over the training digits
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = at_least_one())]
     epochs: usize,
     /// Seed of weights, order and dropout
     #[arg(long, default_value_t = 1)]
@@ -25,7 +26,7 @@ struct Args {
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Samples in a training step
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = at_least_one())]
     batch_size: usize,
     /// Only test the weights in this file
     #[arg(long, value_name = "FILE")]
@@ -36,6 +37,10 @@ struct Args {
     /// Where weights and picture go
     #[arg(long, value_name = "DIR", default_value = "runs/digits")]
     out: String,
+}
+
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 fn model() -> Result<Graph> {
@@ -97,10 +102,14 @@ fn run(args: &Args) -> Result<()> {
     let digits = data::Digits::read(&args.data)?;
     let model = model()?;
     if let Some(file) = &args.load {
-        model.load_checkpoint(file)?;
+        // Strictly: a weight that the file lacks would stay as chance made it.
+        let (params, buffers) = (model.named_parameters(), model.named_buffers());
+        let options = LoadOptions::new().strict();
+        load_checkpoint_with(file, &params, &buffers, Some(model.structural_hash()), &options)?;
         test(&model, &digits)?.print()?;
         return Ok(());
     }
+    report::prepare(&args.out)?;
     report::describe(&model, &digits);
     let history = train(&model, &digits, args)?;
     test(&model, &digits)?.print()?;

@@ -153,10 +153,18 @@ impl Test {
     }
 }
 
+/// Makes the folder for the results and tries that a file can be written there, so that a training
+/// is never lost to a folder that cannot take its weights.
+pub fn prepare(dir: &str) -> Result<()> {
+    let probe = format!("{dir}/.writable.{}", std::process::id());
+    std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&probe, b""))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(|source| Error::Io { path: dir.to_owned(), source })
+}
+
 /// Writes the weights, a picture of the model and one of the curves.
 pub fn save(model: &Graph, history: &[Epoch], dir: &str) -> Result<()> {
-    let io = |path: &str, source| Error::Io { path: path.to_owned(), source };
-    std::fs::create_dir_all(dir).map_err(|e| io(dir, e))?;
     let (weights, picture) = (format!("{dir}/model.safetensors"), format!("{dir}/curves.svg"));
     let drawing = format!("{dir}/model.svg");
     model.save_checkpoint(&weights)?;

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::marker::PhantomData;
 
-use crate::{DType, Parameter, Result, Variable};
+use crate::{DType, Result, Variable};
 
 thread_local! {
     /// The dtype of products on the CPU and on CUDA, if autocast is on there.
@@ -85,20 +85,6 @@ pub fn is_autocast_enabled() -> bool {
 /// Whether autocast is on for a kind of device: 0 the CPU, 1 CUDA.
 pub fn is_autocast_enabled_for(device_type: i32) -> bool {
     usize::try_from(device_type).ok().and_then(|i| CAST.get().get(i).copied()?).is_some()
-}
-
-/// Casts floating-point parameters; their gradients are cleared.
-///
-/// # Errors
-/// When there is no memory for it.
-pub fn cast_parameters(params: &[Parameter], dtype: DType) -> Result<()> {
-    for p in params {
-        if p.variable.dtype().is_float() && p.variable.dtype() != dtype {
-            p.variable.set_data(p.variable.data().to_dtype(dtype)?);
-            p.variable.zero_grad();
-        }
-    }
-    Ok(())
 }
 
 /// Whether autocast changes what operations on the CPU do.

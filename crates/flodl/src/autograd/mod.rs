@@ -11,9 +11,7 @@ pub mod ops;
 pub(crate) mod tape;
 mod variable;
 
-pub use amp::{
-    AutocastGuard, autocast, cast_parameters, is_autocast_enabled, is_autocast_enabled_for,
-};
+pub use amp::{AutocastGuard, autocast, is_autocast_enabled, is_autocast_enabled_for};
 pub use engine::{BackwardOptions, grad};
 pub use tape::{NoGradGuard, enable_grad, is_grad_enabled, no_grad};
-pub use variable::Variable;
+pub use variable::{GradAccumulatorHandle, Variable};

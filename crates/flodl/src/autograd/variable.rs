@@ -35,6 +35,19 @@ pub struct Variable {
     inner: Rc<Inner>,
 }
 
+/// Keeps the place alive where a leaf collects its gradient, see [`Variable::grad_accumulator`].
+#[derive(Clone)]
+pub struct GradAccumulatorHandle {
+    leaf: Variable,
+}
+
+impl GradAccumulatorHandle {
+    /// What has been collected so far.
+    pub fn grad(&self) -> Option<Tensor> {
+        self.leaf.grad()
+    }
+}
+
 impl Variable {
     /// A leaf. With `requires_grad` it collects gradients in [`Variable::grad`]; only floating-point
     /// tensors can, so the flag is ignored for integers and booleans.
@@ -91,6 +104,23 @@ impl Variable {
     /// The gradient collected so far.
     pub fn grad(&self) -> Option<Tensor> {
         self.inner.grad.borrow().as_ref().map(Variable::data)
+    }
+
+    /// The place where this leaf collects its gradient; `None` for the result of an operation and
+    /// for what needs no gradient.
+    ///
+    /// ```
+    /// use flodl::*;
+    /// let x = Variable::new(Tensor::ones(&[2], TensorOptions::default())?, true);
+    /// let place = x.grad_accumulator().unwrap();
+    /// x.sum()?.backward()?;
+    /// drop(x);
+    /// assert_eq!(place.grad().unwrap().to_f32_vec()?, [1.0, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn grad_accumulator(&self) -> Option<GradAccumulatorHandle> {
+        let collects = self.is_leaf() && self.requires_grad();
+        collects.then(|| GradAccumulatorHandle { leaf: self.clone() })
     }
 
     /// The gradient as a variable: differentiable when it was computed with `create_graph`.

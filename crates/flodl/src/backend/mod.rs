@@ -8,6 +8,7 @@
 
 mod cpu;
 mod families;
+mod mode;
 mod rnn;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use flodl_cpu::alloc::Block;
 
 pub use families::*;
+pub use mode::*;
 pub use rnn::*;
 
 use crate::{DType, Device, Result, shape::Layout};

@@ -109,7 +109,7 @@ pub fn load_checkpoint_with(
 }
 
 /// A load that can no longer fail.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     params: Vec<(Parameter, Tensor)>,
     buffers: Vec<(Buffer, Tensor)>,
     report: LoadReport,

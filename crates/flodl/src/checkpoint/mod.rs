@@ -1,15 +1,14 @@
 //! Weights on disk, as `.safetensors`, the format that PyTorch's world reads and writes; PyTorch's own
-//! `.pt`; and whole runs.
+//! `.pt`.
 
 mod load;
 mod migrate;
 mod pt;
-mod run;
 
+pub(crate) use load::Plan;
 pub use load::{LoadOptions, LoadReport, load_checkpoint_with};
 pub use migrate::{MigrateReport, migrate_checkpoint, migrate_checkpoint_file};
 pub use pt::*;
-pub use run::*;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};

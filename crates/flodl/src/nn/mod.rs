@@ -47,7 +47,7 @@ pub use norm::{
 };
 pub use pad::*;
 pub use pair::{Bilinear, CosineSimilarity, PairwiseDistance};
-pub use parameter::{Buffer, Parameter};
+pub use parameter::{Buffer, Parameter, cast_parameters};
 pub use pool::*;
 pub use resample::{ChannelShuffle, PixelShuffle, PixelUnshuffle, Upsample};
 pub use rnn::*;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::{Device, Result, Tensor, Variable};
+use crate::{DType, Device, Result, Tensor, Variable};
 
 /// A learnable weight. A clone is another handle on the same one.
 #[derive(Clone, Debug)]
@@ -51,6 +51,20 @@ impl Parameter {
     pub fn is_frozen(&self) -> bool {
         !self.variable.requires_grad()
     }
+}
+
+/// Casts floating-point parameters; their gradients are cleared.
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn cast_parameters(params: &[Parameter], dtype: DType) -> Result<()> {
+    for p in params {
+        if p.variable.dtype().is_float() && p.variable.dtype() != dtype {
+            p.variable.set_data(p.variable.data().to_dtype(dtype)?);
+            p.variable.zero_grad();
+        }
+    }
+    Ok(())
 }
 
 /// State that is saved with a model but not learned, such as running statistics. A clone is

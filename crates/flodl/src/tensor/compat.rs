@@ -65,13 +65,16 @@ impl Tensor {
         true
     }
 
-    /// The norm of no gradients: 0. [`crate::clip_grad_norm`] clips those of parameters.
+    /// Never possible: [`clip_grad_norm`](crate::clip_grad_norm()) clips the gradients of parameters.
     ///
     /// # Errors
-    /// When `max_norm` is negative or NaN.
+    /// Always: gradients belong to [`crate::Variable`].
     pub fn clip_grad_norm_fused(params: &[Tensor], max_norm: f64) -> Result<f64> {
-        let _ = params;
-        crate::clip_grad_norm(&[], max_norm)
+        let _ = (params, max_norm);
+        Err(Error::Autograd {
+            op: "clip_grad_norm_fused",
+            what: "a Tensor has no gradient; clip_grad_norm clips those of parameters".into(),
+        })
     }
 
     /// The values of an image batch `[N, C, H, W]` with channels innermost in memory; the shape

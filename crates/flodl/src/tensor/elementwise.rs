@@ -142,10 +142,6 @@ binary_methods! {
     maximum => BinaryOp::Maximum;
     /// The smaller of each pair; NaN wins.
     minimum => BinaryOp::Minimum;
-    /// The remainder with the sign of `self`, as C's fmod.
-    fmod_tensor => BinaryOp::Fmod;
-    /// The remainder with the sign of `other`, as Python's %.
-    remainder_tensor => BinaryOp::Remainder;
 }
 
 macro_rules! binary_float_methods {
@@ -311,86 +307,6 @@ impl Tensor {
         self.binary("div", BinaryOp::Div, other)
     }
 
-    /// self + scalar; integers take the scalar's integer part.
-    ///
-    /// # Errors
-    /// For boolean tensors.
-    pub fn add_scalar(&self, scalar: f64) -> Result<Tensor> {
-        self.unary_any("add_scalar", UnaryOp::AddScalar { value: scalar })
-    }
-
-    /// self · scalar; integers take the scalar's integer part.
-    ///
-    /// # Errors
-    /// For boolean tensors.
-    pub fn mul_scalar(&self, scalar: f64) -> Result<Tensor> {
-        self.unary_any("mul_scalar", UnaryOp::MulScalar { value: scalar })
-    }
-
-    /// self - scalar.
-    ///
-    /// # Errors
-    /// For boolean tensors.
-    pub fn sub_scalar(&self, scalar: f64) -> Result<Tensor> {
-        self.add_scalar(-scalar)
-    }
-
-    /// self / scalar.
-    ///
-    /// # Errors
-    /// For integer and boolean tensors.
-    pub fn div_scalar(&self, scalar: f64) -> Result<Tensor> {
-        self.unary("div_scalar", UnaryOp::DivScalar { value: scalar })
-    }
-
-    /// Each element to a power.
-    ///
-    /// # Errors
-    /// For integer and boolean tensors.
-    pub fn pow_scalar(&self, exponent: f64) -> Result<Tensor> {
-        self.unary("pow_scalar", UnaryOp::PowScalar { exponent })
-    }
-
-    /// Each element moved into `min..=max`; NaN stays.
-    ///
-    /// # Errors
-    /// For boolean tensors.
-    pub fn clamp(&self, min: f64, max: f64) -> Result<Tensor> {
-        self.unary_any("clamp", UnaryOp::Clamp { min, max })
-    }
-
-    /// Each element, but at least `min`; NaN stays.
-    ///
-    /// # Errors
-    /// For boolean tensors.
-    pub fn clamp_min(&self, min: f64) -> Result<Tensor> {
-        self.clamp(min, f64::INFINITY)
-    }
-
-    /// Each element, but at most `max`; NaN stays.
-    ///
-    /// # Errors
-    /// For boolean tensors.
-    pub fn clamp_max(&self, max: f64) -> Result<Tensor> {
-        self.clamp(f64::NEG_INFINITY, max)
-    }
-
-    /// The remainder of a division by a number, with the sign of `self`.
-    ///
-    /// # Errors
-    /// For boolean tensors.
-    pub fn fmod(&self, divisor: f64) -> Result<Tensor> {
-        self.fmod_tensor(&Tensor::full_dims(&[], divisor, self.options())?)
-    }
-
-    /// The remainder of a division by a number, with the sign of the divisor.
-    ///
-    /// # Errors
-    /// For boolean tensors.
-    pub fn remainder(&self, divisor: f64) -> Result<Tensor> {
-        self.remainder_tensor(&Tensor::full_dims(&[], divisor, self.options())?)
-    }
-
     /// x for x > 0, else slope · x.
     ///
     /// # Errors
@@ -501,6 +417,12 @@ impl Tensor {
     /// # Errors
     /// When shapes cannot be broadcast or dtypes differ.
     pub fn isclose(&self, other: &Tensor, rtol: f64, atol: f64) -> Result<Tensor> {
+        if !self.dtype().is_float() {
+            // The tolerance is a fraction, so integers are compared as numbers that have some.
+            self.check_same("isclose", other)?;
+            let wide = |t: &Tensor| t.to_dtype(DType::Float64);
+            return wide(self)?.isclose(&wide(other)?, rtol, atol);
+        }
         let near = self
             .sub(other)?
             .abs()?

@@ -13,7 +13,8 @@ impl Tensor {
             *self = self.copy()?;
         }
         let Tensor { storage, layout, .. } = self;
-        let storage = std::sync::Arc::get_mut(storage).expect("just made unshared");
+        let storage = std::sync::Arc::get_mut(storage)
+            .expect("a storage that was shared has just been copied");
         Ok((storage, layout))
     }
 
@@ -108,16 +109,18 @@ impl Tensor {
     /// Adds a number.
     ///
     /// # Errors
-    /// For boolean tensors.
+    /// For boolean tensors, and for integers with a scalar that is not whole.
     pub fn add_scalar_(&mut self, scalar: f64) -> Result<()> {
+        self.check_scalar("add_scalar_", scalar)?;
         self.unary_("add_scalar_", UnaryOp::AddScalar { value: scalar })
     }
 
     /// Multiplies by a number.
     ///
     /// # Errors
-    /// For boolean tensors.
+    /// For boolean tensors, and for integers with a scalar that is not whole.
     pub fn mul_scalar_(&mut self, scalar: f64) -> Result<()> {
+        self.check_scalar("mul_scalar_", scalar)?;
         self.unary_("mul_scalar_", UnaryOp::MulScalar { value: scalar })
     }
 

@@ -77,7 +77,7 @@ impl Tensor {
                 return Ok(t
                     .reshape_dims(&[1, rows, cols])?
                     .expand_dims(&[count, rows, cols])
-                    .expect("a single matrix broadcasts"));
+                    .expect("the size 1 of the batch broadcasts to any"));
             }
             let view = t.expand_dims(&dims).expect("broadcast has checked the shapes");
             view.reshape_dims(&[count, rows, cols])

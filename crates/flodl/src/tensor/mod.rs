@@ -19,6 +19,7 @@ mod movement;
 mod random;
 mod reduce;
 mod rnn;
+mod scalar;
 mod sort;
 
 pub(crate) use attention::{Attend, attention_lead, attention_mask, attention_spec, four_dims};

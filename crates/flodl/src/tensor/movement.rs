@@ -70,7 +70,7 @@ impl Tensor {
         if rest == 0 || !self.len().is_multiple_of(rest) {
             return Err(mismatch());
         }
-        let at = shape.iter().position(|&n| n == -1).expect("counted above");
+        let at = shape.iter().position(|&n| n == -1).expect("just one size was found to be -1");
         dims[at] = self.len() / rest;
         Ok(dims)
     }
@@ -342,7 +342,10 @@ impl Tensor {
                 got: self.shape(),
             });
         }
-        let view = self.reshape_dims(&pairs)?.expand_dims(&wide).expect("only ones grow");
+        let view = self
+            .reshape_dims(&pairs)?
+            .expand_dims(&wide)
+            .expect("every size that differs is 1, which broadcasts");
         view.reshape_dims(&out)
     }
 
@@ -562,7 +565,9 @@ impl Tensor {
             .map(|(i, t)| {
                 let mut own = Dims::from_elem(1, grid.len());
                 own[i] = t.len();
-                Ok(t.reshape_dims(&own)?.expand_dims(&grid).expect("only ones grow"))
+                Ok(t.reshape_dims(&own)?
+                    .expand_dims(&grid)
+                    .expect("every size that differs is 1, which broadcasts"))
             })
             .collect()
     }

@@ -127,9 +127,9 @@ impl Tensor {
                 "weights must be finite and not negative, and never NaN",
             ));
         }
-        let classes = *self.dims().last().expect("at least one dim");
+        let classes = *self.dims().last().expect("the shape was checked to have 1 or 2 dims");
         let mut shape = self.shape();
-        *shape.last_mut().expect("at least one dim") = num_samples;
+        *shape.last_mut().expect("the shape was checked to have 1 or 2 dims") = num_samples;
         let total: usize = shape::sizes("multinomial", &shape)?.iter().product();
         let (k, mut picked) = (num_samples as usize, Vec::new());
         let mut rng = rng::Rng::seed(rng::draw_seed());
@@ -157,7 +157,10 @@ impl Tensor {
                     })
                     .collect();
                 let total = sums[classes - 1];
-                let last = row.iter().rposition(|&w| w > 0.0).expect("one is positive");
+                let last = row
+                    .iter()
+                    .rposition(|&w| w > 0.0)
+                    .expect("each row was checked to have a positive weight");
                 picked.extend((0..k).map(|_| {
                     let u = rng.f64() * total;
                     sums.partition_point(|&s| s <= u).min(last) as i64

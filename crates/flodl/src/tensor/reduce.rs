@@ -398,6 +398,46 @@ impl Tensor {
         self.to_dtype(DType::Bool)?.sum_dim(dim, false)
     }
 
+    /// Numbers of elements that are not 0 along several dims; none means all.
+    ///
+    /// # Errors
+    /// When a dim does not exist or appears twice.
+    pub fn count_nonzero_dims(&self, dims: &[i32]) -> Result<Tensor> {
+        self.to_dtype(DType::Bool)?.sum_dims(dims, false)
+    }
+
+    /// Whether any element along a dim is true (not 0).
+    ///
+    /// # Errors
+    /// When the dim does not exist.
+    pub fn any_dim(&self, dim: i32, keepdim: bool) -> Result<Tensor> {
+        self.any_dims(&[dim], keepdim)
+    }
+
+    /// Whether any element along several dims is true (not 0); none means all.
+    ///
+    /// # Errors
+    /// When a dim does not exist or appears twice.
+    pub fn any_dims(&self, dims: &[i32], keepdim: bool) -> Result<Tensor> {
+        self.to_dtype(DType::Bool)?.sum_dims(dims, keepdim)?.to_dtype(DType::Bool)
+    }
+
+    /// Whether all elements along a dim are true (not 0).
+    ///
+    /// # Errors
+    /// When the dim does not exist.
+    pub fn all_dim(&self, dim: i32, keepdim: bool) -> Result<Tensor> {
+        self.all_dims(&[dim], keepdim)
+    }
+
+    /// Whether all elements along several dims are true (not 0); none means all.
+    ///
+    /// # Errors
+    /// When a dim does not exist or appears twice.
+    pub fn all_dims(&self, dims: &[i32], keepdim: bool) -> Result<Tensor> {
+        self.logical_not()?.any_dims(dims, keepdim)?.logical_not()
+    }
+
     /// Whether any element is true (not 0).
     ///
     /// # Errors

@@ -601,7 +601,7 @@ impl Tensor {
         let spec = directed("lstm_seq", RnnMode::Lstm, h_0, num_layers)?;
         let params: Vec<&Tensor> = params.iter().collect();
         let (out, h, c) = sequence(&spec, self, [Some(h_0), Some(c_0)], &params, batch_first)?;
-        Ok((out, h, c.expect("an LSTM has a cell state")))
+        Ok((out, h, c.expect("a net in LSTM mode gives back its cell state")))
     }
 
     /// A sequence through a GRU of several layers: output and last h; see [`Tensor::lstm_seq`].

@@ -97,6 +97,31 @@ impl Tensor {
         Ok((values, indices))
     }
 
+    /// The `k`-th smallest elements along a dim, counted from 1, and where they stand (`Int64`).
+    ///
+    /// # Errors
+    /// When the dim does not exist or `k` is not in 1 to its size.
+    pub fn kthvalue(&self, k: i64, dim: i32, keepdim: bool) -> Result<(Tensor, Tensor)> {
+        let d = self.dim("kthvalue", dim)?;
+        let size = self.dims().get(d).copied().unwrap_or(1);
+        let place = match usize::try_from(k) {
+            Ok(k) if (1..=size).contains(&k) => k,
+            _ => {
+                let what = format!("k = {k} must be in 1..={size}, the size of dim {d}");
+                return Err(Error::invalid("kthvalue", what));
+            }
+        };
+        let (values, indices) = self.first(d, place, false)?;
+        let last = |t: Tensor| -> Result<Tensor> {
+            if t.ndim() == 0 {
+                return Ok(t);
+            }
+            let one = t.narrow(d as i32, k - 1, 1)?;
+            if keepdim { one.copy() } else { one.squeeze(d as i32)?.copy() }
+        };
+        Ok((last(values)?, last(indices)?))
+    }
+
     /// The indices of all elements that are not 0, a row for each: `[n, ndim]`, `Int64`.
     ///
     /// # Errors
@@ -137,6 +162,51 @@ impl Tensor {
     pub fn unique_counts(&self) -> Result<(Tensor, Tensor)> {
         let (values, _, counts) = self.distinct(false)?;
         Ok((values, counts))
+    }
+
+    /// The distinct entries of a dim in ascending order, for each entry the place of its like among
+    /// them, and how often each occurs (both `Int64`).
+    ///
+    /// ```
+    /// use flodl::*;
+    /// let rows = Tensor::from_f32(&[3.0, 1.0, 2.0, 5.0, 3.0, 1.0], &[3, 2], Device::CPU)?;
+    /// let (distinct, inverse, counts) = rows.unique_dim(0)?;
+    /// assert_eq!(distinct.to_f32_vec()?, [2.0, 5.0, 3.0, 1.0]);
+    /// assert_eq!(inverse.to_i64_vec()?, [1, 0, 1]);
+    /// assert_eq!(counts.to_i64_vec()?, [1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the dim does not exist.
+    pub fn unique_dim(&self, dim: i32) -> Result<(Tensor, Tensor, Tensor)> {
+        let d = self.dim("unique_dim", dim)?;
+        if self.ndim() == 0 {
+            let (values, inverse, counts) = self.distinct(false)?;
+            return Ok((values.reshape(&[])?, inverse.reshape(&[1])?, counts));
+        }
+        let n = self.dims()[d];
+        let rows = self.movedim(d as i64, 0)?.reshape(&[n as i64, -1])?;
+        // Each element's rank among all: integers that compare as the elements do, in any dtype.
+        let ranks = rows.distinct(false)?.1.to_i64_vec()?;
+        let width = ranks.len().checked_div(n).unwrap_or(0);
+        let row = |i: usize| &ranks[i * width..(i + 1) * width];
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by(|&a, &b| row(a).cmp(row(b)));
+        let (mut first, mut inverse, mut counts) = (Vec::new(), vec![0; n], Vec::new());
+        for &i in &order {
+            match first.last() {
+                Some(&last) if row(last as usize) == row(i) => {}
+                _ => {
+                    first.push(i as i64);
+                    counts.push(0);
+                }
+            }
+            inverse[i] = first.len() as i64 - 1;
+            counts[first.len() - 1] += 1;
+        }
+        let list = |v: &[i64]| Tensor::from_i64(v, &[v.len() as i64], self.device());
+        Ok((self.index_select(d as i32, &list(&first)?)?, list(&inverse)?, list(&counts)?))
     }
 
     fn no_indices(&self) -> Result<Tensor> {
@@ -180,6 +250,22 @@ impl Tensor {
     /// As for [`Tensor::searchsorted`].
     pub fn searchsorted_right(&self, values: &Tensor) -> Result<Tensor> {
         self.search(values, true)
+    }
+
+    /// Between which of the ascending boundaries each element lies (`Int64`): the number of those
+    /// below it, and with `right` also of those equal to it.
+    ///
+    /// # Errors
+    /// When the boundaries are no vector, or dtypes or devices differ.
+    pub fn bucketize(&self, boundaries: &Tensor, right: bool) -> Result<Tensor> {
+        if boundaries.ndim() != 1 {
+            return Err(Error::Shape {
+                op: "bucketize",
+                expected: "boundaries of 1 dim".into(),
+                got: boundaries.shape(),
+            });
+        }
+        boundaries.search(self, right)
     }
 
     fn search(&self, values: &Tensor, right: bool) -> Result<Tensor> {

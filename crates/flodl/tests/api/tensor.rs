@@ -1,6 +1,6 @@
 use super::*;
 
-pub use flodl::{Device, Result, Tensor, TensorError, TensorOptions};
+pub use flodl::{Device, GradAccumulatorHandle, Result, Tensor, TensorError, TensorOptions};
 
 methods! { dtype_: DType;
     fn element_size(self) -> usize;

@@ -2,60 +2,11 @@
 
 use flodl::*;
 
-use super::Values::{Any, Far, Inside, Positive};
+use super::Values::{Any, Inside, Positive};
 use super::{Row, index, join};
 
 /// Functions whose gradient cannot be differentiated again, which they say.
-pub const ONCE: &[&str] = &["grid_sample"];
-
-/// Functions of several outputs or lists of weights, whose finite differences stand in another test
-/// file.
-pub const ELSEWHERE: &[(&str, &str)] = &[
-    ("gru_cell", "rnn.rs"),
-    ("lstm_cell", "rnn.rs"),
-    ("gru_seq", "rnn.rs"),
-    ("lstm_seq", "rnn.rs"),
-    ("scaled_dot_product_attention", "attention.rs"),
-    ("scaled_dot_product_attention_bias", "attention.rs"),
-    ("bce_loss", "losses.rs"),
-    ("bce_loss_with", "losses.rs"),
-    ("bce_with_logits_loss", "losses.rs"),
-    ("bce_with_logits_loss_with", "losses.rs"),
-    ("cosine_embedding_loss", "losses.rs"),
-    ("cosine_embedding_loss_with", "losses.rs"),
-    ("ctc_loss", "losses.rs"),
-    ("ctc_loss_with", "losses.rs"),
-    ("focal_loss", "losses.rs"),
-    ("focal_loss_with", "losses.rs"),
-    ("gaussian_nll_loss", "losses.rs"),
-    ("gaussian_nll_loss_with", "losses.rs"),
-    ("hinge_embedding_loss", "losses.rs"),
-    ("hinge_embedding_loss_with", "losses.rs"),
-    ("huber_loss", "losses.rs"),
-    ("huber_loss_with", "losses.rs"),
-    ("kl_div_loss", "losses.rs"),
-    ("kl_div_loss_with", "losses.rs"),
-    ("l1_loss", "losses.rs"),
-    ("l1_loss_with", "losses.rs"),
-    ("margin_ranking_loss", "losses.rs"),
-    ("margin_ranking_loss_with", "losses.rs"),
-    ("multi_margin_loss", "losses.rs"),
-    ("multi_margin_loss_with", "losses.rs"),
-    ("multilabel_margin_loss", "losses.rs"),
-    ("multilabel_margin_loss_with", "losses.rs"),
-    ("multilabel_soft_margin_loss", "losses.rs"),
-    ("multilabel_soft_margin_loss_with", "losses.rs"),
-    ("nll_loss", "losses.rs"),
-    ("nll_loss_with", "losses.rs"),
-    ("poisson_nll_loss", "losses.rs"),
-    ("poisson_nll_loss_with", "losses.rs"),
-    ("smooth_l1_loss", "losses.rs"),
-    ("smooth_l1_loss_with", "losses.rs"),
-    ("soft_margin_loss", "losses.rs"),
-    ("soft_margin_loss_with", "losses.rs"),
-    ("triplet_margin_loss", "losses.rs"),
-    ("triplet_margin_loss_with", "losses.rs"),
-];
+pub const ONCE: &[&str] = &["grid_sample", "ctc_loss", "ctc_loss_with"];
 
 const IMAGE: &[(&[i64], super::Values)] = &[(&[2, 2, 4, 5], Any)];
 const SIGNAL: &[(&[i64], super::Values)] = &[(&[2, 2, 7], Any)];
@@ -66,6 +17,20 @@ const AFFINE: &[(&[i64], super::Values)] = &[(&[3, 4, 3], Any), (&[4], Any), (&[
 /// Input, state, two weights and two biases of a cell; the same of a sequence of one layer.
 const CELL: &[(&[i64], super::Values)] =
     &[(&[2, 3], Any), (&[2, 4], Any), (&[4, 3], Any), (&[4, 4], Any), (&[4], Any), (&[4], Any)];
+/// The same with the three gates of a GRU, and the four of an LSTM, which has a second state.
+const GRU_CELL: &[(&[i64], super::Values)] =
+    &[(&[2, 3], Any), (&[2, 2], Any), (&[6, 3], Any), (&[6, 2], Any), (&[6], Any), (&[6], Any)];
+const LSTM_CELL: &[(&[i64], super::Values)] = &[
+    (&[2, 3], Any),
+    (&[2, 2], Any),
+    (&[2, 2], Any),
+    (&[8, 3], Any),
+    (&[8, 2], Any),
+    (&[8], Any),
+    (&[8], Any),
+];
+/// Query, key and value of two batches.
+const QKV: &[(&[i64], super::Values)] = &[(&[2, 3, 4], Any), (&[2, 5, 4], Any), (&[2, 5, 2], Any)];
 const SEQUENCE: &[(&[i64], super::Values)] = &[
     (&[3, 2, 3], Any),
     (&[1, 2, 4], Any),
@@ -239,6 +204,11 @@ pub const FUNCTIONS: &[Row] = &[
     ("grid_sample cubic", &[(&[1, 2, 4, 5], Any), (&[1, 3, 2, 2], Inside)], |v| {
         grid_sample(&v[0], &points(&v[1], 1.1)?, 2, 2, true)
     }),
+    ("affine_grid", &[(&[2, 2, 3], Any)], |v| affine_grid(&v[0], &[2, 1, 2, 3], false)),
+    ("affine_grid volume", &[(&[1, 3, 4], Any)], |v| affine_grid(&v[0], &[1, 1, 2, 1, 2], true)),
+    ("grid_sample volume", &[(&[1, 2, 3, 4, 3], Any), (&[1, 2, 1, 2, 3], Inside)], |v| {
+        grid_sample(&v[0], &points(&v[1], 1.1)?, 0, 2, false)
+    }),
     ("pixel_shuffle", &[(&[1, 8, 2, 3], Any)], |v| pixel_shuffle(&v[0], 2)),
     ("pixel_unshuffle", &[(&[1, 2, 4, 6], Any)], |v| pixel_unshuffle(&v[0], 2)),
     ("channel_shuffle", &[(&[2, 6, 2], Any)], |v| channel_shuffle(&v[0], 3)),
@@ -246,14 +216,65 @@ pub const FUNCTIONS: &[Row] = &[
     ("pad", VOLUME, |v| pad(&v[0], &[1, 2, 2, 0], PadMode::Reflect)),
     ("pad cut", VOLUME, |v| pad(&v[0], &[-1, 2, 1, -2], PadMode::Replicate)),
     ("pad many dims", VOLUME, |v| pad(&v[0], &[0, 1, 1, 0, 0, 0, 1, 1], PadMode::Circular)),
-    // Two inputs.
+    // Two inputs and more.
+    ("einsum", &[(&[2, 3, 4], Any), (&[4, 5, 2], Any)], |v| einsum("aij,jka->ik", &[&v[0], &v[1]])),
+    ("einsum chain", &[(&[2, 3], Any), (&[3, 4], Any), (&[2, 4], Any)], |v| {
+        einsum("ij,jk,ik->i", &[&v[0], &v[1], &v[2]])
+    }),
+    ("einsum diagonal", &[(&[3, 3, 2], Any)], |v| einsum("iij->ji", &[&v[0]])),
+    ("einsum ellipsis", &[(&[2, 1, 3], Any), (&[4, 3], Any)], |v| {
+        einsum("...i,...i->...", &[&v[0], &v[1]])
+    }),
     ("bilinear", &[(&[3, 2], Any), (&[3, 4], Any), (&[2, 2, 4], Any), (&[2], Any)], |v| {
         bilinear(&v[0], &v[1], &v[2], Some(&v[3]))
     }),
     ("pairwise_distance", &[(&[3, 4], Any), (&[4], Positive)], |v| {
         pairwise_distance(&v[0], &v[1], 3.0, 1e-6, true)
     }),
-    // Recurrent layers without gates; the others are differentiated beside their layers.
+    ("scaled_dot_product_attention", QKV, |v| {
+        scaled_dot_product_attention(&v[0], &v[1], &v[2], None, 0.0, true, None)
+    }),
+    ("scaled_dot_product_attention_bias", &[QKV[0], QKV[1], QKV[2], (&[3, 5], Any)], |v| {
+        scaled_dot_product_attention_bias(&v[0], &v[1], &v[2], &v[3], 0.0, false, Some(0.7))
+    }),
+    // Recurrent layers.
+    ("gru_cell", GRU_CELL, |v| gru_cell(&v[0], &v[1], &v[2], &v[3], &v[4], &v[5])),
+    ("lstm_cell", LSTM_CELL, |v| {
+        let (h, c) = lstm_cell(&v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6])?;
+        join(vec![h, c])
+    }),
+    (
+        "gru_seq",
+        &[
+            (&[3, 2, 3], Any),
+            (&[1, 2, 2], Any),
+            (&[6, 3], Any),
+            (&[6, 2], Any),
+            (&[6], Any),
+            (&[6], Any),
+        ],
+        |v| {
+            let (y, h) = gru_seq(&v[0], Some(&v[1]), &v[2..], &RnnOptions::default())?;
+            join(vec![y, h])
+        },
+    ),
+    (
+        "lstm_seq",
+        &[
+            (&[3, 2, 3], Any),
+            (&[1, 2, 2], Any),
+            (&[1, 2, 2], Any),
+            (&[8, 3], Any),
+            (&[8, 2], Any),
+            (&[8], Any),
+            (&[8], Any),
+        ],
+        |v| {
+            let state = Some((&v[1], &v[2]));
+            let (y, (h, c)) = lstm_seq(&v[0], state, &v[3..], &RnnOptions::default())?;
+            join(vec![y, h, c])
+        },
+    ),
     ("rnn_tanh_cell", CELL, |v| rnn_tanh_cell(&v[0], &v[1], &v[2], &v[3], &v[4], &v[5])),
     ("rnn_relu_cell", CELL, |v| rnn_relu_cell(&v[0], &v[1], &v[2], &v[3], &v[4], &v[5])),
     ("rnn_tanh_seq", SEQUENCE, |v| {
@@ -261,21 +282,5 @@ pub const FUNCTIONS: &[Row] = &[
     }),
     ("rnn_relu_seq", SEQUENCE, |v| {
         Ok(rnn_relu_seq(&v[0], Some(&v[1]), &v[2..], &RnnOptions::default())?.0)
-    }),
-    // Losses.
-    ("mse_loss", &[(&[3, 4], Any), (&[3, 4], Any)], |v| mse_loss(&v[0], &v[1])),
-    ("mse_loss_with", &[(&[3, 4], Any), (&[3, 4], Any)], |v| {
-        mse_loss_with(&v[0], &v[1], Reduction::None)
-    }),
-    ("cross_entropy_loss", &[(&[3, 4], Far)], |v| {
-        let target = Variable::new(index(&[1, 3, 0], &[3]), false);
-        cross_entropy_loss(&v[0], &target)
-    }),
-    ("cross_entropy_loss probabilities", &[(&[2, 3], Any)], |v| {
-        cross_entropy_loss(&v[0], &constant(&[0.2, 0.3, 0.5, 0.6, 0.3, 0.1], &[2, 3]))
-    }),
-    ("cross_entropy_with", &[(&[3, 4], Any)], |v| {
-        let options = CrossEntropy { label_smoothing: 0.1, ..CrossEntropy::default() };
-        cross_entropy_with(&v[0], &Variable::new(index(&[1, 3, 0], &[3]), false), &options)
     }),
 ];

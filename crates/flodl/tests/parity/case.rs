@@ -103,7 +103,7 @@ impl File {
         let shape: Vec<i64> = info.shape.iter().map(|&n| n as i64).collect();
         let (start, end) = info.data_offsets;
         let Some(data) = self.bytes.get(self.data_start + start..self.data_start + end) else {
-            return unsupported("a file that ends too early");
+            return Err(Stop::Error("the file ends too early".into()));
         };
         Ok(Tensor::from_blob(data, &shape, dtype, Device::CPU)?)
     }

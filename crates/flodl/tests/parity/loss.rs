@@ -44,9 +44,6 @@ pub const NORMS: &[Entry] = &[
     }),
     ("batch_norm", |c| {
         let x = c.arg(0, "input").var()?;
-        if x.ndim() < 2 {
-            return unsupported("an input of 1 dim");
-        }
         let (mean, var) =
             (c.arg(1, "running_mean").opt_tensor()?, c.arg(2, "running_var").opt_tensor()?);
         let (w, b) = (c.arg(3, "weight").opt_var()?, c.arg(4, "bias").opt_var()?);

@@ -5,45 +5,48 @@ use serde_json::Value;
 
 use super::case::{Arg, Case, File, Stop, Try, unsupported};
 use super::check::{Outcome, guarded};
+use super::onnx_more;
 
 /// Inputs by place, attributes through [`Case::ctor`].
-struct Node<'a> {
-    case: &'a Case<'a>,
-    inputs: Vec<Option<Variable>>,
+pub struct Node<'a> {
+    pub case: &'a Case<'a>,
+    pub inputs: Vec<Option<Variable>>,
 }
 
 impl<'a> Node<'a> {
-    fn input(&self, index: usize) -> Try<&Variable> {
+    pub fn input(&self, index: usize) -> Try<&Variable> {
         match self.inputs.get(index) {
             Some(Some(v)) => Ok(v),
             _ => unsupported(format!("no input {index}")),
         }
     }
 
-    fn attr(&self, name: &str) -> Arg<'a> {
+    pub fn attr(&self, name: &str) -> Arg<'a> {
         self.case.ctor(name)
     }
 
     /// Dims given as an input or an attribute; all when there are none.
-    fn axes(&self, index: usize, rank: usize) -> Try<Vec<i32>> {
+    pub fn axes(&self, index: usize, rank: usize) -> Try<Vec<i32>> {
         if let Ok(v) = self.input(index) {
             let axes: Vec<i32> = v.data().to_i64_vec()?.into_iter().map(|d| d as i32).collect();
             if !axes.is_empty() {
                 return Ok(axes);
             }
-            self.attr("noop_with_empty_axes").only(0)?;
+            if self.attr("noop_with_empty_axes").bool_or(false)? {
+                return Ok(Vec::new());
+            }
         }
         Ok((0..rank as i32).collect())
     }
 
-    fn ints(&self, index: usize) -> Try<Vec<i64>> {
+    pub fn ints(&self, index: usize) -> Try<Vec<i64>> {
         Ok(self.input(index)?.data().to_i64_vec()?)
     }
 }
 
-type Call = fn(&Node) -> Try<Vec<Variable>>;
+pub type Call = fn(&Node) -> Try<Vec<Variable>>;
 
-fn one(result: Result<Variable>) -> Try<Vec<Variable>> {
+pub fn one(result: Result<Variable>) -> Try<Vec<Variable>> {
     Ok(vec![result?])
 }
 
@@ -62,8 +65,11 @@ const UNARY: &[(&str, Call)] = unary![
 /// Reduces over axes that stay or go.
 fn reduce(n: &Node, f: fn(&Variable, &[i32], bool) -> Result<Variable>) -> Try<Vec<Variable>> {
     let x = n.input(0)?;
-    let keep = n.attr("keepdims").bool_or(true)?;
-    one(f(x, &n.axes(1, x.ndim())?, keep))
+    let (keep, axes) = (n.attr("keepdims").bool_or(true)?, n.axes(1, x.ndim())?);
+    if axes.is_empty() && x.ndim() > 0 {
+        return Ok(vec![x.clone()]);
+    }
+    one(f(x, &axes, keep))
 }
 
 /// The largest or smallest along axes; nothing has neither here.
@@ -119,26 +125,52 @@ fn convolution<const D: usize>(n: &Node) -> Try<(Windows<D>, ConvOptions<D>)> {
 }
 
 fn conv_node<const D: usize>(n: &Node) -> Try<Vec<Variable>> {
+    if n.attr("auto_pad").str_or("NOTSET")?.starts_with("SAME") {
+        let w = n.input(1)?;
+        let kernel = std::array::from_fn(|d| w.shape()[2 + d]);
+        let (x, Windows { stride, padding, dilation, .. }, _) =
+            onnx_more::padded::<D>(n, kernel, 0.0)?;
+        n.attr("kernel_shape");
+        let groups = n.attr("group").i64_or(1)?;
+        let options = ConvOptions { stride, padding, dilation, groups };
+        return one(conv(&x, w, n.input(2).ok(), &options));
+    }
     one(conv(n.input(0)?, n.input(1)?, n.input(2).ok(), &convolution::<D>(n)?.1))
 }
 
 fn conv_transpose_node<const D: usize>(n: &Node) -> Try<Vec<Variable>> {
-    n.attr("output_shape").absent()?;
+    let same = n.attr("auto_pad").str_or("NOTSET")?.starts_with("SAME");
+    if same || !n.attr("output_shape").is_none() {
+        let shape = n.input(1)?.shape();
+        n.attr("kernel_shape");
+        let options = ConvOptions {
+            stride: n.attr("strides").array_or([1; D])?,
+            padding: [0; D],
+            dilation: n.attr("dilations").array_or([1; D])?,
+            groups: n.attr("group").i64_or(1)?,
+        };
+        let kernel = std::array::from_fn(|d| shape[2 + d]);
+        return onnx_more::conv_transpose_to(n, &options, kernel);
+    }
     let more = n.attr("output_padding").array_or([0; D])?;
     one(conv_transpose(n.input(0)?, n.input(1)?, n.input(2).ok(), &convolution::<D>(n)?.1, more))
 }
 
-/// Windows of a pooling; more padding than half a window is refused here, as in PyTorch.
-fn pooling<const D: usize>(n: &Node) -> Try<Windows<D>> {
-    let windows = windows::<D>(n, n.attr("kernel_shape").array()?)?;
-    if (0..D).any(|d| 2 * windows.padding[d] > windows.kernel[d]) {
-        return unsupported("padding above half of the kernel");
+/// Windows of a pooling, if it is one of PyTorch's: the same padding at both ends, and no more than
+/// half a window.
+fn pooling<const D: usize>(n: &Node) -> Try<Option<Windows<D>>> {
+    if n.attr("auto_pad").str_or("NOTSET")?.starts_with("SAME") {
+        return Ok(None);
     }
-    Ok(windows)
+    let windows = windows::<D>(n, n.attr("kernel_shape").array()?)?;
+    let wide = (0..D).any(|d| 2 * windows.padding[d] > windows.kernel[d]);
+    Ok(if wide { None } else { Some(windows) })
 }
 
 fn avg_pool_node<const D: usize>(n: &Node) -> Try<Vec<Variable>> {
-    let windows = pooling::<D>(n)?;
+    let Some(windows) = pooling::<D>(n)? else {
+        return onnx_more::avg_pool_on_padding::<D>(n);
+    };
     if windows.dilation != [1; D] {
         return unsupported("dilations");
     }
@@ -146,15 +178,14 @@ fn avg_pool_node<const D: usize>(n: &Node) -> Try<Vec<Variable>> {
 }
 
 fn max_pool_node<const D: usize>(n: &Node) -> Try<Vec<Variable>> {
-    n.attr("storage_order").only(0)?;
-    if !n.input(0)?.dtype().is_float() {
-        return unsupported("integers");
+    let two = n.case.meta["node_outputs"].as_array().is_some_and(|o| o.len() > 1);
+    match pooling::<D>(n)? {
+        Some(windows) if !two && n.input(0)?.dtype().is_float() => {
+            n.attr("storage_order").only(0)?;
+            one(max_pool(n.input(0)?, &windows))
+        }
+        _ => onnx_more::max_pool_any::<D>(n),
     }
-    let windows = pooling::<D>(n)?;
-    if n.case.meta["node_outputs"].as_array().is_some_and(|o| o.len() > 1) {
-        return unsupported("indices over all planes");
-    }
-    one(max_pool(n.input(0)?, &windows))
 }
 
 /// A fold of all inputs.
@@ -214,11 +245,10 @@ const TABLE: &[(&str, Call)] = &[
     ("Gather", |n| {
         let (x, index) = (n.input(0)?, n.input(1)?.data());
         let axis = n.attr("axis").i32_or(0)?;
-        if index.to_i64_vec()?.iter().any(|&i| i < 0) {
-            return unsupported("negative indices");
-        }
         let mut shape = x.shape();
         let at = if axis < 0 { axis + shape.len() as i32 } else { axis } as usize;
+        let from_end = index.add_scalar(shape[at] as f64)?;
+        let index = Tensor::where_cond(&index.lt_scalar(0.0)?, &from_end, &index)?;
         shape.splice(at..=at, index.shape());
         one(x.index_select(axis, &index.reshape(&[-1])?)?.reshape(&shape))
     }),
@@ -228,10 +258,14 @@ const TABLE: &[(&str, Call)] = &[
         let axes = n.ints(3).unwrap_or_else(|_| (0..starts.len() as i64).collect());
         let steps = n.ints(4).unwrap_or_else(|_| vec![1; starts.len()]);
         for (i, &axis) in axes.iter().enumerate() {
-            if steps[i] < 0 {
-                return unsupported("negative steps");
-            }
             let size = x.size(axis as i32)?;
+            if steps[i] < 0 {
+                // Backwards from `start` to before `end`: forwards in the reversed order.
+                let clip = |v: i64| (if v < 0 { v + size } else { v }).clamp(-1, size - 1);
+                let (start, end) = (size - 1 - clip(starts[i]), size - 1 - clip(ends[i]));
+                x = x.flip(&[axis])?.slice(axis as i32, start, end.max(start), -steps[i])?;
+                continue;
+            }
             let clip = |v: i64| (if v < 0 { v + size } else { v }).clamp(0, size);
             let (start, end) = (clip(starts[i]), clip(ends[i]));
             x = x.slice(axis as i32, start, end.max(start), steps[i])?;
@@ -244,9 +278,16 @@ const TABLE: &[(&str, Call)] = &[
     ("ReduceMax", |n| extreme(n, Tensor::amax)),
     ("ReduceMin", |n| extreme(n, Tensor::amin)),
     ("ArgMin", |n| {
-        n.attr("select_last_index").only(0)?;
         let (axis, keep) = (n.attr("axis").i32_or(0)?, n.attr("keepdims").bool_or(true)?);
-        Ok(vec![Variable::new(n.input(0)?.data().argmin(axis, keep)?, false)])
+        let x = n.input(0)?.data();
+        let found = if n.attr("select_last_index").bool_or(false)? {
+            // The last of equal ones is the first from the other end.
+            let last = x.size(axis)? - 1;
+            x.flip(&[axis.into()])?.argmin(axis, keep)?.neg()?.add_scalar(last as f64)?
+        } else {
+            x.argmin(axis, keep)?
+        };
+        Ok(vec![Variable::new(found, false)])
     }),
     ("LpNormalization", |n| {
         let (p, axis) = (n.attr("p").f64_or(2.0)?, n.attr("axis").i32_or(-1)?);
@@ -268,9 +309,6 @@ const TABLE: &[(&str, Call)] = &[
         one(rms_norm(x, Some(&w.reshape(&[-1])?), w.numel(), eps))
     }),
     ("SoftmaxCrossEntropyLoss", |n| {
-        if n.case.meta["node_outputs"].as_array().is_some_and(|o| o.len() > 1) {
-            return unsupported("log_prob as a second output");
-        }
         let reduction = match n.attr("reduction").str_or("mean")? {
             "mean" => backend::Reduction::Mean,
             "sum" => backend::Reduction::Sum,
@@ -279,7 +317,8 @@ const TABLE: &[(&str, Call)] = &[
         let weight = n.input(2).ok().map(Variable::data);
         let ignore_index = n.attr("ignore_index").i64_or(-100)?;
         let options = CrossEntropy { weight, ignore_index, label_smoothing: 0.0, reduction };
-        one(cross_entropy_with(n.input(0)?, n.input(1)?, &options))
+        let loss = cross_entropy_with(n.input(0)?, n.input(1)?, &options)?;
+        Ok(vec![loss, n.input(0)?.log_softmax(1)?])
     }),
     ("Conv", |n| by_rank!(n, conv_node)),
     ("ConvTranspose", |n| by_rank!(n, conv_transpose_node)),
@@ -295,13 +334,17 @@ const TABLE: &[(&str, Call)] = &[
         })
     }),
     ("CumSum", |n| {
-        n.attr("exclusive").only(0)?;
-        n.attr("reverse").only(0)?;
-        let x = n.input(0)?;
-        if !x.dtype().is_float() {
-            return unsupported("integers");
+        let (mut x, axis) = (n.input(0)?.data(), n.ints(1)?[0]);
+        let home = x.dtype();
+        let reverse = n.attr("reverse").bool_or(false)?;
+        if reverse {
+            x = x.flip(&[axis])?;
         }
-        one(x.cumsum(n.ints(1)?[0] as i32))
+        let mut y = x.cumsum(axis as i32)?.to_dtype(home)?;
+        if n.attr("exclusive").bool_or(false)? {
+            y = y.sub(&x)?;
+        }
+        Ok(vec![Variable::new(if reverse { y.flip(&[axis])? } else { y }, false)])
     }),
     ("LayerNormalization", |n| {
         let (x, w, b) = (n.input(0)?, n.input(1)?, n.input(2)?);
@@ -324,8 +367,12 @@ const TABLE: &[(&str, Call)] = &[
 
 /// Runs a case of `onnx/`; the file's name is the operator's.
 pub fn run(operator: &str, meta: &Value, file: &File) -> Outcome {
-    let entry = UNARY.iter().chain(TABLE).find(|(name, _)| *name == operator);
-    let Some((_, call)) = entry else { return Outcome::Unsupported("not mapped".into()) };
+    let entry =
+        UNARY.iter().chain(TABLE).chain(onnx_more::TABLE).find(|(name, _)| *name == operator);
+    let Some((_, call)) = entry else {
+        let absent = onnx_more::ABSENT.iter().find(|(name, _)| *name == operator);
+        return Outcome::Unsupported(absent.map_or("not mapped", |a| a.1).into());
+    };
     match guarded(|| node(meta, file, *call)) {
         Ok(()) => Outcome::Pass,
         Err(stop) => stop.into(),

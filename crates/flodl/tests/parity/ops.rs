@@ -3,6 +3,7 @@
 use flodl::{DType, Tensor, Variable};
 
 use super::case::{Case, Entry, Out, Run, Try, many, one, unsupported};
+use super::more;
 
 /// The dims of `arg(index, "dim")` that a tensor of this rank has; all of them when absent.
 fn dims(c: &Case, index: usize) -> Try<Vec<i32>> {
@@ -39,18 +40,19 @@ macro_rules! compare {
 pub const UNARY: &[Entry] = unary![
     exp, log, sqrt, rsqrt, abs, square, log1p, expm1, log2, log10, sin, cos, tan, asin, acos, atan,
     sinh, cosh, reciprocal, erf, erfc, sign, floor, ceil, trunc, frac, neg, relu, sigmoid, tanh,
+    sinc,
 ];
 
 pub const BINARY: &[Entry] = binary![
     "add" => add, "sub" => sub, "mul" => mul, "true_divide" => div, "pow" => pow,
     "atan2" => atan2, "maximum" => maximum, "minimum" => minimum, "matmul" => matmul,
-    "mv" => matmul,
+    "mv" => matmul, "fmod" => fmod_tensor, "remainder" => remainder_tensor, "fmax" => fmax,
+    "fmin" => fmin, "hypot" => hypot, "logaddexp" => logaddexp, "xlogy" => xlogy,
 ];
 
 pub const COMPARE: &[Entry] = compare![
     "eq" => eq_tensor, "ne" => ne_tensor, "lt" => lt, "le" => le, "gt" => gt, "ge" => ge,
     "logical_and" => logical_and, "logical_or" => logical_or, "logical_xor" => logical_xor,
-    "fmod" => fmod_tensor, "remainder" => remainder_tensor,
 ];
 
 pub const REDUCE: &[Entry] = &[
@@ -88,27 +90,24 @@ pub const REDUCE: &[Entry] = &[
     ("max", |c| extreme(c, Variable::max, Variable::max_dim, Tensor::argmax, Variable::maximum)),
     ("min", |c| extreme(c, Variable::min, Variable::min_dim, Tensor::argmin, Variable::minimum)),
     ("amax", |c| {
-        one(c.arg(0, "input").tensor()?.amax(&dims(c, 1)?, c.arg(2, "keepdim").bool_or(false)?))
+        one(c.arg(0, "input").var()?.amax(&dims(c, 1)?, c.arg(2, "keepdim").bool_or(false)?))
     }),
     ("amin", |c| {
-        one(c.arg(0, "input").tensor()?.amin(&dims(c, 1)?, c.arg(2, "keepdim").bool_or(false)?))
+        one(c.arg(0, "input").var()?.amin(&dims(c, 1)?, c.arg(2, "keepdim").bool_or(false)?))
     }),
     ("argmax", |c| arg_extreme(c, Tensor::argmax)),
     ("argmin", |c| arg_extreme(c, Tensor::argmin)),
     ("any", |c| {
-        c.arg(1, "dim").absent()?;
-        one(c.arg(0, "input").tensor()?.any())
+        let keepdim = c.arg(2, "keepdim").bool_or(false)?;
+        one(c.arg(0, "input").tensor()?.any_dims(&dims(c, 1)?, keepdim))
     }),
     ("all", |c| {
-        c.arg(1, "dim").absent()?;
-        one(c.arg(0, "input").tensor()?.all())
+        let keepdim = c.arg(2, "keepdim").bool_or(false)?;
+        one(c.arg(0, "input").tensor()?.all_dims(&dims(c, 1)?, keepdim))
     }),
     ("count_nonzero", |c| {
         let (x, d) = (c.arg(0, "input").tensor()?, c.arg(1, "dim"));
-        if d.is_list() {
-            return unsupported("several dims");
-        }
-        one(if d.is_none() { x.count_nonzero() } else { x.count_nonzero_dim(d.i32()?) })
+        one(if d.is_none() { x.count_nonzero() } else { x.count_nonzero_dims(&d.dims()?) })
     }),
     ("cumsum", |c| one(c.arg(0, "input").var()?.cumsum(c.arg(1, "dim").i32()?))),
     ("cumprod", |c| one(c.arg(0, "input").var()?.cumprod(c.arg(1, "dim").i32()?))),
@@ -181,10 +180,7 @@ pub const SHAPE: &[Entry] = &[
     }),
     ("squeeze", |c| {
         let (x, d) = (c.arg(0, "input").var()?, c.arg(1, "dim"));
-        if d.is_none() || d.is_list() {
-            return unsupported("squeeze of several dims");
-        }
-        one(x.squeeze(d.i32()?))
+        one(if d.is_none() { x.squeeze_all() } else { x.squeeze_many(&d.dims()?) })
     }),
     ("unsqueeze", |c| one(c.arg(0, "input").var()?.unsqueeze(c.arg(1, "dim").i32()?))),
     ("flatten", |c| {
@@ -248,7 +244,7 @@ pub const SHAPE: &[Entry] = &[
     }),
     ("diagonal", |c| {
         let (a, b) = (c.arg(2, "dim1").i32_or(0)?, c.arg(3, "dim2").i32_or(1)?);
-        one(c.arg(0, "input").tensor()?.diagonal(c.arg(1, "offset").i64_or(0)?, a, b))
+        one(c.arg(0, "input").var()?.diagonal(c.arg(1, "offset").i64_or(0)?, a, b))
     }),
 ];
 
@@ -274,10 +270,7 @@ pub const OTHER: &[Entry] = &[
     // A bound as a tensor is the larger or smaller of two tensors.
     ("clamp_min", |c| one(c.arg(0, "input").var()?.maximum(&c.arg(1, "min").var()?))),
     ("clamp_max", |c| one(c.arg(0, "input").var()?.minimum(&c.arg(1, "max").var()?))),
-    ("round", |c| {
-        c.arg(1, "decimals").only(0)?;
-        one(c.arg(0, "input").var()?.round())
-    }),
+    ("round", |c| one(c.arg(0, "input").var()?.round_decimals(c.arg(1, "decimals").i32_or(0)?))),
     ("isnan", |c| one(c.arg(0, "input").tensor()?.isnan())),
     ("isinf", |c| one(c.arg(0, "input").tensor()?.isinf())),
     ("isfinite", |c| one(c.arg(0, "input").tensor()?.isfinite())),
@@ -320,11 +313,13 @@ pub const OTHER: &[Entry] = &[
         one(start.lerp(&end, weight.f64()?))
     }),
     ("masked_fill", |c| {
+        let (x, mask) = (c.arg(0, "input").var()?, c.arg(1, "mask").tensor()?);
         let value = c.arg(2, "value");
-        if value.is_tensor() && c.meta["grad_in"].as_object().is_some_and(|g| g.len() > 1) {
-            return unsupported("gradient of the value");
-        }
-        one(c.arg(0, "input").var()?.masked_fill(&c.arg(1, "mask").tensor()?, value.f64()?))
+        one(if value.is_tensor() {
+            x.masked_fill_tensor(&value.var()?, &mask)
+        } else {
+            x.masked_fill(&mask, value.f64()?)
+        })
     }),
     // PyTorch's sample holds (input, condition, other).
     ("where", |c| {
@@ -346,11 +341,12 @@ pub const OTHER: &[Entry] = &[
     }),
     ("scatter", |c| {
         let (dim, index) = (c.arg(1, "dim").i32()?, c.arg(2, "index").tensor()?);
-        let src = c.arg(3, "src");
-        if !src.is_tensor() {
-            return unsupported("a number as source");
-        }
-        one(c.arg(0, "input").tensor()?.scatter(dim, &index, &src.tensor()?))
+        let (x, src) = (c.arg(0, "input").var()?, c.arg(3, "src"));
+        one(if src.is_tensor() {
+            x.scatter(dim, &index, &src.var()?)
+        } else {
+            x.scatter_value(dim, &index, src.f64()?)
+        })
     }),
     ("scatter_add", |c| {
         let (dim, index) = (c.arg(1, "dim").i32()?, c.arg(2, "index").tensor()?);
@@ -368,13 +364,13 @@ pub const OTHER: &[Entry] = &[
     ("cdist", |c| {
         c.arg(3, "compute_mode");
         let p = c.arg(2, "p").f64_or(2.0)?;
-        one(c.arg(0, "x1").tensor()?.cdist_p(&c.arg(1, "x2").tensor()?, p))
+        one(c.arg(0, "x1").var()?.cdist_p(&c.arg(1, "x2").var()?, p))
     }),
 ];
 
 /// Every operation that we have.
 pub fn entries() -> impl Iterator<Item = &'static Entry> {
-    [UNARY, BINARY, COMPARE, REDUCE, SHAPE, OTHER].into_iter().flatten()
+    [UNARY, BINARY, COMPARE, REDUCE, SHAPE, OTHER, more::OPS].into_iter().flatten()
 }
 
 // A method that returns variables and one that returns tensors read alike in the tables.

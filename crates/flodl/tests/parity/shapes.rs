@@ -239,9 +239,6 @@ pub const FUNCTIONS: &[Entry] = &[
         };
         let align = c.arg(4, "align_corners").bool_or(false)?;
         let (x, grid) = (c.arg(0, "input").var()?, c.arg(1, "grid").var()?);
-        if x.ndim() == 5 {
-            return unsupported("five dims");
-        }
         one(grid_sample(&x, &grid, mode, padding, align))
     }),
     ("bilinear", |c| {

@@ -31,6 +31,13 @@ impl Net {
         conv2d(x, w, Some(b), [stride; 2], [padding; 2], [1; 2], 1)
     }
 
+    /// The weights of a recurrent net of two layers.
+    fn recurrent(&self, name: &str) -> Vec<Variable> {
+        let kinds = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"];
+        let names = (0..2).flat_map(|l| kinds.map(|k| format!("{name}.{k}_l{l}")));
+        names.map(|n| self.var(&n).clone()).collect()
+    }
+
     /// Self-attention of `[B, T, E]` with four heads.
     fn attention(&self, name: &str, x: &Variable) -> Result<Variable> {
         let shape = x.shape();
@@ -50,13 +57,59 @@ impl Net {
     }
 }
 
-/// What a net is made of: its loss on a batch, its optimizer, its batch size, and the learning
-/// rate of a step if it changes.
+const TWO_LAYERS: RnnOptions = RnnOptions {
+    num_layers: 2,
+    bidirectional: false,
+    batch_first: true,
+    dropout: 0.0,
+    training: true,
+};
+
+/// What a net is made of: its loss on a batch, its optimizer, its batches, the learning rate of a
+/// step if it changes, and the bound of the gradients' norm if there is one.
 struct Recipe {
     loss: fn(&Net, &Variable, &Variable) -> Result<Variable>,
     optimizer: fn(&[Parameter]) -> Box<dyn Optimizer>,
-    batch: i64,
+    batch: Batches,
     lr: Option<fn(f64) -> f64>,
+    clip: Option<f64>,
+}
+
+/// Where the batch of a step comes from.
+#[derive(Clone, Copy)]
+enum Batches {
+    /// So many rows of `data.x` and `data.y`, one batch after the other.
+    Rows(i64),
+    /// So many windows of `length` values of one line, `apart` from each other; the target is the
+    /// same window from `ahead` on, and as long as `target` says.
+    Windows { line: &'static str, count: i64, length: i64, apart: i64, ahead: i64, target: i64 },
+}
+
+impl Batches {
+    /// Inputs and targets of a step.
+    fn get(self, file: &File, step: i64) -> Try<(Variable, Variable)> {
+        match self {
+            Batches::Rows(n) => {
+                let part = |name: &str| -> Try<Variable> {
+                    let all = file.tensor(name)?;
+                    Ok(Variable::new(all.narrow(0, step * n % all.shape()[0], n)?, false))
+                };
+                Ok((part("data.x")?, part("data.y")?))
+            }
+            Batches::Windows { line, count, length, apart, ahead, target } => {
+                let line = file.tensor(line)?;
+                let windows = |shift: i64, length: i64| -> Try<Variable> {
+                    let starts = (0..count).map(|j| (count * step + j) * apart + shift);
+                    let windows = starts
+                        .map(|s| line.narrow(0, s, length))
+                        .collect::<Result<Vec<Tensor>>>()?;
+                    let refs: Vec<&Tensor> = windows.iter().collect();
+                    Ok(Variable::new(Tensor::stack(&refs, 0)?, false))
+                };
+                Ok((windows(0, length)?, windows(ahead, target)?))
+            }
+        }
+    }
 }
 
 fn recipe(name: &str) -> Option<Recipe> {
@@ -67,8 +120,9 @@ fn recipe(name: &str) -> Option<Recipe> {
                 cross_entropy_loss(&net.linear("5", &net.linear("3", &x)?.gelu()?)?, y)
             },
             optimizer: |p| Box::new(AdamW::new(p, 1e-2, 0.01)),
-            batch: 32,
+            batch: Batches::Rows(32),
             lr: None,
+            clip: None,
         },
         "cnn_mnist.f64" => Recipe {
             loss: |net, x, y| {
@@ -79,8 +133,9 @@ fn recipe(name: &str) -> Option<Recipe> {
                 cross_entropy_with(&net.linear("8", &x.flatten(1, -1)?)?, y, &options)
             },
             optimizer: |p| Box::new(SGD::new(p, 0.05, 0.9).nesterov(true).weight_decay(1e-4)),
-            batch: 24,
+            batch: Batches::Rows(24),
             lr: None,
+            clip: None,
         },
         "attention_digits.f64" => Recipe {
             loss: |net, x, y| {
@@ -92,8 +147,47 @@ fn recipe(name: &str) -> Option<Recipe> {
                 cross_entropy_loss(&net.linear("head", &x.mean_dim(1, false)?)?, y)
             },
             optimizer: |p| Box::new(AdamW::new(p, 1e-2, 0.05)),
-            batch: 32,
+            batch: Batches::Rows(32),
             lr: Some(|step| 0.5 * 1e-2 * (1.0 + (std::f64::consts::PI * step / 30.0).cos())),
+            clip: None,
+        },
+        "gru_charlm_moby.f64" => Recipe {
+            loss: |net, x, y| {
+                let x = embedding(net.var("emb.weight"), x, -1)?;
+                let (x, _) = gru_seq(&x, None, &net.recurrent("gru"), &TWO_LAYERS)?;
+                let x = layer_norm(&x, net.var("ln.weight"), net.var("ln.bias"), 24, 1e-5)?;
+                let logits = net.linear("out", &x.reshape(&[-1, 24])?)?;
+                cross_entropy_loss(&logits, &y.reshape(&[-1])?)
+            },
+            optimizer: |p| Box::new(Adam::new(p, 5e-3)),
+            batch: Batches::Windows {
+                line: "data.ids",
+                count: 8,
+                length: 24,
+                apart: 7,
+                ahead: 1,
+                target: 24,
+            },
+            lr: None,
+            clip: Some(0.25),
+        },
+        "lstm_co2.f64" => Recipe {
+            loss: |net, x, y| {
+                let x = x.unsqueeze(-1)?;
+                let (x, _) = lstm_seq(&x, None, &net.recurrent("lstm"), &TWO_LAYERS)?;
+                smooth_l1_loss(&net.linear("fc", &x.select(1, -1)?)?, y, 1.0)
+            },
+            optimizer: |p| Box::new(RMSprop::new(p, 3e-3)),
+            batch: Batches::Windows {
+                line: "data.series",
+                count: 16,
+                length: 26,
+                apart: 4,
+                ahead: 30,
+                target: 1,
+            },
+            lr: None,
+            clip: None,
         },
         _ => return None,
     })
@@ -117,15 +211,13 @@ fn train(name: &str, file: &File) -> Try<()> {
     }
     let params: Vec<Parameter> = net.0.values().cloned().collect();
     let mut optimizer = (recipe.optimizer)(&params);
-    let (x, y) = (file.tensor("data.x")?, file.tensor("data.y")?);
     let losses = file.tensor("losses")?;
     for step in 0..losses.numel() {
         if let Some(lr) = recipe.lr {
             optimizer.set_lr(lr(step as f64));
         }
-        let start = step * recipe.batch % x.shape()[0];
-        let rows = |t: &Tensor| t.narrow(0, start, recipe.batch).map(|t| Variable::new(t, false));
-        let loss = (recipe.loss)(&net, &rows(&x)?, &rows(&y)?)?;
+        let (x, y) = recipe.batch.get(file, step)?;
+        let loss = (recipe.loss)(&net, &x, &y)?;
         compare(&format!("loss {step}"), &loss.data(), &losses.select(0, step)?, 0.0)?;
         optimizer.zero_grad();
         loss.backward()?;
@@ -139,6 +231,9 @@ fn train(name: &str, file: &File) -> Try<()> {
                 &file.tensor(&format!("grad0.{n}"))?,
                 0.0,
             )?;
+        }
+        if let Some(bound) = recipe.clip {
+            clip_grad_norm(&params, bound)?;
         }
         optimizer.step()?;
     }

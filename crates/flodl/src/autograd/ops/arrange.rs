@@ -30,6 +30,19 @@ impl Variable {
         Ok((self.moved("topk", values, dim, &indices), indices))
     }
 
+    /// The `k`-th smallest elements along a dim, counted from 1, and where they stand.
+    ///
+    /// # Errors
+    /// When the dim does not exist or `k` is not in 1 to its size.
+    pub fn kthvalue(&self, k: i64, dim: i32, keepdim: bool) -> Result<(Variable, Tensor)> {
+        let (values, indices) = self.with_data(|t| t.kthvalue(k, dim, true))?;
+        let values = self.moved("kthvalue", values, dim, &indices);
+        if keepdim {
+            return Ok((values, indices));
+        }
+        Ok((values.squeeze(dim)?, indices.squeeze(dim)?))
+    }
+
     /// The median of all elements, the lower one of an even number.
     ///
     /// # Errors

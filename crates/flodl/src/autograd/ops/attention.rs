@@ -50,6 +50,50 @@ pub fn scaled_dot_product_attention(
     attention(query, key, value, attn_mask, attend)
 }
 
+impl Tensor {
+    /// softmax(query · keyᵀ · scale + mask) · value, tiled, so that the scores never exist as a
+    /// whole (Dao et al., 2022): query `[…, L, E]`, key `[…, S, E]`, value `[…, S, Ev]`, result
+    /// `[…, L, Ev]`. Leading dims (batch and heads) are broadcast.
+    ///
+    /// A mask broadcasts to `[…, L, S]`: a bool one is true where a key is seen, another one is
+    /// added to the scores. With `is_causal` query i sees the keys up to i. The scale is 1 / √E
+    /// unless given. Weights are dropped with probability `dropout_p`, always. A query that sees
+    /// no key gets 0.
+    ///
+    /// # Errors
+    /// When shapes do not fit, dtypes or devices differ, `dropout_p` is not in `[0, 1]`, or both a
+    /// mask and `is_causal` are given.
+    ///
+    /// ```
+    /// use flodl::*;
+    /// let x = Tensor::randn(&[2, 8, 16, 32], TensorOptions::default())?;
+    /// let y = Tensor::scaled_dot_product_attention(&x, &x, &x, None, 0.0, true, None)?;
+    /// assert_eq!(y.shape(), [2, 8, 16, 32]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn scaled_dot_product_attention(
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        attn_mask: Option<&Tensor>,
+        dropout_p: f64,
+        is_causal: bool,
+        scale: Option<f64>,
+    ) -> Result<Tensor> {
+        let v = |t: &Tensor| Variable::constant(t.clone());
+        let out = scaled_dot_product_attention(
+            &v(query),
+            &v(key),
+            &v(value),
+            attn_mask,
+            dropout_p,
+            is_causal,
+            scale,
+        )?;
+        Ok(out.data())
+    }
+}
+
 /// [`scaled_dot_product_attention`] with a learned bias on the scores, such as one of relative
 /// positions: a float variable that broadcasts to `[…, L, S]` and gets a gradient. By plain
 /// operations, so the scores exist as a whole.

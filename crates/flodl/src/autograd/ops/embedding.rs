@@ -1,7 +1,7 @@
 //! Rows of a table by index, one by one or in bags.
 
-use super::resample::IntoMode;
 use crate::autograd::tape::{grads, record};
+use crate::backend::IntoMode;
 use crate::tensor::{BagPlan, bag_plan, integers};
 use crate::{DType, Error, Result, Tensor, Variable};
 
@@ -41,24 +41,6 @@ impl<T: AsTensor + ?Sized> AsTensor for &T {
 
     fn wants_grad(&self) -> bool {
         (**self).wants_grad()
-    }
-}
-
-impl IntoMode<Bag> for Bag {
-    fn into_mode(self) -> std::result::Result<Bag, i64> {
-        Ok(self)
-    }
-}
-
-impl IntoMode<Bag> for i64 {
-    /// 0 sum, 1 mean, 2 max.
-    fn into_mode(self) -> std::result::Result<Bag, i64> {
-        match self {
-            0 => Ok(Bag::Sum),
-            1 => Ok(Bag::Mean),
-            2 => Ok(Bag::Max),
-            n => Err(n),
-        }
     }
 }
 

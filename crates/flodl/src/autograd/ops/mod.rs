@@ -4,13 +4,50 @@
 //! it. A gradient is written in variables, so that it can be differentiated again; where a fused
 //! kernel gives the gradient faster, it is used unless the pass records.
 
+/// Operations made of others, each said once: as a method of variables, and as one of tensors, which
+/// run it as constants. A row is a name, `[other operands]`, `(other arguments)`, `|self|` and the
+/// body.
+macro_rules! both {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident [$($v:ident),*] ($($arg:ident: $ty:ty),*) |$x:ident| $body:block
+    )*) => {
+        impl $crate::Variable {$(
+            $(#[$doc])*
+            pub fn $name(
+                &self
+                $(, $v: &$crate::Variable)*
+                $(, $arg: $ty)*
+            ) -> $crate::Result<$crate::Variable> {
+                let $x = self;
+                $body
+            }
+        )*}
+
+        impl $crate::Tensor {$(
+            $(#[$doc])*
+            pub fn $name(
+                &self
+                $(, $v: &$crate::Tensor)*
+                $(, $arg: $ty)*
+            ) -> $crate::Result<$crate::Tensor> {
+                let constant = |t: &$crate::Tensor| $crate::Variable::constant(t.clone());
+                let run = || constant(self).$name($(&constant($v),)* $($arg),*);
+                $crate::no_grad(run).map(|v| v.data())
+            }
+        )*}
+    };
+}
+
 mod activation;
 mod arrange;
 mod attention;
 mod bilinear;
 mod blur;
+mod compose;
 mod conv;
 mod dropout;
+mod einsum;
 mod elementwise;
 mod embedding;
 mod fold;
@@ -27,6 +64,7 @@ mod resample;
 pub(crate) mod rnn;
 pub(crate) mod rnn_sums;
 mod shape;
+mod special;
 
 pub use activation::rrelu;
 pub(crate) use attention::{attention, attention_weights, joint_attention};
@@ -35,6 +73,7 @@ pub use bilinear::{bilinear, pairwise_distance};
 pub use blur::gaussian_blur_2d;
 pub use conv::*;
 pub use dropout::{alpha_dropout, dropout, feature_alpha_dropout, feature_dropout};
+pub use einsum::einsum;
 pub use embedding::*;
 pub use fold::*;
 pub(crate) use gate::halves;

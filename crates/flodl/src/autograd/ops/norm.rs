@@ -80,10 +80,13 @@ fn normalise(x: &Variable, dims: &[i32], eps: f64, centre: bool) -> Result<Varia
     x.mul(&scale)
 }
 
+/// What [`affine`] relies on.
+const GIVEN: &str = "`v` holds a variable for each true of `has`, in that order";
+
 fn affine(y: Variable, v: &[Variable], has: [bool; 2], shape: &[i64]) -> Result<Variable> {
     let mut rest = v.iter();
-    let y = if has[0] { y.mul(&rest.next().expect("given").reshape(shape)?)? } else { y };
-    if has[1] { y.add(&rest.next().expect("given").reshape(shape)?) } else { Ok(y) }
+    let y = if has[0] { y.mul(&rest.next().expect(GIVEN).reshape(shape)?)? } else { y };
+    if has[1] { y.add(&rest.next().expect(GIVEN).reshape(shape)?) } else { Ok(y) }
 }
 
 /// Normalises each row of the last `columns` elements to mean 0 and variance 1 (Ba et al., 2016),
@@ -306,7 +309,8 @@ fn float_batch_norm(
     Ok((out, stats))
 }
 
-/// Batch norm of `[N, C, …]` with given statistics, which are constants.
+/// Batch norm of `[N, C, …]` with given statistics, which are constants. A vector of nothing stays
+/// one, as in PyTorch.
 ///
 /// # Errors
 /// When sizes do not fit or dtypes differ.
@@ -318,6 +322,9 @@ pub fn batch_norm_eval(
     var: &Tensor,
     eps: f64,
 ) -> Result<Variable> {
+    if x.with_data(|t| t.dims() == [0]) {
+        return Ok(x.alias());
+    }
     if let Some([x]) = amp::high([x])? {
         return batch_norm_eval(&x, weight, bias, mean, var, eps);
     }

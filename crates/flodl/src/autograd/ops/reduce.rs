@@ -205,6 +205,41 @@ impl Variable {
         }))
     }
 
+    /// The smallest elements along several dims, none meaning all; equal ones share the gradient
+    /// evenly.
+    ///
+    /// # Errors
+    /// When a dim does not exist, appears twice, or is empty.
+    pub fn amin(&self, dims: &[i32], keepdim: bool) -> Result<Variable> {
+        let data = self.with_data(|t| t.amin(dims, keepdim))?;
+        self.shared_along("amin", data, dims)
+    }
+
+    /// The largest elements along several dims, none meaning all; equal ones share the gradient
+    /// evenly.
+    ///
+    /// # Errors
+    /// When a dim does not exist, appears twice, or is empty.
+    pub fn amax(&self, dims: &[i32], keepdim: bool) -> Result<Variable> {
+        let data = self.with_data(|t| t.amax(dims, keepdim))?;
+        self.shared_along("amax", data, dims)
+    }
+
+    fn shared_along(&self, name: &'static str, data: Tensor, dims: &[i32]) -> Result<Variable> {
+        let (x, dims) = (self.data(), dims.to_vec());
+        let mut kept = x.shape();
+        for (d, size) in kept.iter_mut().enumerate() {
+            let gone = |&i: &i32| x.dim(name, i).is_ok_and(|i| i == d);
+            *size = if dims.is_empty() || dims.iter().any(gone) { 1 } else { *size };
+        }
+        let best = data.reshape(&kept)?;
+        Ok(from_nothing(name, self, data, move |g| {
+            let hit = x.eq_tensor(&best)?.to_dtype(x.dtype())?;
+            let share = hit.div(&hit.sum_dims(&dims, true)?)?;
+            g.reshape(&best.shape())?.mul(&Variable::constant(share))
+        }))
+    }
+
     /// The smallest elements along a dim; the gradient goes to the first of equal ones.
     ///
     /// # Errors

@@ -7,93 +7,7 @@ use crate::shape::Dims;
 use crate::tensor::{grid_geometry, resample_geometry};
 use crate::{DType, Error, Result, Tensor, Variable, is_grad_enabled};
 
-pub use crate::backend::{GridPadding, Interpolation};
-
-/// How [`grid_sample`] finds values between elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GridMode {
-    /// Linear along both dims.
-    Bilinear,
-    /// The nearest element.
-    Nearest,
-    /// Cubic convolution along both dims.
-    Bicubic,
-}
-
-impl IntoMode<GridMode> for GridMode {
-    fn into_mode(self) -> std::result::Result<GridMode, i64> {
-        Ok(self)
-    }
-}
-
-impl IntoMode<GridMode> for i64 {
-    /// 0 bilinear, 1 nearest, 2 bicubic.
-    fn into_mode(self) -> std::result::Result<GridMode, i64> {
-        match self {
-            0 => Ok(GridMode::Bilinear),
-            1 => Ok(GridMode::Nearest),
-            2 => Ok(GridMode::Bicubic),
-            n => Err(n),
-        }
-    }
-}
-
-impl IntoMode<GridPadding> for GridPadding {
-    fn into_mode(self) -> std::result::Result<GridPadding, i64> {
-        Ok(self)
-    }
-}
-
-impl IntoMode<GridPadding> for i64 {
-    /// 0 zeros, 1 border, 2 reflection.
-    fn into_mode(self) -> std::result::Result<GridPadding, i64> {
-        match self {
-            0 => Ok(GridPadding::Zeros),
-            1 => Ok(GridPadding::Border),
-            2 => Ok(GridPadding::Reflection),
-            n => Err(n),
-        }
-    }
-}
-
-/// A mode, by its enum or by its number.
-pub trait IntoMode<M> {
-    /// The mode, or the number when it stands for none.
-    fn into_mode(self) -> std::result::Result<M, i64>;
-}
-
-impl IntoMode<Interpolation> for Interpolation {
-    fn into_mode(self) -> std::result::Result<Interpolation, i64> {
-        Ok(self)
-    }
-}
-
-impl IntoMode<Interpolation> for i64 {
-    /// 0 nearest, 1 linear, 2 cubic.
-    fn into_mode(self) -> std::result::Result<Interpolation, i64> {
-        match self {
-            0 => Ok(Interpolation::Nearest),
-            1 => Ok(Interpolation::Linear),
-            2 => Ok(Interpolation::Cubic),
-            n => Err(n),
-        }
-    }
-}
-
-impl<M> IntoMode<M> for i32
-where
-    i64: IntoMode<M>,
-{
-    fn into_mode(self) -> std::result::Result<M, i64> {
-        i64::from(self).into_mode()
-    }
-}
-
-impl<M> IntoMode<M> for std::result::Result<M, i64> {
-    fn into_mode(self) -> std::result::Result<M, i64> {
-        self
-    }
-}
+pub use crate::backend::{GridMode, GridPadding, Interpolation, IntoMode};
 
 /// Resizes the spatial dims of `[N, C, …]` (one to three of them) by interpolation. The mode is an
 /// [`Interpolation`] or its number: 0 nearest, 1 linear (bilinear, trilinear), 2 cubic (bicubic, of
@@ -167,7 +81,8 @@ fn transposed(op: &'static str, dy: &Variable, g: ResampleGeom, from: &Dims) -> 
 }
 
 /// Samples `[N, C, H, W]` at the points of a grid `[N, rows, columns, 2]` (Jaderberg et al., 2015);
-/// the result is `[N, C, rows, columns]`. A point is (x, y), where -1 and 1 are the outer sides of
+/// the result is `[N, C, rows, columns]`. Volumes `[N, C, D, H, W]` are sampled at a grid
+/// `[N, planes, rows, columns, 3]`. A point is (x, y) or (x, y, z), where -1 and 1 are the outer sides of
 /// the input, or with `align_corners` the centres of its edge elements. The mode is a [`GridMode`]
 /// or its number: 0 bilinear, 1 nearest, 2 bicubic; what stands outside the input is a
 /// [`GridPadding`] or its number: 0 zeros, 1 border, 2 reflection.
@@ -230,6 +145,62 @@ fn sample(x: &Variable, grid: &Variable, g: GridGeom) -> Result<Variable> {
         )?;
         Ok(grads![Variable::constant(dx), Variable::constant(dgrid)])
     }))
+}
+
+/// Points of an output of `size` `[N, C, H, W]` under affine maps `[N, 2, 3]` as a grid
+/// `[N, H, W, 2]` for [`grid_sample`]; for `[N, C, D, H, W]` under maps `[N, 3, 4]`
+/// `[N, D, H, W, 3]`. `align_corners` must be the same in both.
+///
+/// ```
+/// use flodl::*;
+/// let same = Tensor::from_f32(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0], &[1, 2, 3], Device::CPU)?;
+/// let grid = affine_grid(&Variable::new(same, true), &[1, 1, 1, 2], true)?;
+/// assert_eq!(grid.data().to_f32_vec()?, [-1.0, 0.0, 1.0, 0.0]);
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// When the maps are not of that shape and of as many images, or a size is not positive.
+pub fn affine_grid(theta: &Variable, size: &[i64], align_corners: bool) -> Result<Variable> {
+    let op = "affine_grid";
+    let rank = size.len().wrapping_sub(2);
+    let (n, spatial) = match size {
+        [n, _, spatial @ ..] if [2, 3].contains(&rank) => (*n, spatial),
+        _ => {
+            let what = format!("size {size:?} must be [N, C, H, W] or [N, C, D, H, W]");
+            return Err(Error::invalid(op, what));
+        }
+    };
+    if theta.shape() != [n, rank as i64, rank as i64 + 1] {
+        return Err(Error::Shape {
+            op,
+            expected: format!("maps [{n}, {rank}, {}]", rank + 1),
+            got: theta.shape(),
+        });
+    }
+    if spatial.iter().any(|&s| s < 1) {
+        return Err(Error::invalid(op, format!("the spatial sizes of {size:?} must be positive")));
+    }
+    // x, then y, then z, each along the dim that it counts, and a one for the translation.
+    let options = theta.with_data(Tensor::options);
+    let mut axes = Vec::new();
+    for (d, &s) in spatial.iter().enumerate().rev() {
+        let edge = if s == 1 {
+            0.0
+        } else if align_corners {
+            1.0
+        } else {
+            (s - 1) as f64 / s as f64
+        };
+        let mut shape = vec![1; rank];
+        shape[d] = s;
+        axes.push(Tensor::linspace(-edge, edge, s, options)?.reshape(&shape)?.expand(spatial)?);
+    }
+    axes.push(Tensor::ones(spatial, options)?);
+    let base =
+        Tensor::stack(&axes.iter().collect::<Vec<_>>(), -1)?.reshape(&[-1, rank as i64 + 1])?;
+    let grid = Variable::constant(base).matmul(&theta.transpose(1, 2)?)?;
+    grid.reshape(&[&[n], spatial, &[rank as i64]].concat())
 }
 
 /// Moves channels to space: `[…, C · r², H, W]` becomes `[…, C, H · r, W · r]` (Shi et al., 2016).

@@ -109,7 +109,8 @@ pub(crate) fn cell(
         if is_grad_enabled() {
             let inputs = saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
             let compose = |v: &[Variable]| {
-                let (x, rest) = v.split_first().expect("an input");
+                let (x, rest) =
+                    v.split_first().expect("the first of what was composed is the input");
                 let (before, params) = rest.split_at(states);
                 compose_cell(spec.mode, x, before, params, joint_before, hidden)
                     .map(|(h, c)| [Some(h), c].into_iter().flatten().collect())
@@ -178,7 +179,8 @@ pub(crate) fn cell(
         Ok(grads)
     };
     Ok(if new.len() == 1 {
-        let new = new.into_iter().next().expect("one state");
+        let new =
+            new.into_iter().next().expect("the kernel gives one state for each that it takes");
         vec![record(spec.op, new, &inputs, backward)]
     } else {
         record_many(spec.op, new, &inputs, backward)
@@ -477,12 +479,13 @@ pub fn rnn_relu_cell(
 }
 
 fn one(v: Vec<Variable>) -> Result<Variable> {
-    Ok(v.into_iter().next().expect("a cell has a state"))
+    Ok(v.into_iter().next().expect("a cell gives back one state for each it takes"))
 }
 
 fn two(v: Vec<Variable>) -> Result<(Variable, Variable)> {
     let mut v = v.into_iter();
-    Ok((v.next().expect("an LSTM has h"), v.next().expect("an LSTM has c")))
+    const PAIR: &str = "output and state, or h and c, come in pairs";
+    Ok((v.next().expect(PAIR), v.next().expect(PAIR)))
 }
 
 /// How a sequence runs through a network.
@@ -539,7 +542,7 @@ pub(crate) fn network(
         let (h0, c0) = (h0?, c0?);
         let state = [h0.as_ref(), c0.as_ref()];
         let mut out = sequence(single, &input, state, weights, options.batch_first)?.into_iter();
-        input = out.next().expect("a sequence has an output");
+        input = out.next().expect("a sequence gives its output before its states");
         h.extend(out.next());
         c.extend(out.next());
     }

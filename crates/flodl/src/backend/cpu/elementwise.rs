@@ -10,7 +10,7 @@ use crate::backend::{
 };
 use crate::dtype::{any_type, float_type, int_type};
 use crate::shape::Layout;
-use crate::{DType, Error, Result};
+use crate::{DType, Result};
 
 impl Elementwise for Cpu {
     fn prelu(
@@ -255,14 +255,10 @@ fn int_binary(op: BinaryOp, dtype: DType) -> Result<IntBinaryOp> {
 }
 
 fn unary_int<T: Integer>(op: UnaryOp, x: View<'_, T>, out: &mut [T]) -> Result<()> {
-    let still = [0; 16];
+    let still = vec![0; x.dims.len()];
     let with = |op: IntBinaryOp, x: View<'_, T>, value: f64, out: &mut [T]| {
         let one = [T::from_i64(value as i64)];
-        let strides = still.get(..x.dims.len()).ok_or_else(|| {
-            Error::invalid("unary", format!("{} dims are more than integers take", x.dims.len()))
-        })?;
-        kernels::binary_int(op, x, View { data: &one, dims: x.dims, strides }, out);
-        Ok(())
+        kernels::binary_int(op, x, View { data: &one, dims: x.dims, strides: &still }, out);
     };
     match op {
         UnaryOp::Neg => kernels::unary_int(IntUnaryOp::Neg, x, out),
@@ -270,13 +266,12 @@ fn unary_int<T: Integer>(op: UnaryOp, x: View<'_, T>, out: &mut [T]) -> Result<(
         UnaryOp::Sign => kernels::unary_int(IntUnaryOp::Sign, x, out),
         UnaryOp::Square => kernels::unary_int(IntUnaryOp::Square, x, out),
         UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round | UnaryOp::Trunc => kernels::copy(x, out),
-        UnaryOp::Relu => return with(IntBinaryOp::Maximum, x, 0.0, out),
-        UnaryOp::AddScalar { value } => return with(IntBinaryOp::Add, x, value, out),
-        UnaryOp::MulScalar { value } => return with(IntBinaryOp::Mul, x, value, out),
+        UnaryOp::Relu => with(IntBinaryOp::Maximum, x, 0.0, out),
+        UnaryOp::AddScalar { value } => with(IntBinaryOp::Add, x, value, out),
+        UnaryOp::MulScalar { value } => with(IntBinaryOp::Mul, x, value, out),
         UnaryOp::Clamp { min, max } => {
             let values = [T::from_f64(min.ceil()), T::from_f64(max.floor())];
-            let strides = &still[..x.dims.len().min(still.len())];
-            let at = |i: usize| View { data: &values[i..], dims: x.dims, strides };
+            let at = |i: usize| View { data: &values[i..], dims: x.dims, strides: &still };
             kernels::binary_int(IntBinaryOp::Maximum, x, at(0), out);
             let dims = [out.len()];
             let own = out.to_vec();

@@ -47,9 +47,9 @@ impl Resample for Cpu {
         dx: &mut Storage,
         dgrid: &mut Storage,
     ) -> Result<()> {
-        let n = g.batch * g.channels * g.input[0] * g.input[1];
+        let n = g.batch * g.channels * g.input.iter().product::<usize>();
         float_type!("grid_sample", dy.dtype, T => {
-            let (dx, dgrid) = (slice_mut(dx, n), slice_mut(dgrid, 2 * g.batch * g.points));
+            let (dx, dgrid) = (slice_mut(dx, n), slice_mut(dgrid, g.rank * g.batch * g.points));
             kernels::grid_sample_backward::<T>(g, slice(x), slice(grid), slice(dy), dx, dgrid);
         });
         Ok(())

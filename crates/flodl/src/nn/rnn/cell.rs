@@ -112,7 +112,7 @@ impl Core {
             Some(h) => CellState::Parts([Some(h), None]),
         };
         let new = cell(spec, x, state, &params, true, packed)?;
-        Ok(new.into_iter().next().expect("a cell has a state"))
+        Ok(new.into_iter().next().expect("a cell gives back one state for each it takes"))
     }
 
     fn hash(&self) -> String {

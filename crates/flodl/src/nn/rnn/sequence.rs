@@ -409,7 +409,10 @@ impl RNN {
     }
 }
 
+/// What [`two`] relies on.
+const PAIR: &str = "a net without cell state gives its output and its last state";
+
 fn two(v: Vec<Variable>) -> Result<(Variable, Variable)> {
     let mut v = v.into_iter();
-    Ok((v.next().expect("the first of two"), v.next().expect("the second of two")))
+    Ok((v.next().expect(PAIR), v.next().expect(PAIR)))
 }

@@ -1,7 +1,6 @@
 //! Rows of a table by index, one by one or in bags.
 
-use crate::autograd::ops::IntoMode;
-use crate::backend::{Bag, Bags};
+use crate::backend::{Bag, Bags, IntoMode};
 use crate::shape::Dims;
 use crate::{DType, Error, Result, Tensor};
 

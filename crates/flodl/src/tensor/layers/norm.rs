@@ -173,7 +173,7 @@ impl Tensor {
         let dims = channels("batch_norm", self)?;
         let w = vector("batch_norm", self, weight, dims[1])?;
         let b = vector("batch_norm", self, bias, dims[1])?;
-        let given = "a given tensor stays one";
+        let given = "`vector` gives `None` for `None` only";
         let mean = vector("batch_norm", self, Some(mean), dims[1])?.expect(given);
         let var = vector("batch_norm", self, Some(var), dims[1])?.expect(given);
         let rstd = var.add_scalar(eps)?.rsqrt()?;

@@ -1,8 +1,9 @@
 //! Interpolation to another size, samples at given points, and pixels moved between channels and
 //! space.
 
-use crate::autograd::ops::{GridMode, IntoMode};
-use crate::backend::{FoldGeom, GridGeom, GridPadding, Interpolation, ResampleGeom};
+use crate::backend::{
+    FoldGeom, GridGeom, GridMode, GridPadding, Interpolation, IntoMode, ResampleGeom,
+};
 use crate::shape::Dims;
 use crate::{DType, Error, Result, Tensor};
 
@@ -72,14 +73,26 @@ pub(crate) fn grid_geometry(
     })?;
     x.check_float(op)?;
     x.check_same(op, grid)?;
-    let ([n, c, h, w], [m, rows, columns, 2]) = (x.dims(), grid.dims()) else {
-        return Err(Error::ShapeMismatch {
-            op,
-            lhs: x.shape(),
-            rhs: grid.shape(),
-            why: "an input [N, C, H, W] needs a grid [N, rows, columns, 2]".into(),
-        });
+    let (n, c, m, input, points) = match (x.dims(), grid.dims()) {
+        ([n, c, h, w], [m, points @ .., 2]) if points.len() == 2 => (n, c, m, [1, *h, *w], points),
+        ([n, c, d, h, w], [m, points @ .., 3]) if points.len() == 3 => {
+            (n, c, m, [*d, *h, *w], points)
+        }
+        _ => {
+            return Err(Error::ShapeMismatch {
+                op,
+                lhs: x.shape(),
+                rhs: grid.shape(),
+                why: "an input [N, C, H, W] needs a grid [N, rows, columns, 2], and one of \
+                      [N, C, D, H, W] a grid [N, planes, rows, columns, 3]"
+                    .into(),
+            });
+        }
     };
+    let rank = points.len();
+    if rank == 3 && mode == GridMode::Bicubic {
+        return Err(Error::invalid(op, "bicubic sampling takes inputs of two spatial dims"));
+    }
     if n != m {
         return Err(Error::ShapeMismatch {
             op,
@@ -88,19 +101,21 @@ pub(crate) fn grid_geometry(
             why: format!("{n} inputs need as many grids"),
         });
     }
-    if h * w == 0 {
+    if input.contains(&0) {
         return Err(Error::Shape {
             op,
-            expected: "a height and width of at least 1".into(),
+            expected: "spatial dims of at least 1".into(),
             got: x.shape(),
         });
     }
-    crate::shape::sizes(op, &[*n, *c, *rows, *columns].map(|n| n as i64))?;
+    let whole: Vec<usize> = [&[*n, *c], points].concat();
+    crate::shape::sizes(op, &crate::shape::to_i64(&whole))?;
     Ok(GridGeom {
         batch: *n,
         channels: *c,
-        input: [*h, *w],
-        points: rows * columns,
+        rank,
+        input,
+        points: points.iter().product(),
         mode: match mode {
             GridMode::Bilinear => Interpolation::Linear,
             GridMode::Nearest => Interpolation::Nearest,
@@ -212,7 +227,8 @@ impl Tensor {
     /// The samples of a checked input in float32 or float64.
     pub(crate) fn sampled(&self, g: &GridGeom, grid: &Tensor) -> Result<Tensor> {
         let (x, grid) = (self.contiguous()?, grid.contiguous()?);
-        let shape = [g.batch, g.channels, grid.dims()[1], grid.dims()[2]];
+        let mut shape = Dims::from_slice(&[g.batch, g.channels]);
+        shape.extend_from_slice(&grid.dims()[1..=g.rank]);
         Tensor::build(&shape, x.dtype(), x.device(), |b, out| {
             b.grid_sample(g, x.operand(), grid.operand(), out)
         })
@@ -233,8 +249,8 @@ impl Tensor {
         self.through_f32(|x| x.resampled(&g))
     }
 
-    /// Samples `[N, C, H, W]` at the points of a grid `[N, rows, columns, 2]`, see
-    /// [`grid_sample`](crate::grid_sample()): mode 0 bilinear, 1 nearest, 2 bicubic; outside the
+    /// Samples `[N, C, H, W]` at the points of a grid `[N, rows, columns, 2]`, or `[N, C, D, H, W]`
+    /// at `[N, planes, rows, columns, 3]`, see [`grid_sample`](crate::grid_sample()): mode 0 bilinear, 1 nearest, 2 bicubic; outside the
     /// input 0 zeros, 1 its border, 2 its reflection.
     ///
     /// # Errors

@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::load::Plan;
-use super::{
-    LoadOptions, Metadata, NamedTensors, checkpoint_metadata, deserialize_tensors,
-    serialize_tensors, write_atomic,
+use crate::checkpoint::{
+    Plan, checkpoint_metadata, deserialize_tensors, serialize_tensors, write_atomic,
 };
 use crate::{
-    Buffer, DType, Device, EpochRecord, Error, Parameter, PlateauMode, PlateauScheduler, Result,
-    Rng, Stateful, Tensor, rng_state, set_rng_state,
+    Buffer, DType, Device, EpochRecord, Error, LoadOptions, Metadata, NamedTensors, Parameter,
+    PlateauMode, PlateauScheduler, Result, Rng, Stateful, Tensor, rng_state, set_rng_state,
 };
 
 const RUN_KEY: &str = "flodl.run";
