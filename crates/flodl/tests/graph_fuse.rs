@@ -47,6 +47,17 @@ fn fuses(model: &Graph, x: &Variable) {
     assert_ne!(fused, plain, "nothing was fused");
 }
 
+/// The steps that a forward takes without and with fusion.
+#[track_caller]
+fn takes(model: &Graph, x: &Variable, plain: usize, fused: usize) {
+    let steps = |fusion| {
+        model.set_fusion(fusion);
+        values(model, x);
+        model.steps_run()
+    };
+    assert_eq!([steps(false), steps(true)], [plain, fused]);
+}
+
 #[track_caller]
 fn does_not_fuse(model: &Graph, x: &Variable) {
     let (fused, plain) = both(model, x);
@@ -69,7 +80,15 @@ fn tower() -> Graph {
 #[test]
 fn a_batch_norm_disappears_in_the_layer_before_it() {
     manual_seed(1);
-    fuses(&tower(), &input(&[4, 3, 9, 9]));
+    let (model, x) = (tower(), input(&[4, 3, 9, 9]));
+    fuses(&model, &x);
+    takes(&model, &x, 6, 3);
+    // Recorded, timed and watched forwards run step by step.
+    model.forward(&x).unwrap();
+    assert_eq!(model.steps_run(), 6);
+    values(&model, &x);
+    model.summary(&[4, 3, 9, 9]).unwrap();
+    assert_eq!(model.steps_run(), 6);
     let seq = FlowBuilder::from(Conv1d::new(4, 8, 3).unwrap()).through(norm::<1>(8));
     let seq = seq.through(ReLU).build().unwrap();
     seq.eval();
@@ -117,6 +136,7 @@ fn a_relu_runs_behind_the_product() {
         .unwrap();
     for shape in [&[7, 5][..], &[2, 3, 5], &[5], &[0, 5]] {
         let x = input(shape);
+        takes(&mlp, &x, 4, 2);
         let (fused, plain) = both(&mlp, &x);
         assert!(close(&fused, &plain) && fused.iter().all(|&v| v >= 0.0), "{shape:?}");
     }
@@ -124,6 +144,7 @@ fn a_relu_runs_behind_the_product() {
     assert!(values(&mlp, &nan).iter().all(|v| v.is_nan()));
     let conv = FlowBuilder::from(Conv2d::new(2, 4, 3).unwrap()).through(ReLU).build().unwrap();
     for shape in [&[2, 2, 6, 6][..], &[2, 6, 6]] {
+        takes(&conv, &input(shape), 2, 1);
         let (fused, plain) = both(&conv, &input(shape));
         assert!(close(&fused, &plain) && fused.iter().all(|&v| v >= 0.0), "{shape:?}");
     }
@@ -286,6 +307,23 @@ fn the_switch_reaches_graphs_inside() {
     let plain = values(&off, &x);
     off.set_fusion(true);
     assert!(off.fusion() && plain != values(&off, &x));
+    // The builder's word reaches graphs that were built before, and only to turn it off.
+    for (enabled, steps) in [(false, 6), (true, 3)] {
+        let inner = tower();
+        let model = FlowBuilder::from(Identity).through(inner).label("outer").fuse(enabled);
+        let inner = model.build().unwrap();
+        values(&inner, &x);
+        let graph = inner.sub_modules()[1].clone();
+        assert_eq!(graph.as_graph().unwrap().steps_run(), steps);
+    }
+    let plain_inside = FlowBuilder::from(tower()).build().unwrap();
+    plain_inside.set_fusion(false);
+    let kept = FlowBuilder::from(plain_inside).fuse(true).build().unwrap();
+    values(&kept, &x);
+    assert_eq!(
+        kept.sub_modules()[0].as_graph().unwrap().sub_modules()[0].as_graph().unwrap().steps_run(),
+        6
+    );
     // Nodes that are timed run one by one.
     off.enable_profiling();
     assert_eq!(values(&off, &x), plain);

@@ -2,6 +2,7 @@
 
 use crate::autograd::amp;
 use crate::autograd::tape::{Saved, grads, record};
+use crate::autograd::work;
 
 use crate::{Result, Variable};
 
@@ -24,6 +25,7 @@ impl Variable {
             return a.matmul(&b);
         }
         let data = self.with_data(|a| other.with_data(|b| a.matmul(b)))?;
+        work::note(None, &data, || data.len() * self.with_data(|a| a.dims()[a.ndim() - 1]));
         let (a, b) = (Saved::new(self), Saved::new(other));
         Ok(record("matmul", data, &[self, other], move |ctx| {
             let g = ctx.grad();
@@ -113,6 +115,7 @@ pub fn linear(input: &Variable, weight: &Variable, bias: Option<&Variable>) -> R
     }
     let b = bias.map(Variable::data);
     let data = input.with_data(|x| weight.with_data(|w| x.linear(w, b.as_ref())))?;
+    work::note(Some(weight), &data, || data.len() * weight.with_data(|w| w.dims()[1]));
     let (x, w) = (Saved::new(input), Saved::new(weight));
     let mut inputs = vec![input, weight];
     inputs.extend(bias);
