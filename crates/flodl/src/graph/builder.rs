@@ -129,11 +129,13 @@ impl FlowBuilder {
         self
     }
 
-    /// Whether neighbouring nodes may run as one when nothing is recorded; they may unless this
-    /// says `false`. Results differ by rounding only.
+    /// Whether neighbouring nodes may run as one; they may unless this says `false`. Results differ
+    /// by rounding only.
     ///
-    /// A batch norm in inference is folded into the convolution or linear layer before it, and a
-    /// ReLU after these runs while their output is written. A value in between that has a tag or a
+    /// A linear layer takes the activation behind it along, and a sum (`also`, `also_with`, a merge
+    /// of two) the layer or RMS norm behind it, in training too. When nothing is recorded, a batch
+    /// norm in inference is folded into the convolution or linear layer before it, and a ReLU after
+    /// a convolution runs on its output in place. A value in between that has a tag or a
     /// second reader forbids it. Changed weights, statistics and modes are seen by the next
     /// forward. `false` reaches the graphs inside, which may be built already; `true` leaves them
     /// as they are. [`Graph::set_fusion`] changes it later.

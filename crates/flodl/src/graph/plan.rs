@@ -92,6 +92,29 @@ impl Step {
         }
     }
 
+    /// Whether it adds two values.
+    pub fn is_sum(&self) -> bool {
+        match &self.op {
+            Op::Also(_) | Op::AlsoWith { .. } => true,
+            Op::Merge(merge) => merge.op == MergeOp::Add && merge.slots.len() == 2,
+            _ => false,
+        }
+    }
+
+    /// The two values that a sum adds, in their order.
+    pub fn terms(&self, frame: &Frame<'_>) -> Result<Option<(Variable, Variable)>> {
+        let input = frame.value(self.input)?;
+        Ok(Some(match &self.op {
+            Op::Also(callee) => (input.clone(), callee.call(input, frame)?),
+            Op::AlsoWith { skip, main } => (skip.call(input, frame)?, main.call(input, frame)?),
+            Op::Merge(Merge { op: MergeOp::Add, slots, .. }) => match slots[..] {
+                [a, b] => (frame.value(a)?.clone(), frame.value(b)?.clone()),
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        }))
+    }
+
     /// The slots that this step reads.
     pub fn reads(&self) -> Vec<Slot> {
         let mut slots = vec![self.input];

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::builder::Tag;
 use super::describe::NodeKind;
 use super::epochs::Feed;
-use super::fuse::Fused;
+use super::fuse::{Fused, Ran};
 use super::observe::Journal;
 use super::plan::{Slot, Step, place};
 use super::refs::{Frame, Source};
@@ -151,16 +151,25 @@ impl Graph {
         while let Some(step) = self.steps.get(i) {
             if let Some(fused) = chain.filter(|c| c.first == i) {
                 chain = chains.next();
-                let value = fused.run(&self.steps, &Frame { slots, states, watched: false });
-                if let Some(value) = value.map_err(|e| self.failed(i, e))? {
-                    let steps = &self.steps[i..=fused.last];
-                    slots[self.steps[fused.last].output] = Some(value);
-                    for &slot in steps.iter().flat_map(|s| &s.free) {
-                        slots[slot] = None;
+                let ran = fused.run(&self.steps, &Frame { slots, states, watched: false });
+                match ran.map_err(|e| self.failed(i, e))? {
+                    Ran::Nothing => {}
+                    Ran::First(value) => {
+                        slots[step.output] = Some(value);
+                        step.free.iter().for_each(|&slot| slots[slot] = None);
+                        i += 1;
+                        continue;
                     }
-                    joined += fused.last - i;
-                    i = fused.last + 1;
-                    continue;
+                    Ran::All(first, value) => {
+                        slots[step.output] = first;
+                        slots[self.steps[fused.last].output] = Some(value);
+                        for &slot in self.steps[i..=fused.last].iter().flat_map(|s| &s.free) {
+                            slots[slot] = None;
+                        }
+                        joined += fused.last - i;
+                        i = fused.last + 1;
+                        continue;
+                    }
                 }
             }
             run_step(step, slots, states).map_err(|e| self.failed(i, e))?;
@@ -170,7 +179,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Whether neighbouring nodes may run as one when nothing is recorded.
+    /// Whether neighbouring nodes may run as one.
     pub fn fusion(&self) -> bool {
         self.fusion.get()
     }

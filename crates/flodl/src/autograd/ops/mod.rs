@@ -5,6 +5,7 @@
 //! kernel gives the gradient faster, it is used unless the pass records.
 
 mod activation;
+mod add_norm;
 mod arrange;
 mod attention;
 mod bilinear;
@@ -29,6 +30,7 @@ pub(crate) mod rnn_sums;
 mod shape;
 
 pub use activation::rrelu;
+pub(crate) use add_norm::{RowNorm, add_norm};
 pub(crate) use attention::{attention, attention_weights, joint_attention};
 pub use attention::{scaled_dot_product_attention, scaled_dot_product_attention_bias};
 pub use bilinear::{bilinear, pairwise_distance};
@@ -39,7 +41,7 @@ pub use embedding::*;
 pub use fold::*;
 pub(crate) use gate::halves;
 pub use linear::linear;
-pub(crate) use linear::linear_relu;
+pub(crate) use linear::{Act, linear_act};
 pub use loss::*;
 pub(crate) use mix::mix;
 pub use norm::*;
@@ -105,4 +107,28 @@ pub(crate) fn grad_by_composition(
         .iter()
         .map(|a| if a.requires_grad() { found.next().flatten() } else { None })
         .collect())
+}
+
+/// References to the elements of a list.
+pub(crate) fn references(v: &[Variable]) -> Vec<&Variable> {
+    v.iter().collect()
+}
+
+/// Gradients through the same operation made of plain ones, which gives several outputs.
+pub(crate) fn composed(
+    inputs: &[&Variable],
+    compose: impl FnOnce(&[Variable]) -> Result<Vec<Variable>>,
+    given: Vec<Option<Variable>>,
+) -> Result<super::tape::Grads> {
+    // Outputs without a gradient stay out.
+    let gradients = given.iter().flatten().map(|g| g.flatten(0, -1));
+    let gradients = gradients.collect::<Result<Vec<_>>>()?;
+    let gradient = Variable::cat_many(&references(&gradients), 0)?;
+    let joined = |v: &[Variable]| {
+        let outs = compose(v)?;
+        let wanted = outs.iter().zip(&given).filter(|(_, g)| g.is_some());
+        let flat = wanted.map(|(o, _)| o.flatten(0, -1)).collect::<Result<Vec<_>>>()?;
+        Variable::cat_many(&references(&flat), 0)
+    };
+    grad_by_composition(inputs, joined, gradient)
 }
