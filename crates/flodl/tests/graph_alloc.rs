@@ -330,6 +330,13 @@ fn a_chain_that_runs_as_one_takes_what_its_layer_takes() {
     model.set_fusion(false);
     assert!(allocations(&model, std::slice::from_ref(&x)) > own);
 
+    let norm = LayerNorm::new(4).unwrap();
+    let model = FlowBuilder::new().also(Tanh).through(norm.clone()).build().unwrap();
+    let by_hand = count(|| norm.forward(&x.add(&x.tanh()?)?));
+    let fused = allocations(&model, std::slice::from_ref(&x));
+    assert!(fused < by_hand, "{fused} {by_hand}");
+    assert_eq!(model.steps_run(), 1);
+
     // The weights with a norm in them are made once, and again when something has changed.
     let (x, conv, norm) =
         (input(&[2, 3, 6, 6]), Conv2d::new(3, 4, 3).unwrap(), BatchNorm2d::new(4).unwrap());
@@ -351,5 +358,34 @@ fn a_chain_that_runs_as_one_takes_what_its_layer_takes() {
         parameter.variable.set_data(other);
         assert!(once() > own, "{}: the fold is made again", parameter.name);
         assert_eq!(once(), steady, "{}: and kept", parameter.name);
+    }
+}
+
+#[test]
+fn a_chain_that_is_recorded_keeps_no_more_for_its_gradient() {
+    let _turn = TURN.lock().unwrap_or_else(|p| p.into_inner());
+    let linear = || Linear::new(32, 32).unwrap();
+    let flows = [
+        FlowBuilder::new().also(linear()).through(LayerNorm::new(32).unwrap()),
+        FlowBuilder::new().also(linear()).through(RMSNorm::new(32).unwrap()),
+        FlowBuilder::from(linear()).through(ReLU).through(linear()),
+        FlowBuilder::from(linear()).through(GELU).through(linear()),
+        FlowBuilder::from(linear()).through(Tanh).through(linear()),
+    ];
+    let x = Tensor::randn(&[64, 32], TensorOptions::default()).unwrap();
+    let x = Variable::new(x, true);
+    for flow in flows {
+        let model = flow.build().unwrap();
+        let kept = |fusion: bool| {
+            model.set_fusion(fusion);
+            drop(model.forward(&x).unwrap());
+            let before = memory_stats().current;
+            let y = model.forward(&x).unwrap();
+            let kept = memory_stats().current - before;
+            drop(y);
+            kept
+        };
+        let (plain, fused) = (kept(false), kept(true));
+        assert!(fused <= plain && fused > 0, "{fused} {plain}");
     }
 }

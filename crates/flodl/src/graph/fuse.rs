@@ -24,7 +24,7 @@ pub(super) struct Fused {
 
 enum Kind {
     /// A layer with weights, then a norm, an activation, or both.
-    Layer(Layer),
+    Layer(Box<Layer>),
     /// A sum, then a norm over the last dims.
     Sum,
 }
@@ -89,7 +89,7 @@ pub(super) fn find(steps: &[Step], slots: usize, keep: &[Slot]) -> Vec<Fused> {
                 last += usize::from(norm);
                 let act = next(last).and_then(as_act).filter(|&act| layer.ends_with(act));
                 last += usize::from(act.is_some());
-                Kind::Layer(Layer { norm, act, folded: RefCell::new(None) })
+                Kind::Layer(Box::new(Layer { norm, act, folded: RefCell::new(None) }))
             }
             None => {
                 // The sum stays there for others.
@@ -125,12 +125,11 @@ impl Fused {
                 let Some((a, b)) = first.terms(frame)? else { return Ok(Ran::Nothing) };
                 let norm = module(&steps[self.last]).and_then(as_sum_norm);
                 let same = a.with_data(|a| b.with_data(|b| a.dims() == b.dims()));
-                match norm.and_then(|n| n.of_sum(&a)).filter(|_| same) {
-                    Some(norm) => {
-                        let [sum, y] = add_norm(&a, &b, norm)?;
-                        Ok(Ran::All(Some(sum), y))
-                    }
-                    None => a.add(&b).map(Ran::First),
+                let norm = norm.and_then(|n| n.of_sum(&a)).filter(|_| same);
+                match norm.map(|norm| add_norm(&a, &b, norm)) {
+                    Some(Ok([sum, y])) => Ok(Ran::All(Some(sum), y)),
+                    // What is wrong with the norm is the norm's to say.
+                    Some(Err(_)) | None => a.add(&b).map(Ran::First),
                 }
             }
             Kind::Layer(chain) => {

@@ -1,9 +1,11 @@
 //! A sum and its norm over the last dims in one pass, as residual connections need them.
 
-use super::norm::{flat, like_inputs, operand, wanted};
-use super::{composed, is_grad_enabled, layer_norm_opt, rms_norm};
+use smallvec::SmallVec;
+
+use super::norm::{flat, operand, wanted};
+use super::{grad_by_composition, is_grad_enabled, layer_norm_opt, rms_norm};
 use crate::autograd::amp;
-use crate::autograd::tape::{Ctx, Grads, Saved, record_many};
+use crate::autograd::tape::{Ctx, Grads, Saved, record_many, wants_grad};
 use crate::backend;
 use crate::tensor::{Rows, row_length};
 use crate::{Result, Tensor, Variable};
@@ -53,29 +55,59 @@ pub(crate) fn add_norm(a: &Variable, b: &Variable, norm: RowNorm<'_>) -> Result<
         (sum, y, None, rstd)
     };
     let given = [Some(a), Some(b), norm.weight, norm.bias];
-    let inputs: Vec<&Variable> = given.into_iter().flatten().collect();
-    let saved: Vec<Saved> = inputs.iter().map(|v| Saved::new(v)).collect();
+    let inputs: SmallVec<[&Variable; 4]> = given.into_iter().flatten().collect();
+    if !wants_grad(&inputs) {
+        return Ok([sum, y].map(Variable::constant));
+    }
+    let affine = [norm.weight, norm.bias].map(|v| v.map(Saved::new));
     let stats = Stats { sum: sum.clone(), mean, rstd, weight: w, columns };
-    let has = [norm.weight.is_some(), norm.bias.is_some()];
     let (centre, size) = (norm.centre, norm.columns);
     let both = record_many(op, vec![sum, y], &inputs, move |ctx| {
-        if is_grad_enabled() {
-            let inputs = saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
-            let compose = |v: &[Variable]| {
-                let mut rest = v[2..].iter();
-                let weight = if has[0] { rest.next() } else { None };
-                let norm = RowNorm { centre, weight, bias: rest.next(), columns: size, eps };
-                let sum = v[0].add(&v[1])?;
-                let y = norm.apply(&sum)?;
-                Ok(vec![sum, y])
-            };
-            let given = vec![ctx.grad_of(0), ctx.grad_of(1)];
-            return composed(&inputs.iter().collect::<Vec<_>>(), compose, given);
+        if !is_grad_enabled() {
+            return stats.backward(ctx, &affine);
         }
-        Ok(like_inputs(stats.backward(ctx, has)?, &saved))
+        let [of_sum, dy] = [ctx.grad_of(0), ctx.grad_of(1)];
+        let Some(dy) = dy else { return Ok(spread(ctx, of_sum, [const { None }; 2], &affine)) };
+        // The terms are not kept: the sum is an output of this node, and leads to them.
+        let sum = ctx.output_of(&stats.sum, 0);
+        let [weight, bias] = [&affine[0], &affine[1]].map(|s| s.as_ref().map(Saved::get));
+        let (weight, bias) = (weight.transpose()?, bias.transpose()?);
+        let compose = |v: &[Variable]| {
+            let mut rest = v[1..].iter();
+            let weight = if weight.is_some() { rest.next() } else { None };
+            RowNorm { centre, weight, bias: rest.next(), columns: size, eps }.apply(&v[0])
+        };
+        let given: SmallVec<[&Variable; 3]> =
+            [Some(&sum), weight.as_ref(), bias.as_ref()].into_iter().flatten().collect();
+        let mut found = grad_by_composition(&given, compose, dy)?.into_iter();
+        let through = found.next().flatten();
+        let terms = match (through, of_sum) {
+            (Some(a), Some(b)) => Some(a.add(&b)?),
+            (a, b) => a.or(b),
+        };
+        let rest = [weight.is_some(), bias.is_some()];
+        let rest = rest.map(|has| if has { found.next().flatten() } else { None });
+        Ok(spread(ctx, terms, rest, &affine))
     });
     let mut both = both.into_iter();
     Ok([(); 2].map(|()| both.next().expect("two outputs were recorded")))
+}
+
+/// The gradients in the order of the inputs: both terms have the same, then those of weight and
+/// bias where there are any.
+fn spread(
+    ctx: &Ctx<'_>,
+    terms: Option<Variable>,
+    affine: [Option<Variable>; 2],
+    has: &[Option<Saved>; 2],
+) -> Grads {
+    let mut all = Grads::new();
+    for i in 0..2 {
+        all.push(if ctx.needs(i) { terms.clone() } else { None });
+    }
+    let present = affine.into_iter().zip(has).filter(|(_, has)| has.is_some());
+    all.extend(present.map(|(gradient, _)| gradient));
+    all
 }
 
 /// Whether one kernel can do it.
@@ -99,44 +131,40 @@ struct Stats {
 }
 
 impl Stats {
-    /// Gradients of both terms, and of weight and bias where there are any.
-    fn backward(&self, ctx: &Ctx<'_>, has: [bool; 2]) -> Result<Grads> {
-        let given = [ctx.grad_of(0), ctx.grad_of(1)];
-        let inputs = 2 + has.iter().filter(|h| **h).count();
-        let needs = |i: usize| i < inputs && ctx.needs(i);
-        let of_sum = given[0].as_ref().map(|g| g.with_data(Tensor::contiguous)).transpose()?;
-        let Some(dy) = &given[1] else {
-            // Only the sum was used.
-            let term = |i: usize| of_sum.clone().filter(|_| needs(i)).map(Variable::constant);
-            return Ok((0..inputs).map(|i| if i < 2 { term(i) } else { None }).collect());
-        };
-        let dy = dy.with_data(Tensor::contiguous)?;
+    fn backward(&self, ctx: &Ctx<'_>, affine: &[Option<Saved>; 2]) -> Result<Grads> {
+        let [of_sum, dy] = [ctx.grad_of(0), ctx.grad_of(1)];
+        // Only the sum was used.
+        let Some(dy) = dy else { return Ok(spread(ctx, of_sum, [const { None }; 2], affine)) };
+        let dense = |g: &Variable| g.with_data(Tensor::contiguous);
+        let (dy, of_sum) = (dense(&dy)?, of_sum.as_ref().map(dense).transpose()?);
         let x = &self.sum;
         let vector = [self.columns];
-        let terms = (needs(0) || needs(1)).then_some(x.dims());
-        let weight = (has[0] && needs(2)).then_some(&vector[..]);
-        let bias = (has[1] && needs(inputs - 1)).then_some(&vector[..]);
+        let terms = (ctx.needs(0) || ctx.needs(1)).then_some(x.dims());
+        // The bias comes after the weight, if there is one.
+        let at = [2, 2 + usize::from(affine[0].is_some())];
+        let [weight, bias] =
+            [0, 1].map(|i| (affine[i].is_some() && ctx.needs(at[i])).then_some(&vector[..]));
         let (columns, w, plus) = (self.columns, operand(&self.weight), operand(&of_sum));
-        let backend = x.backend()?;
-        let found: Grads = match &self.mean {
+        let (backend, rstd) = (x.backend()?, self.rstd.operand());
+        let found = match &self.mean {
             Some(mean) => wanted(x, [terms, weight, bias], |out| {
-                let stats = backend::Saved { mean: mean.operand(), rstd: self.rstd.operand() };
-                backend.layer_norm_backward(x.operand(), columns, w, stats, dy.operand(), plus, out)
+                let stats = backend::Saved { mean: mean.operand(), rstd };
+                let (x, dy) = (x.operand(), dy.operand());
+                backend.layer_norm_backward(x, columns, w, stats, dy, plus, out)
             })?,
             None => wanted(x, [terms, weight], |out| {
-                let rstd = self.rstd.operand();
                 backend.rms_norm_backward(x.operand(), columns, w, rstd, dy.operand(), plus, out)
             })?,
         };
         let mut found = found.into_iter();
-        let both = found.next().flatten();
-        let mut all: Grads = (0..2).map(|i| both.clone().filter(|_| needs(i))).collect();
-        let rest: Vec<Option<Variable>> = found.collect();
-        for (i, gradient) in rest.into_iter().enumerate() {
-            if has[i] {
-                all.push(gradient);
+        let terms = found.next().flatten();
+        let mut rest = [None, None];
+        for (i, gradient) in found.enumerate() {
+            // Kernels give vectors; the weights may have more dims.
+            if let (Some(gradient), Some(saved)) = (gradient, &affine[i]) {
+                rest[i] = Some(gradient.reshape(&saved.data().shape())?);
             }
         }
-        Ok(all)
+        Ok(spread(ctx, terms, rest, affine))
     }
 }

@@ -108,27 +108,3 @@ pub(crate) fn grad_by_composition(
         .map(|a| if a.requires_grad() { found.next().flatten() } else { None })
         .collect())
 }
-
-/// References to the elements of a list.
-pub(crate) fn references(v: &[Variable]) -> Vec<&Variable> {
-    v.iter().collect()
-}
-
-/// Gradients through the same operation made of plain ones, which gives several outputs.
-pub(crate) fn composed(
-    inputs: &[&Variable],
-    compose: impl FnOnce(&[Variable]) -> Result<Vec<Variable>>,
-    given: Vec<Option<Variable>>,
-) -> Result<super::tape::Grads> {
-    // Outputs without a gradient stay out.
-    let gradients = given.iter().flatten().map(|g| g.flatten(0, -1));
-    let gradients = gradients.collect::<Result<Vec<_>>>()?;
-    let gradient = Variable::cat_many(&references(&gradients), 0)?;
-    let joined = |v: &[Variable]| {
-        let outs = compose(v)?;
-        let wanted = outs.iter().zip(&given).filter(|(_, g)| g.is_some());
-        let flat = wanted.map(|(o, _)| o.flatten(0, -1)).collect::<Result<Vec<_>>>()?;
-        Variable::cat_many(&references(&flat), 0)
-    };
-    grad_by_composition(inputs, joined, gradient)
-}

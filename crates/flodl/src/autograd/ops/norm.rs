@@ -153,7 +153,7 @@ fn float_layer_norm(
 }
 
 /// Weight gradients come as vectors; the weights may have more dims.
-pub(super) fn like_inputs(grads: Grads, inputs: &[Saved]) -> Grads {
+fn like_inputs(grads: Grads, inputs: &[Saved]) -> Grads {
     grads
         .into_iter()
         .zip(inputs)

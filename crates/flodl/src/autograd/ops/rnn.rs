@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::rnn_sums::Shared;
-use super::{composed, is_grad_enabled, references};
+use super::{grad_by_composition, is_grad_enabled};
 use crate::autograd::tape::{Ctx, Grads, Saved, record, record_many, take_sum, wants_grad};
 use crate::autograd::work;
 use crate::backend::RnnMode;
@@ -59,6 +59,10 @@ fn halves(op: &'static str, state: &Tensor) -> Result<[Tensor; 2]> {
 /// Casts variables to float32.
 fn wide(v: &Variable) -> Result<Variable> {
     v.to_dtype(DType::Float32)
+}
+
+fn references(v: &[Variable]) -> Vec<&Variable> {
+    v.iter().collect()
 }
 
 /// One step. With `joint`, an LSTM's new state comes as one variable `[B, 2H]`, else as h and c.
@@ -202,6 +206,25 @@ fn half_cell(
     };
     let out = cell(spec, &wide(x)?, state, &references(&params), joint, None)?;
     out.iter().map(|v| v.to_dtype(x.dtype())).collect()
+}
+
+/// Gradients through the same operation made of plain ones, which gives several outputs.
+fn composed(
+    inputs: &[&Variable],
+    compose: impl FnOnce(&[Variable]) -> Result<Vec<Variable>>,
+    given: Vec<Option<Variable>>,
+) -> Result<Grads> {
+    // Outputs without a gradient stay out.
+    let gradients = given.iter().flatten().map(|g| g.flatten(0, -1));
+    let gradients = gradients.collect::<Result<Vec<_>>>()?;
+    let gradient = Variable::cat_many(&references(&gradients), 0)?;
+    let joined = |v: &[Variable]| {
+        let outs = compose(v)?;
+        let wanted = outs.iter().zip(&given).filter(|(_, g)| g.is_some());
+        let flat = wanted.map(|(o, _)| o.flatten(0, -1)).collect::<Result<Vec<_>>>()?;
+        Variable::cat_many(&references(&flat), 0)
+    };
+    grad_by_composition(inputs, joined, gradient)
 }
 
 /// A step of plain operations: the new h, and c of an LSTM. `before` holds no state, h, h and c,
