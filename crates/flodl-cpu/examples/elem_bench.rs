@@ -189,8 +189,7 @@ fn images() {
     });
     time("group_norm_grad 32x64x32x32 8", || {
         let (dx, dw, db) = (Some(&mut out[..]), Some(&mut dw[..]), Some(&mut db[..]));
-        group_norm_backward(&g, &x, dims, 8, Some(&w), &mean, &rstd, None, dx, dw, db)
-            .expect("scratch");
+        group_norm_backward(&g, &x, dims, 8, Some(&w), &mean, &rstd, dx, dw, db).expect("scratch");
     });
 }
 
