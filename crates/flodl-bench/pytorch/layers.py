@@ -105,6 +105,38 @@ def empty_chain():
     return [lambda: module(x)]
 
 
+def using():
+    first, x = nn.Identity(), torch.randn(4)
+
+    def run():
+        h = kept = first(x)
+        for _ in range(50):
+            h = h + kept
+        return h
+
+    return [run]
+
+
+def split_merge():
+    pairs = nn.ModuleList(nn.ModuleList([nn.Identity(), nn.Identity()]) for _ in range(50))
+    x = torch.randn(4)
+
+    def run():
+        h = x
+        for a, b in pairs:
+            h = a(h) + b(h)
+        return h
+
+    return [run]
+
+
+def nested():
+    module, x = nn.Sequential(nn.Identity()), torch.randn(4)
+    for _ in range(99):
+        module = nn.Sequential(module, nn.Identity())
+    return [lambda: module(x)]
+
+
 # fmt: off
 ROWS = {
     "typ Linear 1024->1024 b256": lambda: layer(nn.Linear(1024, 1024), 256, 1024),
@@ -265,6 +297,9 @@ ROWS = {
     "tiny add no-grad 4x4": lambda: add_no_grad(),
     "tiny Linear no-grad 16x16 b1": lambda: linear_no_grad(),
     "tiny graph no-grad 100 Identity": lambda: empty_chain(),
+    "tiny graph no-grad 50 using": lambda: using(),
+    "tiny graph no-grad 50 split+merge": lambda: split_merge(),
+    "tiny graph no-grad 100 nested": lambda: nested(),
 }
 # fmt: on
 

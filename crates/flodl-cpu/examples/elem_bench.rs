@@ -151,18 +151,19 @@ fn rows() {
     let (mut out, mut mean, mut rstd) = (buffer(n), vec![0.0; 4096], vec![0.0; 4096]);
     let (mut dw, mut db) = (vec![0.0f32; 512], vec![0.0f32; 512]);
     time("layer_norm 4096x512", || {
-        layer_norm_forward(&x, 512, Some(&w), Some(&w), 1e-5, &mut out, &mut mean, &mut rstd);
+        layer_norm_forward(&x, None, 512, Some(&w), Some(&w), 1e-5, &mut out, &mut mean, &mut rstd);
     });
     time("layer_norm_grad 4096x512", || {
         let (dx, dw, db) = (Some(&mut out[..]), Some(&mut dw[..]), Some(&mut db[..]));
-        layer_norm_backward(&g, &x, 512, Some(&w), &mean, &rstd, dx, dw, db).expect("scratch");
+        layer_norm_backward(&g, &x, 512, Some(&w), &mean, &rstd, None, dx, dw, db)
+            .expect("scratch");
     });
     time("rms_norm 4096x512", || {
-        rms_norm_forward(&x, 512, Some(&w), 1e-5, &mut out, &mut rstd);
+        rms_norm_forward(&x, None, 512, Some(&w), 1e-5, &mut out, &mut rstd);
     });
     time("rms_norm_grad 4096x512", || {
         let (dx, dw) = (Some(&mut out[..]), Some(&mut dw[..]));
-        rms_norm_backward(&g, &x, 512, Some(&w), &rstd, dx, dw).expect("scratch");
+        rms_norm_backward(&g, &x, 512, Some(&w), &rstd, None, dx, dw).expect("scratch");
     });
 }
 

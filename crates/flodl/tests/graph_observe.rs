@@ -67,7 +67,7 @@ fn batches_become_epochs() {
         }
         model.record("acc", &[0.0, 0.5, 1.0]);
         assert_eq!(model.collected("acc"), [0.0, 0.5, 1.0]);
-        model.flush(&[]);
+        model.flush(&[]).unwrap();
         assert!(model.collected("acc").is_empty());
     }
     assert_eq!(model.trend("loss").values(), [0.5, 10.5, 20.5]);
@@ -76,14 +76,14 @@ fn batches_become_epochs() {
     assert_eq!(model.latest_metrics_local(), [("loss".into(), 20.5), ("acc".into(), 0.5)]);
     model.record_scalar("loss", 1.0);
     model.record_scalar("acc", 1.0);
-    model.flush(&["acc"]);
+    model.flush(&["acc"]).unwrap();
     assert_eq!((model.trend("loss").len(), model.trend("acc").len()), (3, 4));
     assert_eq!(model.collected("loss"), [1.0]);
-    model.reset_trend(&["acc"]);
+    model.reset_trend(&["acc"]).unwrap();
     assert_eq!((model.trend("loss").len(), model.trend("acc").len()), (3, 0));
     assert_eq!(model.trends(&[]).len(), 2);
-    model.flush(&[]);
-    model.flush(&[]);
+    model.flush(&[]).unwrap();
+    model.flush(&[]).unwrap();
     assert_eq!(model.trend("loss").len(), 4, "a flush without values adds none");
     assert!(model.trend("typo").is_empty() && !model.trend("typo").stalled(1, 1.0));
     assert_eq!(
@@ -102,7 +102,7 @@ fn tags_are_collected_and_unknown_ones_refused() {
     run(&model, 1.0);
     assert_eq!(
         fails(model.collect(&["out", "typo"])),
-        "graph: collect: no tag \"typo\"; there are [\"head_0\", \"head_1\", \"out\"]"
+        "graph: collect: no tag \"typo\"; there are [\"head_0\", \"head_1\", \"out\", \"head\"]"
     );
     assert!(model.collected("out").is_empty(), "nothing is kept when one is unknown");
     let values = model.tagged("out").unwrap().data().to_f64_vec().unwrap();
@@ -129,8 +129,9 @@ fn tags_are_collected_and_unknown_ones_refused() {
 
     run(&model, 1.0);
     for _ in 0..2 {
-        model.collect(&["head_0", "head_1"]).unwrap();
-        model.flush(&[]);
+        model.collect(&["head"]).unwrap();
+        assert_eq!([model.collected("head_0").len(), model.collected("head_1").len()], [1, 1]);
+        model.flush(&[]).unwrap();
     }
     assert_eq!(model.trends(&["head"]).len(), 2);
     assert!(model.trends(&["head"]).all_stalled(2, 1e-9));
@@ -145,12 +146,12 @@ fn sub_graphs_keep_their_own() {
     model.record_scalar("loss", 1.0);
     let encoder = model.child_graph("encoder").unwrap();
     assert_eq!(encoder.collected("loss"), [4.0]);
-    model.flush(&["encoder.loss"]);
+    model.flush(&["encoder.loss"]).unwrap();
     assert_eq!(model.trend_at("encoder.loss").unwrap().values(), [4.0]);
     assert!(model.trend_at("encoder.hidden").unwrap().is_empty());
-    model.flush_local(&[]);
+    model.flush_local(&[]).unwrap();
     assert!(encoder.trend("hidden").is_empty());
-    model.flush(&[]);
+    model.flush(&[]).unwrap();
     assert_eq!(encoder.trend("hidden").len(), 1);
     let names: Vec<String> = model.latest_metrics().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["out", "loss", "encoder.hidden", "encoder.loss"]);
@@ -169,8 +170,8 @@ fn times_of_nodes() {
     model.enable_profiling();
     for _ in 0..2 {
         run(&model, 1.0);
-        model.collect_timings(&["out", "head", "typo"]);
-        model.flush_timings(&[]);
+        model.collect_timings(&["out", "head"]).unwrap();
+        model.flush_timings(&[]).unwrap();
     }
     let profile = model.profile().unwrap();
     assert_eq!(profile.nodes.iter().map(|n| n.level).collect::<Vec<_>>(), [0, 1, 1, 2]);
@@ -184,7 +185,7 @@ fn times_of_nodes() {
     assert_eq!(model.timing_trend("out").len(), 2);
     assert_eq!(model.timing_trends(&["head"]).len(), 2);
     assert!(model.timing_trend("typo").is_empty());
-    model.reset_timing_trend(&["out"]);
+    model.reset_timing_trend(&["out"]).unwrap();
     assert_eq!(model.timing_trends(&[]).0.iter().map(Trend::len).sum::<usize>(), 4);
     model.disable_profiling();
     assert!(!model.profiling());
@@ -196,7 +197,7 @@ fn eta_goes_by_the_flushes() {
     assert!(model.eta(10).is_nan());
     model.record_scalar("loss", 1.0);
     std::thread::sleep(std::time::Duration::from_millis(20));
-    model.flush(&[]);
+    model.flush(&[]).unwrap();
     let eta = model.eta(3);
     assert!((0.04..4.0).contains(&eta), "{eta}");
     assert_eq!(model.eta(1), 0.0);
@@ -217,9 +218,9 @@ fn files() {
             model.record_scalar("a,\"b\" <i>", 7.0);
         }
         model.record_at("encoder.norm", 2.0).unwrap();
-        model.collect_timings(&["out"]);
-        model.flush(&[]);
-        model.flush_timings(&[]);
+        model.collect_timings(&["out"]).unwrap();
+        model.flush(&[]).unwrap();
+        model.flush_timings(&[]).unwrap();
     }
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
     model.export_trends(&path("all.csv"), &[]).unwrap();
@@ -251,4 +252,137 @@ fn files() {
     empty.plot_html(&path("e.html"), &[]).unwrap();
     assert!(read("e.html").contains("Nothing was flushed yet."));
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// A group, a path and a mistake for each question that takes names.
+#[test]
+fn names_are_groups_and_paths_and_no_mistakes() {
+    let model = model();
+    run(&model, 1.0);
+    let known = "[\"loss\", \"head_0\", \"head_1\", \"out\", \"head\"]";
+    let inside = "[\"encoder.loss\", \"encoder.hidden\"]";
+    for _ in 0..2 {
+        model.record_scalar("loss", 1.0);
+        model.record_at("encoder.loss", 2.0).unwrap();
+        model.collect(&["head"]).unwrap();
+        // Nothing is flushed and no epoch is counted by a mistake.
+        for name in ["typo", "loss.typo", "encoder", "hidden"] {
+            let count = model.flush_count();
+            let want = format!("graph: flush: nothing is known of \"{name}\"; there are {known}");
+            assert_eq!(fails(model.flush(&["loss", name])), want);
+            assert_eq!((model.flush_count(), model.collected("loss").len()), (count, 1));
+        }
+        let want =
+            format!("graph: flush: nothing is known of \"encoder.typo\"; there are {inside}");
+        assert_eq!(fails(model.flush(&["encoder.typo"])), want);
+        model.flush(&["loss", "head", "encoder.loss"]).unwrap();
+        assert!(model.collected("head_1").is_empty() && model.collected("encoder.loss").is_empty());
+    }
+    assert_eq!((model.flush_count(), model.child_graph("encoder").unwrap().flush_count()), (2, 2));
+    assert_eq!(model.trends(&["head"]).0.iter().map(Trend::len).collect::<Vec<_>>(), [2, 2]);
+    assert_eq!(model.trends(&["encoder.loss", "loss"]).0[0].values(), [2.0, 2.0]);
+    assert_eq!(model.trend("encoder.loss").len(), 2);
+    assert!(model.trends(&["encoder.loss"]).all_stalled(2, 1e-9));
+    let want = format!("graph: trends: nothing is known of \"typo\"; there are {known}");
+    assert_eq!(fails(model.try_trends(&["loss", "typo"])), want);
+    assert!(model.trends(&["loss", "typo"]).is_empty());
+    assert!(fails(model.flush_local(&["encoder.loss"])).ends_with("is kept by a sub-graph"));
+    assert!(fails(model.flush_local(&["typo"])).contains(known));
+
+    assert!(fails(model.reset_trend(&["loss", "typo"])).contains(known));
+    assert_eq!(model.trend("loss").len(), 2, "nothing is forgotten when one is unknown");
+    model.reset_trend(&["head", "encoder.loss"]).unwrap();
+    let lengths = ["head_0", "head_1", "encoder.loss", "loss"].map(|n| model.trend(n).len());
+    assert_eq!(lengths, [0, 0, 0, 2]);
+
+    let early = fails(model.collect_timings(&["out"]));
+    assert!(
+        early.ends_with("\"out\" has no time before a forward under enable_profiling"),
+        "{early}"
+    );
+    model.enable_profiling();
+    run(&model, 1.0);
+    let unknown = |r: Result<()>| {
+        let text = fails(r);
+        assert!(text.contains("\"typo\"") && text.contains("\"head\""), "{text}");
+    };
+    unknown(model.collect_timings(&["out", "typo"]));
+    model.collect_timings(&["head"]).unwrap();
+    model.child_graph("encoder").unwrap().collect_timings(&[]).unwrap();
+    unknown(model.flush_timings(&["head", "typo"]));
+    assert!(model.timing_trend("head_0").is_empty());
+    model.flush_timings(&["head", "encoder.hidden"]).unwrap();
+    assert_eq!(model.timing_trends(&["head", "encoder.hidden"]).len(), 3);
+    assert!(model.timing_trends(&["typo"]).is_empty());
+    unknown(model.try_timing_trends(&["typo"]).map(|_| ()));
+    unknown(model.reset_timing_trend(&["head", "typo"]));
+    model.reset_timing_trend(&["head"]).unwrap();
+    let lengths = ["head_0", "head_1", "encoder.hidden"].map(|n| model.timing_trend(n).len());
+    assert_eq!(lengths, [0, 0, 1]);
+}
+
+#[test]
+fn groups_and_hidden_tags_of_sub_graphs() {
+    let inner = FlowBuilder::from(Linear::new(3, 3).unwrap())
+        .tag("secret")
+        .internal("secret")
+        .split(modules![ReLU, Tanh])
+        .tag_group("arm")
+        .merge(MergeOp::Add)
+        .label("inner")
+        .build()
+        .unwrap();
+    let model = FlowBuilder::from(inner).build().unwrap();
+    run(&model, 1.0);
+    model.collect_at(&["inner.arm"]).unwrap();
+    let inner = model.child_graph("inner").unwrap();
+    assert_eq!(inner.collected("arm_1").len(), 1);
+    model.flush(&["inner.arm"]).unwrap();
+    assert_eq!(model.trends(&["inner.arm"]).len(), 2);
+    let error = fails(model.flush(&["inner.secret"]));
+    assert_eq!(
+        error,
+        "graph: flush: nothing is known of \"inner.secret\"; there are [\"inner.arm_0\", \
+         \"inner.arm_1\", \"inner.arm\"]"
+    );
+    assert!(fails(model.collect_at(&["inner.secret"])).contains("internal"));
+}
+
+#[test]
+fn a_graph_in_two_places_is_flushed_once() {
+    let shared = FlowBuilder::from(Linear::new(3, 3).unwrap()).label("cell").build().unwrap();
+    let shared = std::rc::Rc::new(shared);
+    let model = FlowBuilder::from(shared.clone()).through(shared.clone()).build().unwrap();
+    shared.record_scalar("loss", 1.0);
+    model.flush(&[]).unwrap();
+    assert_eq!((shared.flush_count(), shared.trend("loss").len()), (1, 1));
+}
+
+#[test]
+fn profiling_reaches_graphs_inside() {
+    /// Takes a while.
+    struct Slow;
+    impl Module for Slow {
+        fn forward(&self, input: &Variable) -> Result<Variable> {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            Ok(input.clone())
+        }
+    }
+    let inner = FlowBuilder::from(Slow).tag("slow").through(ReLU).label("inner").build().unwrap();
+    let model = FlowBuilder::new().loop_body(inner).for_n(4).tag("loop").build().unwrap();
+    model.enable_profiling();
+    let inner = model.subgraph("inner").unwrap();
+    assert!(inner.profiling());
+    for _ in 0..2 {
+        run(&model, 1.0);
+        // The sum of the four iterations, of this forward alone.
+        let (inside, outside) = (inner.timing("slow"), model.timing("loop"));
+        assert!(inside.as_millis() >= 8 && inside <= outside, "{inside:?} {outside:?}");
+        assert_eq!(inner.profile().unwrap().nodes.len(), 2);
+    }
+    // By itself it starts anew.
+    run(inner, 1.0);
+    assert!(inner.timing("slow") < model.timing("loop"));
+    model.disable_profiling();
+    assert!(!inner.profiling());
 }

@@ -370,5 +370,181 @@ fn text_for_graphviz() {
     }
     let dot = build(FlowBuilder::from(linear(4)).tag("h").through(ReLU)).dot();
     let wanted = "  \"0\" -> \"1\" [label=\"h\"];\n";
-    assert!(dot.contains(wanted) && dot.contains("label=\"Linear\\n20 parameters\""), "{dot}");
+    assert!(
+        dot.contains(wanted) && dot.contains("label=\"Linear\\n20 parameters\\n4 → 4\""),
+        "{dot}"
+    );
+}
+
+/// Texts of a picture's node, tags left out.
+fn texts(svg: &str, id: &str) -> Vec<String> {
+    let xml = parse(svg);
+    let mut found = None;
+    xml.all(&mut |e| {
+        if e.class().starts_with("node") && e.attributes["data-id"] == id {
+            let texts = e.children.iter().filter(|c| c.name == "text");
+            found = Some(texts.map(|c| c.text.clone()).collect());
+        }
+    });
+    found.unwrap_or_else(|| panic!("no node {id}"))
+}
+
+fn svg(graph: &Graph) -> String {
+    String::from_utf8(graph.svg(None).unwrap()).unwrap()
+}
+
+/// Number of arrows of each kind: stream, reference, carried, repeat.
+fn arrows(svg: &str) -> [usize; 4] {
+    ["stream", "reference", "carried", "repeat"]
+        .map(|kind| svg.matches(&format!("class=\"edge {kind}\"")).count())
+}
+
+fn graph(name: &str) -> Graph {
+    graphs().into_iter().find(|(n, _)| *n == name).unwrap().1
+}
+
+#[test]
+fn graphs_inside_are_boxes_around_their_nodes() {
+    let nested = graph("nested");
+    let picture = svg(&nested);
+    let boxes = check("nested", &picture);
+    for (outer, inner) in [
+        ("encoder", &["encoder.0", "encoder.1", "encoder.2"][..]),
+        ("decoder", &["decoder.deep", "decoder.1"]),
+        ("decoder.deep", &["decoder.deep.0", "decoder.deep.2"]),
+    ] {
+        let (kind, rect) = &boxes[outer];
+        assert_eq!(kind, "cluster", "{outer}");
+        for id in inner {
+            assert!(rect.contains(&boxes[*id].1), "{id} is not inside {outer}");
+        }
+    }
+    assert!(!boxes["encoder"].1.overlaps(&boxes["decoder"].1));
+    assert_eq!(texts(&picture, "encoder"), ["encoder", "40 parameters"]);
+    assert_eq!(texts(&picture, "decoder.deep.1"), ["GELU"]);
+    let dot = nested.dot();
+    for cluster in ["encoder", "decoder", "decoder.deep"] {
+        assert!(dot.contains(&format!("subgraph \"cluster_{cluster}\" {{")), "{dot}");
+    }
+    assert!(dot.contains("ltail=\"cluster_encoder\"") && dot.contains("lhead=\"cluster_decoder\""));
+    // The inner one's text stands inside the outer one's.
+    let inside = dot.split("subgraph \"cluster_decoder\" {").nth(1).unwrap();
+    assert!(inside.split("\n  }").next().unwrap().contains("cluster_decoder.deep"));
+}
+
+#[test]
+fn loops_branches_and_carried_values_are_recognisable() {
+    let loops = svg(&graph("loops"));
+    assert_eq!(arrows(&loops)[3], 3, "one way back for each loop");
+    for word in ["loop × 5", "loop while, at most 10", "loop until, at most 7", "next iteration"] {
+        assert!(loops.contains(word), "{word}");
+    }
+    assert_eq!(texts(&loops, "3"), ["ThresholdHalt", "condition"]);
+    let dot = graph("loops").dot();
+    assert_eq!(dot.matches("style=dotted").count(), 3);
+
+    let routes = svg(&graph("routes"));
+    for word in ["weighted sum", "the selected", "map: 2 slices", "named value, or a choice"] {
+        assert!(routes.contains(word), "{word}");
+    }
+    assert_eq!(texts(&routes, "1")[..2], ["SoftmaxRouter", "router"]);
+    assert_eq!(texts(&routes, "5")[..2], ["ArgmaxSelector", "selector"]);
+    let boxes = check("routes", &routes);
+    for (cluster, inside) in [("1.gate", ["1", "2", "4"]), ("5.switch", ["5", "6", "7"])] {
+        let (kind, rect) = &boxes[cluster];
+        assert_eq!(kind, "cluster");
+        assert!(inside.iter().all(|id| rect.contains(&boxes[*id].1)), "{cluster}");
+    }
+    // One from the tag to the router, and one from each router to where the choice is made.
+    assert_eq!(arrows(&routes)[1..], [3, 0, 0]);
+
+    let carried = svg(&graph("forward_reference"));
+    assert_eq!(arrows(&carried)[1..], [1, 2, 0]);
+    assert!(carried.contains("carried to the next forward"));
+    assert!(graph("forward_reference").dot().matches("style=dashed").count() == 2);
+    assert_eq!(arrows(&svg(&graph("chain")))[1..], [0, 0, 0]);
+}
+
+#[test]
+fn nodes_show_parameters_and_shapes() {
+    let conv = Conv2d::configure(3, 8, [3, 5]).done().unwrap();
+    let flow = FlowBuilder::from(conv)
+        .through(ConvTranspose2d::configure(8, 4, 2).done().unwrap())
+        .through(Flatten::new(1, -1))
+        .through(Linear::no_bias(4 * 25, 6).unwrap())
+        .gate(SoftmaxRouter::new(6, 2).unwrap(), modules![Linear::new(6, 6).unwrap(), ReLU])
+        .loop_body(build(FlowBuilder::from(linear(6)).tag("h").label("step")))
+        .for_n(2);
+    let model = build(flow);
+    model.freeze("step").unwrap();
+    // Sizes of layers until shapes were seen.
+    let before = svg(&model);
+    check("sizes", &before);
+    assert_eq!(texts(&before, "0"), ["Conv2d", "368 parameters", "3 → 8, 3×5"]);
+    assert_eq!(texts(&before, "1"), ["ConvTranspose2d", "132 parameters", "8 → 4, 2×2"]);
+    assert_eq!(texts(&before, "2"), ["Flatten"]);
+    assert_eq!(texts(&before, "3"), ["Linear", "600 parameters", "100 → 6"]);
+    assert_eq!(texts(&before, "step.0"), ["Linear", "42 parameters, frozen", "6 → 6"]);
+    let x = Tensor::zeros(&[7, 3, 6, 8], TensorOptions::default()).unwrap();
+    model.watch(&[Variable::new(x, false)]).unwrap();
+    let after = svg(&model);
+    check("shapes", &after);
+    assert_eq!(texts(&after, "0"), ["Conv2d", "368 parameters", "[7, 8, 4, 4]"]);
+    assert_eq!(texts(&after, "2"), ["Flatten", "[7, 100]"]);
+    assert_eq!(texts(&after, "4"), ["SoftmaxRouter", "router", "14 parameters", "[7, 2]"]);
+    assert_eq!(texts(&after, "5"), ["Linear", "42 parameters", "[7, 6]"]);
+    assert_eq!(texts(&after, "step.0"), ["Linear", "42 parameters, frozen", "[7, 6]"]);
+    assert!(model.dot().contains("label=\"Conv2d\\n368 parameters\\n[7, 8, 4, 4]\""));
+    let info = model.describe();
+    assert_eq!(info.nodes[0].shape, Some(vec![7, 8, 4, 4]));
+    let step = info.nodes[5].parts[0].graph.as_ref().unwrap();
+    assert_eq!(step.nodes[0].shape, Some(vec![7, 6]));
+    // A failure leaves what was seen.
+    assert!(model.watch(&[]).is_err());
+    assert_eq!(model.describe().nodes[0].shape, Some(vec![7, 8, 4, 4]));
+}
+
+#[test]
+fn slow_nodes_have_another_colour_than_fast_ones() {
+    /// Takes so many milliseconds.
+    struct Takes(u64);
+    impl Module for Takes {
+        fn forward(&self, input: &Variable) -> Result<Variable> {
+            std::thread::sleep(std::time::Duration::from_millis(self.0));
+            Ok(input.clone())
+        }
+    }
+    let inner = build(FlowBuilder::from(Takes(12)).through(Identity).label("inner"));
+    let model = build(FlowBuilder::from(Takes(25)).through(Identity).through(inner));
+    model.enable_profiling();
+    let x = Variable::new(Tensor::ones(&[1], TensorOptions::default()).unwrap(), false);
+    model.forward(&x).unwrap();
+    let picture = String::from_utf8(model.svg_with_profile(None).unwrap()).unwrap();
+    check("times", &picture);
+    let xml = parse(&picture);
+    let mut fills = HashMap::new();
+    xml.all(&mut |e| {
+        if e.class() == "node leaf" {
+            let fill = e.children[0].attributes["fill"].clone();
+            fills.insert(e.attributes["data-id"].clone(), fill);
+        }
+    });
+    // The longest is red, half of it in between, none white.
+    assert_eq!(fills["0"], "#f8715d");
+    assert_eq!(&fills["1"][..4], "#fff");
+    let middle = &fills["inner.0"];
+    assert!(*middle != fills["0"] && *middle != fills["1"] && fills["inner.1"].starts_with("#fff"));
+    // Without times there are no such colours.
+    assert!(!svg(&model).contains("#f8715d"));
+    let dot = model.dot_with_profile();
+    let saturation = |id: &str| -> f64 {
+        let line =
+            dot.lines().find(|l| l.trim_start().starts_with(&format!("\"{id}\" ["))).unwrap();
+        let fill = line.split("fillcolor=\"0.05 ").nth(1).unwrap();
+        fill.split(' ').next().unwrap().parse().unwrap()
+    };
+    assert_eq!(saturation("0"), 0.7);
+    assert!(saturation("1") < 0.05 && saturation("inner.1") < 0.05);
+    assert!((0.2..0.6).contains(&saturation("inner.0")));
+    assert!(!model.dot().contains("0.05 "));
 }

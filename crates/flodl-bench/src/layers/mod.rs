@@ -145,6 +145,31 @@ fn empty_chain() -> Result<Work> {
     Work::call(move || no_grad(|| model.forward(&x)))
 }
 
+fn wired(model: Graph) -> Result<Work> {
+    let x = input(&[4])?.detach();
+    Work::call(move || no_grad(|| model.forward(&x)))
+}
+
+/// Sums with a named value.
+fn using() -> Result<Work> {
+    let start = FlowBuilder::from(Identity).tag("x");
+    wired((0..50).fold(start, |flow, _| flow.through(StateAdd).using(&["x"])).build()?)
+}
+
+fn split_merge() -> Result<Work> {
+    let pair = |flow: FlowBuilder, _| flow.split(modules![Identity, Identity]).merge(MergeOp::Add);
+    wired((0..50).fold(FlowBuilder::new(), pair).build()?)
+}
+
+/// Graphs in graphs, each with a node of its own.
+fn nested() -> Result<Work> {
+    let mut graph = FlowBuilder::from(Identity).build()?;
+    for _ in 1..100 {
+        graph = FlowBuilder::from(graph).through(Identity).build()?;
+    }
+    wired(graph)
+}
+
 /// The `layers` command.
 pub fn run(common: &Common, steps: usize) -> crate::Result<()> {
     let specs = entries().map(|entry| {

@@ -4,7 +4,7 @@ use flodl::*;
 
 use super::{
     Entry, add_no_grad, attention, bags, cross_entropy, embedding, empty_chain, gru_cell, layer,
-    linear_no_grad, lstm_cell, mse, op, step, train_step,
+    linear_no_grad, lstm_cell, mse, nested, op, split_merge, step, train_step, using,
 };
 
 #[rustfmt::skip]
@@ -89,4 +89,7 @@ pub const ROWS: &[Entry] = &[
     ("add no-grad", "4x4", Some(add_no_grad)),
     ("Linear no-grad", "16x16 b1", Some(linear_no_grad)),
     ("graph no-grad", "100 Identity", Some(empty_chain)),
+    ("graph no-grad", "50 using", Some(using)),
+    ("graph no-grad", "50 split+merge", Some(split_merge)),
+    ("graph no-grad", "100 nested", Some(nested)),
 ];

@@ -10,8 +10,17 @@ use crate::threads::{GRAIN, SharedMut, parallel_for, parallel_rows};
 const BLOCK_ROWS: usize = 32;
 const MAX_BLOCKS: usize = 64;
 
+/// What is added to the input before it is normalised, and where the sum goes.
+pub struct Plus<'a, T> {
+    /// As long as the input.
+    pub other: &'a [T],
+    /// As long as the input.
+    pub sum: &'a mut [T],
+}
+
 struct Forward<'a, T, const CENTER: bool> {
     x: &'a [T],
+    plus: Option<Plus<'a, T>>,
     columns: usize,
     weight: Option<&'a [T]>,
     bias: Option<&'a [T]>,
@@ -26,8 +35,17 @@ impl<T: FloatMath, const CENTER: bool> Kernel for Forward<'_, T, CENTER> {
     #[inline(always)]
     fn run<A: Arch>(self) {
         let count = T::from_f64(self.columns as f64);
+        let mut plus = self.plus;
         let rows = self.x.chunks_exact(self.columns).zip(self.out.chunks_exact_mut(self.columns));
-        for (r, (x, out)) in rows.enumerate() {
+        for (r, (mut x, out)) in rows.enumerate() {
+            if let Some(Plus { other, sum }) = &mut plus {
+                let row = r * self.columns..(r + 1) * self.columns;
+                let sum = &mut sum[row.clone()];
+                for ((sum, &x), &y) in sum.iter_mut().zip(x).zip(&other[row]) {
+                    *sum = x + y;
+                }
+                x = sum;
+            }
             let mean = if CENTER { sum(x, |x| x) / count } else { T::ZERO };
             let square =
                 if CENTER { sum(x, |x| (x - mean) * (x - mean)) } else { sum(x, |x| x * x) };
@@ -62,6 +80,7 @@ impl<T: FloatMath, const CENTER: bool> Kernel for Forward<'_, T, CENTER> {
 
 fn forward<T: FloatMath, const CENTER: bool>(
     x: &[T],
+    plus: Option<Plus<'_, T>>,
     columns: usize,
     weight: Option<&[T]>,
     bias: Option<&[T]>,
@@ -75,10 +94,14 @@ fn forward<T: FloatMath, const CENTER: bool>(
     assert!(!CENTER || mean.len() == rows, "length of the means");
     assert!(weight.is_none_or(|w| w.len() == columns), "length of the weight");
     assert!(bias.is_none_or(|b| b.len() == columns), "length of the bias");
+    let fits = |p: &Plus<T>| p.other.len() == x.len() && p.sum.len() == x.len();
+    assert!(plus.as_ref().is_none_or(fits), "length of what is added");
     if columns == 0 {
         return;
     }
     let (out, mean, rstd) = (SharedMut::new(out), SharedMut::new(mean), SharedMut::new(rstd));
+    let (other, sum) = plus.map_or((None, &mut [][..]), |p| (Some(p.other), p.sum));
+    let sum = SharedMut::new(sum);
     let eps = T::from_f64(eps);
     parallel_rows(rows, columns, |r| {
         let elements = r.start * columns..r.end * columns;
@@ -86,18 +109,25 @@ fn forward<T: FloatMath, const CENTER: bool>(
         // SAFETY: ranges of one region are disjoint.
         let (out, mean, rstd) =
             unsafe { (out.range(elements.clone()), mean.range(of_mean), rstd.range(r)) };
+        let plus = other.map(|other| Plus {
+            other: &other[elements.clone()],
+            // SAFETY: as above; the sum is as long as the input.
+            sum: unsafe { sum.range(elements.clone()) },
+        });
         let x = &x[elements];
-        dispatch(Forward::<T, CENTER> { x, columns, weight, bias, eps, out, mean, rstd });
+        dispatch(Forward::<T, CENTER> { x, plus, columns, weight, bias, eps, out, mean, rstd });
     });
 }
 
 /// Layer norm of dense rows: `out = (x - mean) · rstd · weight + bias`, rstd being
-/// 1 / sqrt(variance + eps). `mean` and `rstd` have one element a row.
+/// 1 / sqrt(variance + eps). `mean` and `rstd` have one element a row. With `plus` the rows are
+/// those of the sum, which is written in the same pass.
 ///
 /// # Panics
 /// If the lengths do not fit.
 pub fn layer_norm_forward<T: FloatMath>(
     x: &[T],
+    plus: Option<Plus<'_, T>>,
     columns: usize,
     weight: Option<&[T]>,
     bias: Option<&[T]>,
@@ -106,23 +136,24 @@ pub fn layer_norm_forward<T: FloatMath>(
     mean: &mut [T],
     rstd: &mut [T],
 ) {
-    forward::<T, true>(x, columns, weight, bias, eps, out, mean, rstd);
+    forward::<T, true>(x, plus, columns, weight, bias, eps, out, mean, rstd);
 }
 
 /// RMS norm of dense rows: `out = x · rstd · weight`, rstd being 1 / sqrt(mean of x² + eps), one
-/// element a row.
+/// element a row; of a sum with `plus`, as for [`layer_norm_forward`].
 ///
 /// # Panics
 /// If the lengths do not fit.
 pub fn rms_norm_forward<T: FloatMath>(
     x: &[T],
+    plus: Option<Plus<'_, T>>,
     columns: usize,
     weight: Option<&[T]>,
     eps: f64,
     out: &mut [T],
     rstd: &mut [T],
 ) {
-    forward::<T, false>(x, columns, weight, None, eps, out, &mut [], rstd);
+    forward::<T, false>(x, plus, columns, weight, None, eps, out, &mut [], rstd);
 }
 
 struct Backward<'a, T, const CENTER: bool> {
@@ -132,6 +163,8 @@ struct Backward<'a, T, const CENTER: bool> {
     weight: Option<&'a [T]>,
     mean: &'a [T],
     rstd: &'a [T],
+    /// Added to dx; empty where there is nothing.
+    plus: &'a [T],
     dx: &'a mut [T],
     /// Partial gradients of weight and bias; empty where not wanted.
     dweight: &'a mut [T],
@@ -178,6 +211,11 @@ impl<T: FloatMath, const CENTER: bool> Kernel for Backward<'_, T, CENTER> {
             for (dx, &x) in dx.iter_mut().zip(x) {
                 *dx = (*dx - first - (x - mean) * second) * rstd;
             }
+            if !self.plus.is_empty() {
+                for (dx, &more) in dx.iter_mut().zip(&self.plus[r * columns..]) {
+                    *dx += more;
+                }
+            }
         }
     }
 }
@@ -189,11 +227,13 @@ fn backward<T: FloatMath, const CENTER: bool>(
     weight: Option<&[T]>,
     mean: &[T],
     rstd: &[T],
+    plus: Option<&[T]>,
     dx: Option<&mut [T]>,
     dweight: Option<&mut [T]>,
     dbias: Option<&mut [T]>,
 ) -> Result<(), OutOfMemory> {
     let rows = rstd.len();
+    assert!(plus.is_none_or(|p| p.len() == x.len()), "length of what is added");
     assert!(x.len() == rows * columns && g.len() == x.len(), "rows and columns");
     assert!(!CENTER || mean.len() == rows, "length of the means");
     assert!(weight.is_none_or(|w| w.len() == columns), "length of the weight");
@@ -215,6 +255,7 @@ fn backward<T: FloatMath, const CENTER: bool>(
         let elements = r.start * columns..r.end * columns;
         dispatch(Backward::<T, CENTER> {
             g: &g[elements.clone()],
+            plus: plus.map_or(&[], |plus| &plus[elements.clone()]),
             x: &x[elements],
             columns,
             weight,
@@ -257,8 +298,8 @@ fn backward<T: FloatMath, const CENTER: bool>(
     Ok(())
 }
 
-/// Gradients of [`layer_norm_forward`] from its input and what it saved; those not asked for cost
-/// nothing.
+/// Gradients of [`layer_norm_forward`] from its input, the sum if there was one, and what it saved;
+/// those not asked for cost nothing. `plus`, the gradient of the sum from elsewhere, is added to dx.
 ///
 /// # Errors
 /// [`OutOfMemory`] if there is no scratch memory for partial sums.
@@ -272,15 +313,15 @@ pub fn layer_norm_backward<T: FloatMath>(
     weight: Option<&[T]>,
     mean: &[T],
     rstd: &[T],
+    plus: Option<&[T]>,
     dx: Option<&mut [T]>,
     dweight: Option<&mut [T]>,
     dbias: Option<&mut [T]>,
 ) -> Result<(), OutOfMemory> {
-    backward::<T, true>(g, x, columns, weight, mean, rstd, dx, dweight, dbias)
+    backward::<T, true>(g, x, columns, weight, mean, rstd, plus, dx, dweight, dbias)
 }
 
-/// Gradients of [`rms_norm_forward`] from its input and what it saved; those not asked for cost
-/// nothing.
+/// Gradients of [`rms_norm_forward`], as for [`layer_norm_backward`].
 ///
 /// # Errors
 /// [`OutOfMemory`] if there is no scratch memory for partial sums.
@@ -293,10 +334,11 @@ pub fn rms_norm_backward<T: FloatMath>(
     columns: usize,
     weight: Option<&[T]>,
     rstd: &[T],
+    plus: Option<&[T]>,
     dx: Option<&mut [T]>,
     dweight: Option<&mut [T]>,
 ) -> Result<(), OutOfMemory> {
-    backward::<T, false>(g, x, columns, weight, &[], rstd, dx, dweight, None)
+    backward::<T, false>(g, x, columns, weight, &[], rstd, plus, dx, dweight, None)
 }
 
 #[cfg(test)]
@@ -334,15 +376,15 @@ mod tests {
                 let b = if center { &b } else { &zero };
                 if center {
                     let (m, r) = (&mut mean[..], &mut rstd[..]);
-                    layer_norm_forward(&x, columns, Some(&w), Some(b), 1e-5, &mut out, m, r);
+                    layer_norm_forward(&x, None, columns, Some(&w), Some(b), 1e-5, &mut out, m, r);
                     let (dx, dw, db) = (Some(&mut dx[..]), Some(&mut dw[..]), Some(&mut db[..]));
-                    let r =
-                        layer_norm_backward(&g, &x, columns, Some(&w), &mean, &rstd, dx, dw, db);
+                    let w = Some(&w[..]);
+                    let r = layer_norm_backward(&g, &x, columns, w, &mean, &rstd, None, dx, dw, db);
                     assert!(r.is_ok());
                 } else {
-                    rms_norm_forward(&x, columns, Some(&w), 1e-5, &mut out, &mut rstd);
+                    rms_norm_forward(&x, None, columns, Some(&w), 1e-5, &mut out, &mut rstd);
                     let (dx, dw) = (Some(&mut dx[..]), Some(&mut dw[..]));
-                    let r = rms_norm_backward(&g, &x, columns, Some(&w), &rstd, dx, dw);
+                    let r = rms_norm_backward(&g, &x, columns, Some(&w), &rstd, None, dx, dw);
                     assert!(r.is_ok());
                 }
                 let total: f64 = out.iter().zip(&g).map(|(o, g)| o * g).sum();
@@ -373,7 +415,7 @@ mod tests {
         let (rows, columns) = (40, 1000);
         let x: Vec<f32> = values(rows * columns, 31).iter().map(|&v| v as f32 + 50.0).collect();
         let (mut out, mut mean, mut rstd) = (vec![0.0; x.len()], vec![0.0; rows], vec![0.0; rows]);
-        layer_norm_forward(&x, columns, None, None, 1e-5, &mut out, &mut mean, &mut rstd);
+        layer_norm_forward(&x, None, columns, None, None, 1e-5, &mut out, &mut mean, &mut rstd);
         for (x, out) in x.chunks(columns).zip(out.chunks(columns)) {
             let m = x.iter().map(|&x| x as f64).sum::<f64>() / columns as f64;
             let v = x.iter().map(|&x| (x as f64 - m).powi(2)).sum::<f64>() / columns as f64;
@@ -385,8 +427,72 @@ mod tests {
         let ones = vec![1.0; x.len()];
         let only = Some(&mut dx[..]);
         assert!(
-            layer_norm_backward(&ones, &x, columns, None, &mean, &rstd, only, None, None).is_ok()
+            layer_norm_backward(&ones, &x, columns, None, &mean, &rstd, None, only, None, None)
+                .is_ok()
         );
         assert!(dx.iter().all(|d| d.abs() < 1e-4));
+    }
+
+    #[test]
+    fn a_sum_is_normalised_as_if_it_had_been_there() {
+        for (rows, columns) in [(1, 1), (3, 7), (70, 40), (150, 33)] {
+            let n = rows * columns;
+            let (a, b, g) = (values(n, 31), values(n, 23), values(n, 17));
+            let (w, more) = (values(columns, 13), values(n, 5));
+            let added: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
+            let stats = || (vec![0.0; n], vec![0.0; rows], vec![0.0; rows]);
+            let (mut want, mut mean, mut rstd) = stats();
+            let (mut out, mut mean_of_sum, mut rstd_of_sum) = stats();
+            let mut sum = vec![9.0; n];
+            for center in [true, false] {
+                let plus = Plus { other: &b, sum: &mut sum };
+                if center {
+                    let (m, r) = (&mut mean[..], &mut rstd[..]);
+                    layer_norm_forward(
+                        &added,
+                        None,
+                        columns,
+                        Some(&w),
+                        None,
+                        1e-5,
+                        &mut want,
+                        m,
+                        r,
+                    );
+                    let (m, r) = (&mut mean_of_sum[..], &mut rstd_of_sum[..]);
+                    layer_norm_forward(
+                        &a,
+                        Some(plus),
+                        columns,
+                        Some(&w),
+                        None,
+                        1e-5,
+                        &mut out,
+                        m,
+                        r,
+                    );
+                } else {
+                    rms_norm_forward(&added, None, columns, Some(&w), 1e-5, &mut want, &mut rstd);
+                    let r = &mut rstd_of_sum;
+                    rms_norm_forward(&a, Some(plus), columns, Some(&w), 1e-5, &mut out, r);
+                }
+                assert!(out == want && sum == added && rstd == rstd_of_sum);
+                let (mut want, mut dx) = (vec![0.0; n], vec![0.0; n]);
+                for (dx, plus) in [(&mut want, None), (&mut dx, Some(&more[..]))] {
+                    let (dx, w) = (Some(&mut dx[..]), Some(&w[..]));
+                    let done = if center {
+                        layer_norm_backward(
+                            &g, &added, columns, w, &mean, &rstd, plus, dx, None, None,
+                        )
+                    } else {
+                        rms_norm_backward(&g, &added, columns, w, &rstd, plus, dx, None)
+                    };
+                    assert!(done.is_ok());
+                }
+                let same = dx.iter().zip(&want).zip(&more).all(|((d, w), m)| *d == w + m);
+                assert!(same, "{rows} {columns} {center}");
+            }
+            assert_eq!(mean, mean_of_sum);
+        }
     }
 }

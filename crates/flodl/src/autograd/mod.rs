@@ -10,6 +10,7 @@ pub(crate) mod engine;
 pub mod ops;
 pub(crate) mod tape;
 mod variable;
+pub(crate) mod work;
 
 pub use amp::{AutocastGuard, autocast, is_autocast_enabled, is_autocast_enabled_for};
 pub use engine::{BackwardOptions, grad};

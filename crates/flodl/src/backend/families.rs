@@ -401,16 +401,18 @@ pub trait Index {
 
 /// Normalisation; operands are contiguous. Outputs that a caller does not want are `None`.
 pub trait Norm {
-    /// y, mean and 1/deviation of rows of `columns` elements.
+    /// y, mean and 1/deviation of rows of `columns` elements; of the sum with `plus`, which goes
+    /// to its second part.
     fn layer_norm(
         &self,
         x: Operand<'_>,
+        plus: Option<(Operand<'_>, &mut Storage)>,
         columns: usize,
         affine: Affine<'_>,
         eps: f64,
         out: [&mut Storage; 3],
     ) -> Result<()>;
-    /// Gradients of the above: dx, dweight, dbias.
+    /// Gradients of the above: dx, to which `plus` is added, dweight, dbias.
     fn layer_norm_backward(
         &self,
         x: Operand<'_>,
@@ -418,18 +420,20 @@ pub trait Norm {
         weight: Option<Operand<'_>>,
         saved: Saved<'_>,
         dy: Operand<'_>,
+        plus: Option<Operand<'_>>,
         out: [Option<&mut Storage>; 3],
     ) -> Result<()>;
-    /// y and 1/root-mean-square of rows of `columns` elements.
+    /// y and 1/root-mean-square of rows of `columns` elements, with `plus` as above.
     fn rms_norm(
         &self,
         x: Operand<'_>,
+        plus: Option<(Operand<'_>, &mut Storage)>,
         columns: usize,
         weight: Option<Operand<'_>>,
         eps: f64,
         out: [&mut Storage; 2],
     ) -> Result<()>;
-    /// Gradients of the above: dx, dweight.
+    /// Gradients of the above: dx, to which `plus` is added, dweight.
     fn rms_norm_backward(
         &self,
         x: Operand<'_>,
@@ -437,6 +441,7 @@ pub trait Norm {
         weight: Option<Operand<'_>>,
         rstd: Operand<'_>,
         dy: Operand<'_>,
+        plus: Option<Operand<'_>>,
         out: [Option<&mut Storage>; 2],
     ) -> Result<()>;
     /// y, mean, biased variance and 1/deviation of each channel of `[N, C, S]`.

@@ -209,6 +209,11 @@ impl DataLoader {
         self
     }
 
+    /// The names that [`DataLoader::names`] gave.
+    pub(crate) fn batch_names(&self) -> &[String] {
+        &self.names
+    }
+
     /// Number of samples in an epoch.
     pub fn samples(&self) -> usize {
         self.sampler.epoch_len() * self.augment

@@ -69,6 +69,10 @@ pub struct FlowBuilder {
     pub(super) verbose: bool,
     pub(super) fuse: bool,
     pub(super) problems: Vec<String>,
+    /// Names that were refused, so that they are not missed as well. A group's stand for all of
+    /// its members.
+    pub(super) refused: Vec<String>,
+    pub(super) refused_groups: Vec<String>,
 }
 
 impl Default for FlowBuilder {
@@ -95,6 +99,8 @@ impl FlowBuilder {
             verbose: false,
             fuse: true,
             problems: Vec::new(),
+            refused: Vec::new(),
+            refused_groups: Vec::new(),
         }
     }
 
@@ -123,13 +129,16 @@ impl FlowBuilder {
         self
     }
 
-    /// Whether neighbouring nodes may run as one when nothing is recorded; they may unless this
-    /// says `false`. Results differ by rounding only.
+    /// Whether neighbouring nodes may run as one; they may unless this says `false`. Results differ
+    /// by rounding only.
     ///
-    /// A batch norm in inference is folded into the convolution or linear layer before it, and a
-    /// ReLU after these runs while their output is written. A value in between that has a tag or a
+    /// A linear layer takes the activation behind it along, and a sum (`also`, `also_with`, a merge
+    /// of two) the layer or RMS norm behind it, in training too. When nothing is recorded, a batch
+    /// norm in inference is folded into the convolution or linear layer before it, and a ReLU after
+    /// a convolution runs on its output in place. A value in between that has a tag or a
     /// second reader forbids it. Changed weights, statistics and modes are seen by the next
-    /// forward. [`Graph::set_fusion`] changes it later.
+    /// forward. `false` reaches the graphs inside, which may be built already; `true` leaves them
+    /// as they are. [`Graph::set_fusion`] changes it later.
     pub fn fuse(mut self, enabled: bool) -> Self {
         self.fuse = enabled;
         self
@@ -162,6 +171,7 @@ impl FlowBuilder {
                 "tag(\"{name}\") stands in an open split of several values: use tag_group, or \
                  merge first"
             ));
+            self.refused.push(name.to_owned());
             return self;
         }
         let node = self.nodes.iter().position(|n| n.output == self.last);
@@ -175,16 +185,22 @@ impl FlowBuilder {
             self.problems.push(format!(
                 "tag_group(\"{name}\") does not stand right after a split: use tag for one value"
             ));
+            self.refused_groups.push(name.to_owned());
             return self;
         };
+        if self.groups.iter().any(|(n, _)| n == name) {
+            self.problems.push(format!("tag_group(\"{name}\") appears twice"));
+            self.refused_groups.push(name.to_owned());
+            return self;
+        }
+        if branches.is_empty() {
+            self.refused_groups.push(name.to_owned());
+        }
         let mut members = Vec::new();
         for (i, node) in branches.into_iter().enumerate() {
             let member = format!("{name}_{i}");
             self.push_tag(member.clone(), self.nodes[node].output, Some(node));
             members.push(member);
-        }
-        if self.groups.iter().any(|(n, _)| n == name) {
-            self.problems.push(format!("tag_group(\"{name}\") appears twice"));
         }
         self.groups.push((name.to_owned(), members));
         self
@@ -229,7 +245,6 @@ impl FlowBuilder {
     pub fn split(mut self, modules: Vec<Box<dyn Module>>) -> Self {
         if modules.is_empty() {
             self.problems.push(format!("split after {} has no branches", self.place()));
-            return self;
         }
         let stream = self.stream_for("split");
         let mut branches = Vec::new();
@@ -244,11 +259,15 @@ impl FlowBuilder {
 
     /// Joins the branches of the split before it.
     pub fn merge(mut self, op: MergeOp) -> Self {
-        let Some(branches) = self.open.take() else {
+        let branches = self.open.take().unwrap_or_else(|| {
             self.problems.push(format!("merge after {} has no split before it", self.place()));
-            return self;
-        };
-        let inputs = branches.iter().map(|&n| self.nodes[n].output).collect();
+            Vec::new()
+        });
+        let mut inputs: Vec<Slot> = branches.iter().map(|&n| self.nodes[n].output).collect();
+        if inputs.is_empty() {
+            // Reported; what follows is checked as if there were a merge.
+            inputs.push(self.stream);
+        }
         self.push(NodeKind::Merge(op), vec![], inputs);
         self
     }
@@ -318,8 +337,8 @@ impl FlowBuilder {
 
     /// The stream, which an open split has several of.
     fn stream_for(&mut self, word: &str) -> Slot {
-        if let Some(branches) = self.open.take() {
-            let first = self.describe(branches[0]);
+        if let Some(&first) = self.open.take().as_ref().and_then(|branches| branches.first()) {
+            let first = self.describe(first);
             self.problems.push(format!(
                 "split with the branches from {first} on is not merged before {word}: {word} \
                  needs one stream"
@@ -331,6 +350,15 @@ impl FlowBuilder {
     fn slot(&mut self) -> Slot {
         self.slots += 1;
         self.slots - 1
+    }
+
+    /// Whether a name was to be one, had it not been refused.
+    pub(super) fn is_refused(&self, name: &str) -> bool {
+        let in_group = |group: &String| {
+            let number = name.strip_prefix(&**group).and_then(|rest| rest.strip_prefix('_'));
+            number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        };
+        self.refused.iter().any(|n| n == name) || self.refused_groups.iter().any(in_group)
     }
 
     /// The last node, for messages.

@@ -8,8 +8,8 @@ use super::describe::NodeKind;
 use super::hash::structural_hash;
 use super::loops::{Loop, LoopEnd};
 use super::map::{Map, MapOver};
-use super::pieces::{ArgmaxSelector, FixedSelector, SigmoidRouter, SoftmaxRouter, StateAdd};
-use super::plan::{Callee, Node, Op, Slot, Step, mark_last_uses};
+use super::pieces::{ArgmaxSelector, FixedSelector, SigmoidRouter, SoftmaxRouter};
+use super::plan::{Callee, Merge, Node, Op, Slot, Step, mark_last_uses};
 use super::refs::{Refs, Source};
 use super::route::{Gate, Switch};
 use super::run::CompiledNode;
@@ -22,8 +22,8 @@ pub(super) fn compile(mut flow: FlowBuilder) -> Result<Graph> {
     if flow.nodes.is_empty() && problems.is_empty() {
         problems.push("nothing to build: the graph has no modules".into());
     }
-    if let Some(branches) = &flow.open {
-        let first = flow.describe(branches[0]);
+    if let Some(&first) = flow.open.as_ref().and_then(|branches| branches.first()) {
+        let first = flow.describe(first);
         problems.push(format!("split with the branches from {first} on is never merged"));
     }
     check_names(&flow, &mut problems);
@@ -78,12 +78,16 @@ pub(super) fn compile(mut flow: FlowBuilder) -> Result<Graph> {
         steps_done: Default::default(),
         epochs_done: Default::default(),
         profiling: Default::default(),
+        steps_run: Default::default(),
+        feed: Default::default(),
         times: Default::default(),
         source_config: Default::default(),
         journal: Default::default(),
-        watched: Default::default(),
         seen: Default::default(),
     };
+    if !flow.fuse {
+        graph.set_fusion(false);
+    }
     if flow.verbose {
         eprint!("{}", graph.outline());
     }
@@ -128,7 +132,7 @@ fn check_names(flow: &FlowBuilder, problems: &mut Vec<String>) {
         }
     }
     for name in &flow.internal {
-        if !flow.tags.iter().any(|t| t.name == *name) {
+        if !flow.tags.iter().any(|t| t.name == *name) && !flow.is_refused(name) {
             let known = quoted(flow.tags.iter().map(|t| t.name.as_str()));
             problems.push(format!("internal(\"{name}\") names no tag; {known}"));
         }
@@ -249,8 +253,10 @@ fn wire(
     let mut wired = Vec::new();
     for name in &node.using {
         let Some(tag) = flow.tags.iter().find(|t| t.name == *name) else {
-            let known = quoted(flow.tags.iter().map(|t| t.name.as_str()));
-            problems.push(format!("using(\"{name}\") of {place}: no such tag; {known}"));
+            if !flow.is_refused(name) {
+                let known = quoted(flow.tags.iter().map(|t| t.name.as_str()));
+                problems.push(format!("using(\"{name}\") of {place}: no such tag; {known}"));
+            }
             continue;
         };
         if !seen.insert(name) {
@@ -289,44 +295,37 @@ fn over(flow: &FlowBuilder, index: usize, problems: &mut Vec<String>) -> Option<
     if let Some(tag) = earlier().find(|t| t.name == *name) {
         return Some(tag.slot);
     }
+    if flow.is_refused(name) {
+        return None;
+    }
     let known = quoted(earlier().map(|t| t.name.as_str()));
     problems.push(format!("over(\"{name}\") of {place}: no such tag before it; {known}"));
     None
 }
 
 fn step(modules: &[Rc<dyn Module>], node: &Node, using: &[(String, Source)]) -> Result<Step> {
-    let callee = |number: usize| -> Result<Callee> {
+    let callee = |part: usize| -> Result<Callee> {
+        let number = node.modules[part];
         let module = modules[number].clone();
         let refs = if node.named() == Some(number) && !using.is_empty() {
-            let nothing_at_first = module.as_any().is_some_and(|a| a.is::<StateAdd>());
-            Some(Box::new(Refs::new(using.to_vec(), nothing_at_first)?))
+            Some(Box::new(Refs::new(using.to_vec(), &*module)?))
         } else {
             None
         };
-        Ok(Callee { module, refs })
+        Ok(Callee { module, part, refs })
     };
     let others = || node.modules[1..].iter().map(|&m| modules[m].clone());
     let op = match node.kind {
-        NodeKind::Module | NodeKind::Fork | NodeKind::Branch => Op::Call(callee(node.modules[0])?),
-        NodeKind::Residual => Op::Also(callee(node.modules[0])?),
-        NodeKind::Shortcut => {
-            Op::AlsoWith { skip: callee(node.modules[0])?, main: callee(node.modules[1])? }
+        NodeKind::Module | NodeKind::Fork | NodeKind::Branch => Op::Call(callee(0)?),
+        NodeKind::Residual => Op::Also(callee(0)?),
+        NodeKind::Shortcut => Op::AlsoWith { skip: callee(0)?, main: callee(1)? },
+        NodeKind::Merge(op) => Op::Merge(Merge::new(op, node.inputs.clone())),
+        NodeKind::Loop(end) => Op::Loop(Box::new(Loop::new(callee(0)?, others().next(), end))),
+        NodeKind::Gate => Op::Gate(Box::new(Gate::new(callee(0)?, others().collect()))),
+        NodeKind::Switch => {
+            Op::Switch(Box::new(Switch { selector: callee(0)?, branches: others().collect() }))
         }
-        NodeKind::Merge(op) => Op::Merge(op, node.inputs.clone()),
-        NodeKind::Loop(end) => {
-            Op::Loop(Box::new(Loop::new(callee(node.modules[0])?, others().next(), end)))
-        }
-        NodeKind::Gate => Op::Gate(Box::new(Gate {
-            router: callee(node.modules[0])?,
-            experts: others().collect(),
-        })),
-        NodeKind::Switch => Op::Switch(Box::new(Switch {
-            selector: callee(node.modules[0])?,
-            branches: others().collect(),
-        })),
-        NodeKind::Map(over, batched) => {
-            Op::Map(Box::new(Map { body: callee(node.modules[0])?, over, batched }))
-        }
+        NodeKind::Map(over, batched) => Op::Map(Box::new(Map::new(callee(0)?, over, batched))),
     };
     Ok(Step { op, input: node.inputs[0], output: node.output, free: Vec::new() })
 }

@@ -7,7 +7,9 @@ use super::map::MapOver;
 use super::plan::MergeOp;
 use super::refs::Source;
 use super::tree::as_graph;
+use super::watch::{self, Path, Seen};
 use super::{Graph, GraphExt};
+use crate::Parameter;
 
 /// What a node does: one word of the builder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,10 @@ pub struct PartInfo {
     pub parameters: i64,
     /// Whether all of its parameters are frozen.
     pub frozen: bool,
+    /// Shape of its last output in the last [`Graph::watch`] or [`Graph::summary`].
+    pub shape: Option<Vec<i64>>,
+    /// Sizes of a layer with a weight: `4 → 8`, `3 → 16, 3×3`.
+    pub sizes: Option<String>,
     /// The inside, when it is a graph.
     pub graph: Option<GraphInfo>,
 }
@@ -97,6 +103,8 @@ pub struct NodeInfo {
     pub parts: Vec<PartInfo>,
     /// Names of its output.
     pub tags: Vec<String>,
+    /// Shape of its last output in the last [`Graph::watch`] or [`Graph::summary`].
+    pub shape: Option<Vec<i64>>,
     /// Time of the last forward under profiling.
     pub time: Option<Duration>,
 }
@@ -169,8 +177,15 @@ impl Graph {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn describe(&self) -> GraphInfo {
-        let times = self.node_times();
-        let nodes = (0..self.nodes.len()).map(|i| self.describe_node(i, &times)).collect();
+        self.describe_at(&self.seen.borrow(), &mut Path::new())
+    }
+
+    /// What it looks like at the place `path`, which a watched forward of the outermost graph has
+    /// seen.
+    fn describe_at(&self, seen: &Seen, path: &mut Path) -> GraphInfo {
+        path.push(watch::name(self));
+        let nodes = (0..self.nodes.len()).map(|i| self.describe_node(i, seen, path)).collect();
+        path.pop();
         GraphInfo {
             label: self.label().map(str::to_owned),
             inputs: self.inputs.iter().map(|(name, _)| name.clone()).collect(),
@@ -181,14 +196,17 @@ impl Graph {
         }
     }
 
-    fn describe_node(&self, index: usize, times: &[Duration]) -> NodeInfo {
+    fn describe_node(&self, index: usize, seen: &Seen, path: &mut Path) -> NodeInfo {
         let node = &self.nodes[index];
+        path.push(index);
         let parts: Vec<PartInfo> = node
             .modules
             .iter()
             .enumerate()
-            .map(|(i, &m)| self.describe_part(node.kind, i, m))
+            .map(|(i, &m)| self.describe_part(node.kind, i, m, seen, path))
             .collect();
+        let shape = seen.shape(path);
+        path.pop();
         let id = parts.first().map_or_else(|| format!("merge_{index}"), |p| p.path.clone());
         let tags = self.tags.iter().filter(|t| t.node == Some(index));
         NodeInfo {
@@ -196,11 +214,19 @@ impl Graph {
             kind: node.kind,
             parts,
             tags: tags.map(|t| t.name.clone()).collect(),
-            time: times.get(index).copied(),
+            shape,
+            time: self.times.borrow().get(index).copied(),
         }
     }
 
-    fn describe_part(&self, kind: NodeKind, index: usize, number: usize) -> PartInfo {
+    fn describe_part(
+        &self,
+        kind: NodeKind,
+        index: usize,
+        number: usize,
+        seen: &Seen,
+        path: &mut Path,
+    ) -> PartInfo {
         let role = match (kind, index) {
             (NodeKind::Shortcut, 0) => PartRole::Skip,
             (NodeKind::Loop(_), 0) | (NodeKind::Map(..), _) => PartRole::Body,
@@ -211,13 +237,19 @@ impl Graph {
         };
         let module = &*self.modules[number];
         let parameters = module.parameters();
+        path.push(index);
+        let shape = seen.shape(path);
+        let graph = module.as_graph().map(|graph| graph.describe_at(seen, path));
+        path.pop();
         PartInfo {
             role,
             path: self.module_path(number),
             name: module.name().to_owned(),
             parameters: parameters.iter().map(|p| p.variable.numel()).sum(),
             frozen: !parameters.is_empty() && parameters.iter().all(crate::Parameter::is_frozen),
-            graph: module.as_graph().map(Graph::describe),
+            shape,
+            sizes: sizes(module.name(), &parameters),
+            graph,
         }
     }
 
@@ -253,4 +285,19 @@ impl Graph {
             None => number.to_string(),
         }
     }
+}
+
+/// Channels or features in and out, then the kernel.
+fn sizes(name: &str, parameters: &[Parameter]) -> Option<String> {
+    let weight = parameters.iter().find(|p| p.name == "weight")?.variable.shape();
+    let turned = name.starts_with("ConvTranspose");
+    if name != "Linear" && name != "Embedding" && !name.starts_with("Conv") {
+        return None;
+    }
+    let (&[a, b], kernel) = weight.split_first_chunk::<2>()?;
+    // Weights stand as [out, in], but for embeddings and transposed convolutions.
+    let (from, to) = if turned || name == "Embedding" { (a, b) } else { (b, a) };
+    let kernel: Vec<String> = kernel.iter().map(i64::to_string).collect();
+    let kernel = if kernel.is_empty() { String::new() } else { format!(", {}", kernel.join("×")) };
+    Some(format!("{from} → {to}{kernel}"))
 }

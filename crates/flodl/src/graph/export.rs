@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::io;
 
 use super::Graph;
+use super::lookup::TIMINGS;
 use super::timing::short;
 use crate::{Error, Result, write_atomic};
 
@@ -106,15 +107,7 @@ impl Graph {
     }
 
     fn timing_histories(&self, tags: &[&str]) -> Result<Histories> {
-        let journal = self.journal.borrow();
-        let of = |name: String| match journal.timings.get(&name) {
-            Some(series) => Ok((name, series.history.clone())),
-            None => {
-                let known = journal.timings.names();
-                Err(Error::Graph(format!("no timings of \"{name}\"; there are {known:?}")))
-            }
-        };
-        self.expand(tags, &journal.timings).into_iter().map(of).collect()
+        self.histories_in("timing_trends", tags, TIMINGS)
     }
 }
 

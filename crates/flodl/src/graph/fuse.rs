@@ -1,5 +1,6 @@
-//! Neighbouring nodes that run as one when nothing is recorded: a batch norm is folded into the
-//! weights before it, a ReLU runs while the values are written.
+//! Neighbouring nodes that run as one: a linear layer and the activation behind it, a residual sum
+//! and the norm of it, and, when nothing is recorded, a convolution or linear layer with the batch
+//! norm behind it folded into its weights and a ReLU run while the values are written.
 
 use std::cell::RefCell;
 
@@ -8,18 +9,40 @@ use smallvec::SmallVec;
 use super::plan::{Op, Slot, Step};
 use super::refs::Frame;
 use crate::autograd::amp;
+use crate::autograd::ops::{Act, add_norm};
 use crate::autograd::tape::wants_grad;
-use crate::nn::affine::{ChannelNorm, Weighted, as_channel_norm, as_weighted};
-use crate::{DType, Module, ReLU, Result, Tensor, Variable};
+use crate::nn::affine::{ChannelNorm, Weighted, as_act, as_channel_norm, as_sum_norm, as_weighted};
+use crate::{DType, Module, Result, Tensor, Variable};
 
-/// A chain of steps: a layer with weights, then a norm, a ReLU, or both.
+/// A chain of steps that may run as one.
 pub(super) struct Fused {
     /// The steps from `first` to `last`.
     pub first: usize,
     pub last: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    /// A layer with weights, then a norm, an activation, or both.
+    Layer(Box<Layer>),
+    /// A sum, then a norm over the last dims.
+    Sum,
+}
+
+struct Layer {
     norm: bool,
-    relu: bool,
+    act: Option<Act>,
     folded: RefCell<Option<Folded>>,
+}
+
+/// What a chain did.
+pub(super) enum Ran {
+    /// Nothing: the steps must run one by one this time.
+    Nothing,
+    /// The first step alone.
+    First(Variable),
+    /// All, with the value of the first step where others may read it.
+    All(Option<Variable>, Variable),
 }
 
 /// Weights with a norm in them.
@@ -54,26 +77,36 @@ pub(super) fn find(steps: &[Step], slots: usize, keep: &[Slot]) -> Vec<Fused> {
     while i < steps.len() {
         let first = i;
         i += 1;
-        let Some(layer) = plain(first).and_then(as_weighted) else { continue };
         let mut last = first;
-        let fits = |norm: &dyn ChannelNorm| {
-            let (weight, _) = layer.weights();
-            weight.variable.shape().first() == Some(&norm.features()) && norm.takes(layer.ndim())
+        let kind = match plain(first).and_then(as_weighted) {
+            Some(layer) => {
+                let fits = |norm: &dyn ChannelNorm| {
+                    let (weight, _) = layer.weights();
+                    let same = weight.variable.shape().first() == Some(&norm.features());
+                    same && norm.takes(layer.ndim())
+                };
+                let norm = next(last).and_then(as_channel_norm).is_some_and(fits);
+                last += usize::from(norm);
+                let act = next(last).and_then(as_act).filter(|&act| layer.ends_with(act));
+                last += usize::from(act.is_some());
+                Kind::Layer(Box::new(Layer { norm, act, folded: RefCell::new(None) }))
+            }
+            None => {
+                // The sum stays there for others.
+                let reads = |next: &Step| next.input == steps[first].output;
+                let norm = plain(first + 1).filter(|_| steps.get(first + 1).is_some_and(reads));
+                if steps[first].is_sum() && norm.and_then(as_sum_norm).is_some() {
+                    last += 1;
+                }
+                Kind::Sum
+            }
         };
-        let norm = next(last).and_then(as_channel_norm).is_some_and(fits);
-        last += usize::from(norm);
-        let relu = next(last).is_some_and(is_relu);
-        last += usize::from(relu);
         if last > first {
-            found.push(Fused { first, last, norm, relu, folded: RefCell::new(None) });
+            found.push(Fused { first, last, kind });
             i = last + 1;
         }
     }
     found
-}
-
-fn is_relu(module: &dyn Module) -> bool {
-    module.as_any().is_some_and(|any| any.is::<ReLU>())
 }
 
 fn module(step: &Step) -> Option<&dyn Module> {
@@ -84,39 +117,75 @@ fn module(step: &Step) -> Option<&dyn Module> {
 }
 
 impl Fused {
-    /// The output of the last step, or `None` if the steps must run one by one this time.
-    pub fn run(&self, steps: &[Step], frame: &Frame<'_>) -> Result<Option<Variable>> {
-        let Some(layer) = module(&steps[self.first]).and_then(as_weighted) else {
-            return Ok(None);
-        };
-        let norm = match self.norm {
-            true => module(&steps[self.first + 1]).and_then(as_channel_norm),
-            false => None,
-        };
-        let input = frame.value(steps[self.first].input)?;
-        if norm.is_some_and(|n| !n.is_fixed()) || records(input, layer, norm) {
-            self.forget();
-            return Ok(None);
+    /// Runs the steps as one, if that is possible this time.
+    pub fn run(&self, steps: &[Step], frame: &Frame<'_>) -> Result<Ran> {
+        let first = &steps[self.first];
+        match &self.kind {
+            Kind::Sum => {
+                let Some((a, b)) = first.terms(frame)? else { return Ok(Ran::Nothing) };
+                let norm = module(&steps[self.last]).and_then(as_sum_norm);
+                let same = a.with_data(|a| b.with_data(|b| a.dims() == b.dims()));
+                let norm = norm.and_then(|n| n.of_sum(&a)).filter(|_| same);
+                match norm.map(|norm| add_norm(&a, &b, norm)) {
+                    Some(Ok([sum, y])) => Ok(Ran::All(Some(sum), y)),
+                    // What is wrong with the norm is the norm's to say.
+                    Some(Err(_)) | None => a.add(&b).map(Ran::First),
+                }
+            }
+            Kind::Layer(chain) => {
+                let Some(layer) = module(first).and_then(as_weighted) else {
+                    return Ok(Ran::Nothing);
+                };
+                let norm = match chain.norm {
+                    true => module(&steps[self.first + 1]).and_then(as_channel_norm),
+                    false => None,
+                };
+                let value = chain.run(layer, norm, frame.value(first.input)?)?;
+                Ok(value.map_or(Ran::Nothing, |value| Ran::All(None, value)))
+            }
         }
-        let (weight, bias) = layer.weights();
-        let weight = &weight.variable;
-        let bias = bias.map(|b| &b.variable);
-        // The 16 bits of autocast are rounded after each step.
-        if amp::is_active() {
-            return Ok(None);
-        }
-        let Some(norm) = norm else {
-            return layer.apply(input, weight, bias, self.relu).map(Some);
-        };
-        if input.ndim() != layer.ndim() || input.dtype() != weight.dtype() {
-            return Ok(None);
-        }
-        let Some((weight, bias)) = self.fold(layer, norm)? else { return Ok(None) };
-        layer.apply(input, &weight, Some(&bias), self.relu).map(Some)
     }
 
     /// Lets go of the folded weights.
     pub fn forget(&self) {
+        if let Kind::Layer(chain) = &self.kind {
+            chain.forget();
+        }
+    }
+}
+
+impl Layer {
+    /// The output of the last step, or `None` if the steps must run one by one this time.
+    fn run(
+        &self,
+        layer: &dyn Weighted,
+        norm: Option<&dyn ChannelNorm>,
+        input: &Variable,
+    ) -> Result<Option<Variable>> {
+        let (weight, bias) = layer.weights();
+        let weight = &weight.variable;
+        let bias = bias.map(|b| &b.variable);
+        // The 16 bits of autocast are rounded after each step.
+        let cast = amp::is_active();
+        let Some(norm) = norm else {
+            let recorded = !layer.records_ends() && records(input, layer, None);
+            if cast || recorded {
+                return Ok(None);
+            }
+            return layer.apply(input, weight, bias, self.act).map(Some);
+        };
+        if !norm.is_fixed() || records(input, layer, Some(norm)) {
+            self.forget();
+            return Ok(None);
+        }
+        if cast || input.ndim() != layer.ndim() || input.dtype() != weight.dtype() {
+            return Ok(None);
+        }
+        let Some((weight, bias)) = self.fold(layer, norm)? else { return Ok(None) };
+        layer.apply(input, &weight, Some(&bias), self.act).map(Some)
+    }
+
+    fn forget(&self) {
         self.folded.replace(None);
     }
 

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use super::FlowBuilder;
 use super::describe::NodeKind;
 use super::plan::{Callee, call_named};
-use super::refs::Frame;
+use super::refs::{Frame, Refs};
+use crate::nn::{Published, Reach};
 use crate::{Error, Module, Result, TraceEmit, Variable};
 
 /// When a loop ends.
@@ -21,7 +22,12 @@ pub enum LoopEnd {
     Until(usize),
 }
 
-/// A loop whose end is still to be said. It does nothing until it is.
+/// A loop whose end is still to be said. It does nothing until it is, and cannot be built:
+///
+/// ```compile_fail,E0599
+/// use flodl::*;
+/// let graph = FlowBuilder::new().loop_body(ReLU).build();
+/// ```
 #[must_use = "a loop needs an end: for_n, while_cond or until_cond"]
 pub struct LoopBuilder {
     flow: FlowBuilder,
@@ -56,39 +62,49 @@ pub(super) struct Loop {
     pub body: Callee,
     pub cond: Option<Rc<dyn Module>>,
     pub end: LoopEnd,
+    /// All that is reset before it iterates.
+    reach: [Option<Reach>; 2],
     /// What the body published through `TraceEmit`.
-    pub published: RefCell<Vec<(String, Variable)>>,
+    pub published: RefCell<Published>,
     /// The body's `trace()` after each iteration.
     pub traces: RefCell<Vec<Variable>>,
     /// What the condition said.
     pub halts: RefCell<Vec<Variable>>,
+    /// What a body without named values is handed.
+    nothing: HashMap<String, Variable>,
+}
+
+/// The named values for a body.
+#[derive(Clone, Copy)]
+enum Hand<'a> {
+    Nothing,
+    Map(&'a HashMap<String, Variable>),
+    /// A graph takes them by their places.
+    Graph(&'a Refs, &'a Variable),
 }
 
 impl Loop {
     pub fn new(body: Callee, cond: Option<Rc<dyn Module>>, end: LoopEnd) -> Self {
-        let (published, traces, halts) = Default::default();
-        Loop { body, cond, end, published, traces, halts }
+        let (published, traces, halts, nothing) = Default::default();
+        let reach = [Some(Reach::new(&body.module)), cond.as_ref().map(Reach::new)];
+        Loop { body, cond, end, reach, published, traces, halts, nothing }
     }
 
     pub fn run(&self, input: &Variable, frame: &Frame<'_>) -> Result<Variable> {
-        self.body.module.reset();
-        if let Some(cond) = &self.cond {
-            cond.reset();
-        }
+        self.reach.iter().flatten().for_each(Reach::reset);
         self.published.borrow_mut().clear();
         self.traces.borrow_mut().clear();
         self.halts.borrow_mut().clear();
         match &self.body.refs {
-            None => self.iterate(input, None),
-            Some(refs) => refs.with(input, frame, |map| self.iterate(input, Some(map))),
+            None => self.iterate(input, Hand::Nothing, frame),
+            Some(refs) if refs.is_by_place() => {
+                self.iterate(input, Hand::Graph(refs, input), frame)
+            }
+            Some(refs) => refs.with(input, frame, |map| self.iterate(input, Hand::Map(map), frame)),
         }
     }
 
-    fn iterate(
-        &self,
-        input: &Variable,
-        refs: Option<&HashMap<String, Variable>>,
-    ) -> Result<Variable> {
+    fn iterate(&self, input: &Variable, hand: Hand<'_>, frame: &Frame<'_>) -> Result<Variable> {
         let (max, before, after) = match self.end {
             LoopEnd::Times(n) => (n, false, false),
             LoopEnd::While(n) => (n, true, false),
@@ -96,42 +112,41 @@ impl Loop {
         };
         let mut x = input.clone();
         for _ in 0..max {
-            if before && self.stop(&x)? {
+            if before && self.stop(&x, frame)? {
                 break;
             }
-            x = self.step(&x, refs)?;
+            x = frame.part(0, || self.step(&x, hand, frame))?;
             if let Some(trace) = self.body.module.trace() {
                 self.traces.borrow_mut().push(trace);
             }
-            if after && self.stop(&x)? {
+            if after && self.stop(&x, frame)? {
                 break;
             }
         }
         Ok(x)
     }
 
-    fn step(&self, x: &Variable, refs: Option<&HashMap<String, Variable>>) -> Result<Variable> {
+    fn step(&self, x: &Variable, hand: Hand<'_>, frame: &Frame<'_>) -> Result<Variable> {
         let module = &*self.body.module;
         if let Some(body) = module.as_loop_body() {
             // Taken out: the body may look at the graph's traces meanwhile.
             let mut published = self.published.take();
-            let mut emit = TraceEmit::collect(&mut published);
-            let y = match refs {
-                Some(refs) => body.step(x, refs, &mut emit),
-                None => body.step(x, &HashMap::new(), &mut emit),
-            };
+            let mut emit = TraceEmit::for_graph(&mut published);
+            let refs = if let Hand::Map(map) = hand { map } else { &self.nothing };
+            let y = body.step(x, refs, &mut emit);
             self.published.replace(published);
             return y;
         }
-        match refs {
-            Some(refs) => call_named(module, x, refs),
-            None => module.forward(x),
+        match hand {
+            Hand::Nothing => module.forward(x),
+            Hand::Map(map) => call_named(module, x, map),
+            Hand::Graph(refs, stream) => refs.call_graph(module, x, stream, frame),
         }
     }
 
-    fn stop(&self, x: &Variable) -> Result<bool> {
+    fn stop(&self, x: &Variable, frame: &Frame<'_>) -> Result<bool> {
         let Some(cond) = &self.cond else { return Ok(false) };
-        let value = cond.forward(x)?;
+        let value = frame.part(1, || cond.forward(x))?;
         if value.numel() != 1 {
             return Err(Error::Graph(format!(
                 "the loop's condition {} must return one number, it returned shape {:?}",

@@ -5,16 +5,18 @@
 //! each node into one `plan::Step`; `run` executes the steps over numbered slots. `loops`, `route`
 //! and `map` are the nodes that call modules in their own way, `refs` hands named values over,
 //! `state` is what outlives a forward, `tree`, `names` and `store` are paths, names and files,
-//! `describe` is the graph as plain data,
-//! `observe` and `timing` keep what was seen of it, which `export`, `picture`
-//! and `summary` write down.
+//! `epochs` brings the batches, `watch` sees shapes and work, `describe` is the graph as plain data, `observe` and `timing` keep
+//! what was seen of it under the names that `lookup` makes out, which `export`, `picture` and
+//! `summary` write down.
 
 mod builder;
 mod compile;
 mod describe;
+mod epochs;
 mod export;
 mod fuse;
 mod hash;
+mod lookup;
 mod loops;
 mod map;
 mod observe;
@@ -31,11 +33,13 @@ mod summary;
 mod timing;
 mod tree;
 mod trend;
+mod watch;
 
 pub use builder::FlowBuilder;
 pub use describe::{
     EdgeFrom, EdgeInfo, EdgeKind, GraphInfo, NodeInfo, NodeKind, PartInfo, PartRole,
 };
+pub use epochs::{ActiveGraphEpochIterator, GraphEpochIterator};
 pub use export::format_duration;
 pub use loops::{LoopBuilder, LoopEnd};
 pub use map::{MapBuilder, MapOver};

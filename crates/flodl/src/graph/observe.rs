@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::lookup::{METRICS, Which, by_graph};
 use super::tree::as_graph;
 use super::{Graph, Trend, TrendGroup};
 use crate::{Error, Result, Variable};
@@ -119,7 +120,8 @@ impl Journal {
 }
 
 impl Graph {
-    /// Keeps the mean of each tag's value in the last forward until the next flush.
+    /// Keeps the mean of each tag's value in the last forward until the next flush; a group stands
+    /// for its members.
     ///
     /// ```
     /// use flodl::*;
@@ -128,7 +130,7 @@ impl Graph {
     ///     model.forward(&Variable::new(Tensor::ones(&[4, 2], TensorOptions::default())?, false))?;
     ///     model.collect(&["out"])?;
     ///     model.record_scalar("loss", 1.0 / (epoch + 1) as f64);
-    ///     model.flush(&[]);
+    ///     model.flush(&[])?;
     /// }
     /// assert!(model.trend("loss").improving(3) && model.trend("out").stalled(3, 1e-9));
     /// assert!(model.collect(&["typo"]).is_err());
@@ -136,8 +138,8 @@ impl Graph {
     /// ```
     ///
     /// # Errors
-    /// When a tag is unknown, with a list of the known ones, or has no value yet; then nothing is
-    /// kept.
+    /// When a name is neither a tag nor a group, with a list of both, or a tag has no value yet; then
+    /// nothing is kept.
     pub fn collect(&self, tags: &[&str]) -> Result<()> {
         self.collect_with(tags, Reduce::Mean)
     }
@@ -147,19 +149,19 @@ impl Graph {
     /// # Errors
     /// As for [`Graph::collect`], and for the largest of an empty tensor.
     pub fn collect_with(&self, tags: &[&str], reduce: Reduce) -> Result<()> {
-        let reduced =
-            tags.iter().map(|tag| self.reduced(tag, reduce)).collect::<Result<Vec<_>>>()?;
-        for (tag, value) in tags.iter().zip(reduced) {
+        let mut kept = Vec::with_capacity(tags.len());
+        for tag in tags {
+            for tag in self.tags_of("collect", tag)? {
+                kept.push((tag, self.reduced(tag, reduce)?));
+            }
+        }
+        for (tag, value) in kept {
             self.record_scalar(tag, value);
         }
         Ok(())
     }
 
     fn reduced(&self, tag: &str, reduce: Reduce) -> Result<f64> {
-        if !self.tags.iter().any(|t| t.name == tag) {
-            let known = self.tag_names();
-            return Err(Error::Graph(format!("collect: no tag \"{tag}\"; there are {known:?}")));
-        }
         let value = self.tagged(tag).ok_or_else(|| {
             Error::Graph(format!("collect: \"{tag}\" has no value before a forward"))
         })?;
@@ -176,48 +178,66 @@ impl Graph {
         self.record(tag, &[value]);
     }
 
-    /// What was kept under a name since the last flush; empty for an unknown name.
+    /// What was kept under a name, or the path of one, since the last flush; empty for an unknown
+    /// name and for a group, which is several.
     pub fn collected(&self, tag: &str) -> Vec<f64> {
-        self.journal.borrow().metrics.get(tag).map_or_else(Vec::new, |s| s.pending.clone())
+        self.series(tag, METRICS, |s| s.pending.clone())
+    }
+
+    /// Something of the one series that a name stands for; the default when it is not one.
+    pub(super) fn series<R: Default>(
+        &self,
+        name: &str,
+        book: Which,
+        f: impl Fn(&Series) -> R,
+    ) -> R {
+        let found = self.named("", &[name], book).unwrap_or_default();
+        let [one] = &found[..] else { return R::default() };
+        let journal = one.graph.journal.borrow();
+        book(&journal).get(one.name).map_or_else(R::default, f)
     }
 
     /// Ends an epoch of observation: the mean of what each name has kept becomes one value of its
-    /// trend. No names mean all, those of labelled sub-graphs included; one may be a path such as
-    /// `encoder.loss`. Names that have kept nothing are passed over.
-    pub fn flush(&self, tags: &[&str]) {
-        let (below, own) = self.sort_names(tags);
-        if tags.is_empty() || !own.is_empty() {
-            self.flush_local(&own);
+    /// trend. No names mean all, those of labelled sub-graphs included; one may be a group or a
+    /// path such as `encoder.loss`. Names that have kept nothing are passed over.
+    ///
+    /// # Errors
+    /// When a name is neither a tag or group nor was ever recorded; the message lists the known
+    /// ones, and nothing is flushed or counted.
+    pub fn flush(&self, tags: &[&str]) -> Result<()> {
+        if tags.is_empty() {
+            let mut done: Vec<&Graph> = Vec::new();
+            self.flush_below(&mut done);
+            return Ok(());
         }
-        for (graph, names) in below {
-            graph.flush(&names);
+        for (graph, names) in by_graph(&self.named("flush", tags, METRICS)?) {
+            graph.journal.borrow_mut().flush(&names);
         }
+        Ok(())
+    }
+
+    /// Each graph once, wherever it stands.
+    fn flush_below<'a>(&'a self, done: &mut Vec<&'a Graph>) {
+        if done.iter().any(|g| g.is(self)) {
+            return;
+        }
+        done.push(self);
+        self.journal.borrow_mut().flush(&[]);
+        self.labelled().for_each(|(_, graph)| graph.flush_below(done));
     }
 
     /// [`Graph::flush`] of this graph alone.
-    pub fn flush_local(&self, tags: &[&str]) {
-        self.journal.borrow_mut().flush(tags);
-    }
-
-    /// Labelled sub-graphs with the names meant for them, and the names of this graph.
-    fn sort_names<'a>(&self, tags: &[&'a str]) -> (Vec<(&Graph, Vec<&'a str>)>, Vec<&'a str>) {
-        if tags.is_empty() {
-            return (self.labelled().map(|(_, g)| (g, Vec::new())).collect(), Vec::new());
+    ///
+    /// # Errors
+    /// As for [`Graph::flush`], and when a path leads into a sub-graph.
+    pub fn flush_local(&self, tags: &[&str]) -> Result<()> {
+        let found = by_graph(&self.named("flush_local", tags, METRICS)?);
+        if let Some((_, names)) = found.iter().find(|(graph, _)| !graph.is(self)) {
+            return Err(Error::Graph(format!("flush_local: {names:?} is kept by a sub-graph")));
         }
-        let mut below: Vec<(&Graph, Vec<&'a str>)> = Vec::new();
-        let mut own = Vec::new();
-        for &tag in tags {
-            let known = self.journal.borrow().metrics.get(tag).is_some();
-            let child = tag.split_once('.').filter(|_| !known);
-            match child.and_then(|(label, rest)| Some((self.child_graph(label)?, rest))) {
-                Some((graph, rest)) => match below.iter_mut().find(|(g, _)| g.is(graph)) {
-                    Some((_, names)) => names.push(rest),
-                    None => below.push((graph, vec![rest])),
-                },
-                None => own.push(tag),
-            }
-        }
-        (below, own)
+        let names = found.into_iter().next().map_or_else(Vec::new, |(_, names)| names);
+        self.journal.borrow_mut().flush(&names);
+        Ok(())
     }
 
     fn labelled(&self) -> impl Iterator<Item = (&str, &Graph)> {
@@ -247,37 +267,66 @@ impl Graph {
         latest.filter_map(|s| Some((s.name.clone(), *s.history.last()?))).collect()
     }
 
-    /// The values of a name, one for each flush. Empty, and so without a verdict on anything, for
-    /// a name that was never recorded; [`Graph::trend_at`] is the one that says so.
+    /// The values of a name, or of the path of one, one for each flush. Empty, and so without a
+    /// verdict on anything, for a name that was never recorded; [`Graph::trend_at`] is the one that
+    /// says so.
     pub fn trend(&self, tag: &str) -> Trend {
-        let journal = self.journal.borrow();
-        Trend::new(journal.metrics.get(tag).map_or_else(Vec::new, |s| s.history.clone()))
+        Trend::new(self.series(tag, METRICS, |s| s.history.clone()))
     }
 
-    /// The trends of several names; a group of tags stands for its members, no names for all.
+    /// [`Graph::try_trends`], which is empty, and so without a verdict on anything, when a name is
+    /// unknown; the log says so.
     pub fn trends(&self, tags: &[&str]) -> TrendGroup {
-        let names = self.expand(tags, &self.journal.borrow().metrics);
-        TrendGroup(names.iter().map(|name| self.trend(name)).collect())
+        or_empty(self.try_trends(tags))
     }
 
-    /// Names with the groups among them spelled out; all that are known when there are none.
-    pub(super) fn expand(&self, tags: &[&str], book: &Book) -> Vec<String> {
+    /// The trends of several names; a group of tags stands for its members, no names for all of
+    /// this graph, and one may be a path such as `encoder.loss`.
+    ///
+    /// # Errors
+    /// When a name is neither a tag or group nor was ever recorded; the message lists the known
+    /// ones.
+    pub fn try_trends(&self, tags: &[&str]) -> Result<TrendGroup> {
+        self.trends_in("trends", tags, METRICS)
+    }
+
+    pub(super) fn trends_in(&self, word: &str, tags: &[&str], book: Which) -> Result<TrendGroup> {
+        let histories = self.histories_in(word, tags, book)?.into_iter();
+        Ok(TrendGroup(histories.map(|(_, values)| Trend::new(values)).collect()))
+    }
+
+    /// Histories by path; all of this graph when no names are given.
+    pub(super) fn histories_in(
+        &self,
+        word: &str,
+        tags: &[&str],
+        book: Which,
+    ) -> Result<Vec<(String, Vec<f64>)>> {
+        let of = |journal: &Journal, name: &str| {
+            book(journal).get(name).map_or_else(Vec::new, |s| s.history.clone())
+        };
         if tags.is_empty() {
-            return book.names();
+            let journal = self.journal.borrow();
+            let names = book(&journal).names().into_iter();
+            return Ok(names.map(|name| (name.clone(), of(&journal, &name))).collect());
         }
-        let mut names = Vec::new();
-        for &tag in tags {
-            match self.tag_group(tag) {
-                Some(group) => names.extend(group.iter().cloned()),
-                None => names.push(tag.to_owned()),
-            }
-        }
-        names
+        let found = self.named(word, tags, book)?.into_iter();
+        Ok(found.map(|n| (n.path, of(&n.graph.journal.borrow(), n.name))).collect())
     }
 
-    /// Forgets the trends of these names; of all when there are none.
-    pub fn reset_trend(&self, tags: &[&str]) {
-        self.journal.borrow_mut().metrics.reset(tags);
+    /// Forgets the trends of these names, groups and paths; of all of this graph when there are
+    /// none.
+    ///
+    /// # Errors
+    /// When a name is neither a tag or group nor was ever recorded; then nothing is forgotten.
+    pub fn reset_trend(&self, tags: &[&str]) -> Result<()> {
+        if tags.is_empty() {
+            self.journal.borrow_mut().metrics.reset(&[]);
+        }
+        for (graph, names) in by_graph(&self.named("reset_trend", tags, METRICS)?) {
+            graph.journal.borrow_mut().metrics.reset(&names);
+        }
+        Ok(())
     }
 
     /// Seconds that are left of `total_epochs`, going by the flushes so far; NaN before the first.
@@ -296,7 +345,7 @@ impl Graph {
         }
     }
 
-    /// [`Graph::collect`] for tags of sub-graphs: `encoder.hidden`. Each value is kept by the
+    /// [`Graph::collect`] for tags and groups of sub-graphs: `encoder.hidden`. Each value is kept by the
     /// sub-graph.
     ///
     /// # Errors
@@ -304,11 +353,19 @@ impl Graph {
     pub fn collect_at(&self, paths: &[&str]) -> Result<()> {
         let mut found = Vec::with_capacity(paths.len());
         for path in paths {
-            if self.validate_path(path)? == super::PathKind::Subgraph {
-                return Err(Error::Graph(format!("collect: \"{path}\" is a sub-graph, not a tag")));
-            }
             let (graph, name) = self.owner(path)?;
-            found.push((graph, name, graph.reduced(name, Reduce::Mean)?));
+            let mut names = vec![name];
+            match graph.tag_group(name) {
+                Some(group) => names = group.iter().map(String::as_str).collect(),
+                None if self.validate_path(path)? == super::PathKind::Subgraph => {
+                    let text = format!("collect: \"{path}\" is a sub-graph, not a tag");
+                    return Err(Error::Graph(text));
+                }
+                None => {}
+            }
+            for name in names {
+                found.push((graph, name, graph.reduced(name, Reduce::Mean)?));
+            }
         }
         for (graph, name, value) in found {
             graph.record_scalar(name, value);
@@ -345,14 +402,22 @@ impl Graph {
     /// The histories of metrics by name, for files; all, with those of sub-graphs, when no names
     /// are given.
     pub(super) fn histories(&self, tags: &[&str]) -> Result<Vec<(String, Vec<f64>)>> {
-        let mut names = self.expand(tags, &self.journal.borrow().metrics);
-        if tags.is_empty() {
-            names = self.latest_metrics().into_iter().map(|(name, _)| name).collect();
+        if !tags.is_empty() {
+            return self.histories_in("trends", tags, METRICS);
         }
+        let names = self.latest_metrics().into_iter().map(|(name, _)| name);
         let of = |name: String| {
             let trend = self.trend_at(&name)?;
             Ok((name, trend.values().to_vec()))
         };
-        names.into_iter().map(of).collect()
+        names.map(of).collect()
     }
+}
+
+/// No trends, and a line in the log, for unknown names.
+pub(super) fn or_empty(trends: Result<TrendGroup>) -> TrendGroup {
+    trends.unwrap_or_else(|error| {
+        crate::log_message(crate::Verbosity::Quiet, error);
+        TrendGroup::default()
+    })
 }

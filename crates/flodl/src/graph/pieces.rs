@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::collections::HashMap;
 
+use smallvec::SmallVec;
+
 use crate::{
     DType, Device, Linear, Module, NamedInputModule, Parameter, Result, Tensor, Variable, no_grad,
 };
@@ -13,7 +15,7 @@ fn plus_refs(input: &Variable, refs: &HashMap<String, Variable>) -> Result<Varia
         return input.add(only);
     }
     // A map lists its names in any order, and float sums depend on the order.
-    let mut names: Vec<&String> = refs.keys().collect();
+    let mut names: SmallVec<[&String; 8]> = refs.keys().collect();
     names.sort_unstable();
     names.into_iter().try_fold(input.clone(), |sum, name| sum.add(&refs[name]))
 }

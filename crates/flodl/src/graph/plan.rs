@@ -1,5 +1,6 @@
 //! The compiled form of a graph: numbered slots, and steps that read and write them.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::describe::NodeKind;
@@ -26,16 +27,19 @@ pub enum MergeOp {
 /// A module and the named values that it is handed.
 pub(super) struct Callee {
     pub module: Rc<dyn Module>,
+    /// Its number among the modules of its node.
+    pub part: usize,
     pub refs: Option<Box<Refs>>,
 }
 
 impl Callee {
     #[inline]
     pub fn call(&self, input: &Variable, frame: &Frame<'_>) -> Result<Variable> {
-        match &self.refs {
+        frame.part(self.part, || match &self.refs {
             None => self.module.forward(input),
+            Some(refs) if refs.is_by_place() => refs.call_graph(&*self.module, input, input, frame),
             Some(refs) => refs.with(input, frame, |map| call_named(&*self.module, input, map)),
-        }
+        })
     }
 }
 
@@ -56,7 +60,7 @@ pub(super) enum Op {
     Call(Callee),
     Also(Callee),
     AlsoWith { skip: Callee, main: Callee },
-    Merge(MergeOp, Vec<Slot>),
+    Merge(Merge),
     Loop(Box<Loop>),
     Gate(Box<Gate>),
     Switch(Box<Switch>),
@@ -80,12 +84,35 @@ impl Step {
             Op::Call(callee) => callee.call(input, frame),
             Op::Also(callee) => input.add(&callee.call(input, frame)?),
             Op::AlsoWith { skip, main } => skip.call(input, frame)?.add(&main.call(input, frame)?),
-            Op::Merge(op, slots) => merge(*op, slots, frame),
+            Op::Merge(merge) => merge.run(frame),
             Op::Loop(l) => l.run(input, frame),
             Op::Gate(gate) => gate.run(input, frame),
             Op::Switch(switch) => switch.run(input, frame),
             Op::Map(map) => map.run(input, frame),
         }
+    }
+
+    /// Whether it adds two values.
+    pub fn is_sum(&self) -> bool {
+        match &self.op {
+            Op::Also(_) | Op::AlsoWith { .. } => true,
+            Op::Merge(merge) => merge.op == MergeOp::Add && merge.slots.len() == 2,
+            _ => false,
+        }
+    }
+
+    /// The two values that a sum adds, in their order.
+    pub fn terms(&self, frame: &Frame<'_>) -> Result<Option<(Variable, Variable)>> {
+        let input = frame.value(self.input)?;
+        Ok(Some(match &self.op {
+            Op::Also(callee) => (input.clone(), callee.call(input, frame)?),
+            Op::AlsoWith { skip, main } => (skip.call(input, frame)?, main.call(input, frame)?),
+            Op::Merge(Merge { op: MergeOp::Add, slots, .. }) => match slots[..] {
+                [a, b] => (frame.value(a)?.clone(), frame.value(b)?.clone()),
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        }))
     }
 
     /// The slots that this step reads.
@@ -102,7 +129,7 @@ impl Step {
                 add(skip);
                 add(main);
             }
-            Op::Merge(_, merged) => slots.extend(merged),
+            Op::Merge(merge) => slots.extend(&merge.slots),
             Op::Loop(l) => add(&l.body),
             Op::Gate(g) => add(&g.router),
             Op::Switch(s) => add(&s.selector),
@@ -112,19 +139,52 @@ impl Step {
     }
 }
 
-fn merge(op: MergeOp, slots: &[Slot], frame: &Frame<'_>) -> Result<Variable> {
-    if let MergeOp::Cat(dim) = op {
-        let values = slots.iter().map(|&s| frame.value(s)).collect::<Result<Vec<_>>>()?;
-        return Variable::cat_many(&values, dim);
+/// A compiled merge.
+pub(super) struct Merge {
+    op: MergeOp,
+    slots: Vec<Slot>,
+    /// Room for the values that are joined, empty between forwards.
+    values: RefCell<Vec<Variable>>,
+}
+
+impl Merge {
+    pub fn new(op: MergeOp, slots: Vec<Slot>) -> Self {
+        let values = Vec::with_capacity(slots.len()).into();
+        Merge { op, slots, values }
     }
-    let mut sum = frame.value(slots[0])?.clone();
-    for &slot in &slots[1..] {
-        sum = sum.add(frame.value(slot)?)?;
+
+    fn run(&self, frame: &Frame<'_>) -> Result<Variable> {
+        let slots = &self.slots;
+        if let MergeOp::Cat(dim) = self.op {
+            return with_room(&self.values, |values| {
+                for &slot in slots {
+                    values.push(frame.value(slot)?.clone());
+                }
+                Variable::cat_all(values, dim)
+            });
+        }
+        let mut sum = frame.value(slots[0])?.clone();
+        for &slot in &slots[1..] {
+            sum = sum.add(frame.value(slot)?)?;
+        }
+        if self.op == MergeOp::Mean && slots.len() > 1 {
+            sum = sum.div_scalar(slots.len() as f64)?;
+        }
+        Ok(sum)
     }
-    if op == MergeOp::Mean && slots.len() > 1 {
-        sum = sum.div_scalar(slots.len() as f64)?;
-    }
-    Ok(sum)
+}
+
+/// Lends a step its list, which is empty and keeps its room. It is taken out: a module may run its
+/// own graph again.
+pub(super) fn with_room<R>(
+    room: &RefCell<Vec<Variable>>,
+    f: impl FnOnce(&mut Vec<Variable>) -> Result<R>,
+) -> Result<R> {
+    let mut values = room.take();
+    let result = f(&mut values);
+    values.clear();
+    room.replace(values);
+    result
 }
 
 /// Marks, for every step, the slots that it is the last to touch. `keep` are read after the pass.

@@ -4,12 +4,16 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::plan::Slot;
-use crate::{Error, Result, Tensor, TensorOptions, Variable};
+use super::watch;
+use super::{GraphExt, StateAdd};
+use crate::{Error, Module, Result, Tensor, TensorOptions, Variable};
 
 /// What the steps of a running pass see.
 pub(super) struct Frame<'a> {
     pub slots: &'a [Option<Variable>],
     pub states: &'a [Option<Variable>],
+    /// Whether what happens is kept by `watch`.
+    pub watched: bool,
 }
 
 impl<'a> Frame<'a> {
@@ -19,6 +23,14 @@ impl<'a> Frame<'a> {
             Some(v) => Ok(v),
             None => Err(Error::Graph(format!("slot {slot} is read before it is written"))),
         }
+    }
+}
+
+impl Frame<'_> {
+    /// Calls one of a node's modules.
+    #[inline]
+    pub fn part(&self, number: usize, f: impl FnOnce() -> Result<Variable>) -> Result<Variable> {
+        if self.watched { watch::step(number, f) } else { f() }
     }
 }
 
@@ -37,6 +49,8 @@ pub(super) struct Refs {
     map: RefCell<HashMap<String, Variable>>,
     /// In the map's order.
     sources: Vec<(String, Source)>,
+    /// For a graph that takes them: the slots of its inputs and where their values come from.
+    places: Vec<(Slot, Source)>,
     /// Whether a state that is not there yet is left out; otherwise it is zeros.
     nothing_at_first: bool,
     /// Stands in the map between passes, so that it holds on to no values.
@@ -44,14 +58,46 @@ pub(super) struct Refs {
 }
 
 impl Refs {
-    pub fn new(wanted: Vec<(String, Source)>, nothing_at_first: bool) -> Result<Self> {
+    pub fn new(wanted: Vec<(String, Source)>, module: &dyn Module) -> Result<Self> {
+        let nothing_at_first = module.as_any().is_some_and(|a| a.is::<StateAdd>());
         let blank = Variable::constant(Tensor::zeros(&[0], TensorOptions::default())?);
         let map: HashMap<String, Variable> =
             wanted.iter().map(|(name, _)| (name.clone(), blank.clone())).collect();
         let source = |name: &String| wanted.iter().find(|(n, _)| n == name).map(|(_, s)| *s);
         let sources =
             map.keys().filter_map(|name| source(name).map(|s| (name.clone(), s))).collect();
-        Ok(Refs { map: RefCell::new(map), sources, nothing_at_first, blank })
+        let place = |(name, slot): &(String, Slot)| source(name).map(|source| (*slot, source));
+        let inputs = module.as_graph().map_or(&[][..], |graph| &graph.inputs);
+        let places = inputs.iter().filter_map(place).collect();
+        Ok(Refs { map: RefCell::new(map), sources, places, nothing_at_first, blank })
+    }
+
+    /// Whether a graph takes the values, which knows them by place and not by name.
+    pub fn is_by_place(&self) -> bool {
+        !self.places.is_empty()
+    }
+
+    /// Runs that graph.
+    pub fn call_graph(
+        &self,
+        module: &dyn Module,
+        input: &Variable,
+        stream: &Variable,
+        frame: &Frame<'_>,
+    ) -> Result<Variable> {
+        let Some(graph) = module.as_graph() else {
+            return Err(Error::Graph(format!("{} is no longer a graph", module.name())));
+        };
+        graph.pass(|slots| {
+            slots[0] = Some(input.clone());
+            for &(slot, source) in &self.places {
+                slots[slot] = Some(match self.get(source, frame) {
+                    Some(value) => value.clone(),
+                    None => Variable::zeros_like(stream)?,
+                });
+            }
+            Ok(())
+        })
     }
 
     /// Runs `f` with the values of this pass. `stream` gives the shape of the first zeros.

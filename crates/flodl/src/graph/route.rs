@@ -1,9 +1,10 @@
 //! Gates, where all experts run and their outputs are weighted, and switches, where one branch
 //! runs.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::plan::Callee;
+use super::plan::{Callee, with_room};
 use super::refs::Frame;
 use crate::autograd::ops::mix;
 use crate::{Error, Module, Result, Variable};
@@ -12,21 +13,32 @@ use crate::{Error, Module, Result, Variable};
 pub(super) struct Gate {
     pub router: Callee,
     pub experts: Vec<Rc<dyn Module>>,
+    /// Room for the experts' outputs, empty between forwards.
+    outputs: RefCell<Vec<Variable>>,
 }
 
 impl Gate {
+    pub fn new(router: Callee, experts: Vec<Rc<dyn Module>>) -> Self {
+        let outputs = Vec::with_capacity(experts.len()).into();
+        Gate { router, experts, outputs }
+    }
+
     pub fn run(&self, input: &Variable, frame: &Frame<'_>) -> Result<Variable> {
         let weights = self.router.call(input, frame)?;
         let n = self.experts.len();
-        if weights.shape().last() != Some(&(n as i64)) {
+        if weights.with_data(|w| w.dims().last() != Some(&n)) {
             return Err(Error::Shape {
                 op: "gate",
                 expected: format!("a router output [..., {n}], one weight for each expert"),
                 got: weights.shape(),
             });
         }
-        let outputs = self.experts.iter().map(|expert| expert.forward(input));
-        mix(&weights, &outputs.collect::<Result<Vec<_>>>()?)
+        with_room(&self.outputs, |outputs| {
+            for (i, expert) in self.experts.iter().enumerate() {
+                outputs.push(frame.part(i + 1, || expert.forward(input))?);
+            }
+            mix(&weights, outputs)
+        })
     }
 }
 
@@ -54,6 +66,7 @@ impl Switch {
                 n - 1
             )));
         }
-        self.branches[index as usize].forward(input)
+        let index = index as usize;
+        frame.part(index + 1, || self.branches[index].forward(input))
     }
 }

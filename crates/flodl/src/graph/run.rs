@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::builder::Tag;
 use super::describe::NodeKind;
-use super::fuse::Fused;
+use super::epochs::Feed;
+use super::fuse::{Fused, Ran};
 use super::observe::Journal;
 use super::plan::{Slot, Step, place};
 use super::refs::{Frame, Source};
-use super::summary::Seen;
+use super::watch::{self, Seen};
+use crate::nn::{detach_below, reset_below};
 use crate::{Device, Error, Module, NamedInputModule, Result, Variable};
 
 /// What is known of a node after compiling.
@@ -56,12 +58,15 @@ pub struct Graph {
     pub(super) steps_done: Cell<usize>,
     pub(super) epochs_done: Cell<usize>,
     pub(super) profiling: Cell<bool>,
+    /// Steps of the last forward; a chain that ran as one is one.
+    pub(super) steps_run: Cell<usize>,
     pub(super) times: RefCell<Vec<Duration>>,
     pub(super) source_config: RefCell<Option<String>>,
     /// What was observed in training.
     pub(super) journal: RefCell<Journal>,
-    /// Whether the shapes of values are kept, and what was seen of them.
-    pub(super) watched: Cell<bool>,
+    /// Where its batches come from.
+    pub(super) feed: RefCell<Option<Feed>>,
+    /// What the last watched forward showed.
     pub(super) seen: RefCell<Seen>,
 }
 
@@ -98,7 +103,10 @@ impl Graph {
 
     /// One pass. Slots and states are taken out meanwhile, so that a module that runs its own
     /// graph again finds fresh ones instead of a panic.
-    fn pass(&self, fill: impl FnOnce(&mut [Option<Variable>]) -> Result<()>) -> Result<Variable> {
+    pub(super) fn pass(
+        &self,
+        fill: impl FnOnce(&mut [Option<Variable>]) -> Result<()>,
+    ) -> Result<Variable> {
         let mut slots = self.slots.take();
         let mut states = self.states.take();
         slots.iter_mut().for_each(|slot| *slot = None);
@@ -123,7 +131,7 @@ impl Graph {
     }
 
     fn run(&self, slots: &mut [Option<Variable>], states: &[Option<Variable>]) -> Result<Variable> {
-        if self.watched.get() {
+        if watch::is_on() {
             self.run_watched(slots, states)?;
         } else if self.profiling.get() {
             self.run_timed(slots, states)?;
@@ -139,28 +147,39 @@ impl Graph {
         let chains: &[Fused] = if self.fusion.get() { &self.fused } else { &[] };
         let mut chains = chains.iter();
         let mut chain = chains.next();
-        let mut i = 0;
+        let (mut i, mut joined) = (0, 0);
         while let Some(step) = self.steps.get(i) {
             if let Some(fused) = chain.filter(|c| c.first == i) {
                 chain = chains.next();
-                let value = fused.run(&self.steps, &Frame { slots, states });
-                if let Some(value) = value.map_err(|e| self.failed(i, e))? {
-                    let steps = &self.steps[i..=fused.last];
-                    slots[self.steps[fused.last].output] = Some(value);
-                    for &slot in steps.iter().flat_map(|s| &s.free) {
-                        slots[slot] = None;
+                let ran = fused.run(&self.steps, &Frame { slots, states, watched: false });
+                match ran.map_err(|e| self.failed(i, e))? {
+                    Ran::Nothing => {}
+                    Ran::First(value) => {
+                        slots[step.output] = Some(value);
+                        step.free.iter().for_each(|&slot| slots[slot] = None);
+                        i += 1;
+                        continue;
                     }
-                    i = fused.last + 1;
-                    continue;
+                    Ran::All(first, value) => {
+                        slots[step.output] = first;
+                        slots[self.steps[fused.last].output] = Some(value);
+                        for &slot in self.steps[i..=fused.last].iter().flat_map(|s| &s.free) {
+                            slots[slot] = None;
+                        }
+                        joined += fused.last - i;
+                        i = fused.last + 1;
+                        continue;
+                    }
                 }
             }
             run_step(step, slots, states).map_err(|e| self.failed(i, e))?;
             i += 1;
         }
+        self.steps_run.set(i - joined);
         Ok(())
     }
 
-    /// Whether neighbouring nodes may run as one when nothing is recorded.
+    /// Whether neighbouring nodes may run as one.
     pub fn fusion(&self) -> bool {
         self.fusion.get()
     }
@@ -172,6 +191,24 @@ impl Graph {
             graph.fusion.set(enabled);
             graph.fused.iter().for_each(Fused::forget);
         });
+    }
+
+    /// How many steps the last forward took; nodes that ran as one, as [`Graph::fusion`] allows,
+    /// count as one. 0 before any forward. Those of graphs inside are theirs.
+    ///
+    /// ```
+    /// use flodl::*;
+    /// let model = FlowBuilder::from(Linear::new(2, 2)?).through(ReLU).through(Tanh).build()?;
+    /// let x = Variable::new(Tensor::ones(&[1, 2], TensorOptions::default())?, false);
+    /// no_grad(|| model.forward(&x))?;
+    /// assert_eq!(model.steps_run(), 2);
+    /// model.set_fusion(false);
+    /// no_grad(|| model.forward(&x))?;
+    /// assert_eq!(model.steps_run(), 3);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn steps_run(&self) -> usize {
+        self.steps_run.get()
     }
 
     /// An error with the node in which it happened.
@@ -187,14 +224,17 @@ impl Graph {
     }
 
     fn run_timed(&self, slots: &mut [Option<Variable>], states: &[Option<Variable>]) -> Result<()> {
-        let mut times = self.times.take();
-        times.clear();
+        let _depth = Timed::enter(self);
         for (i, step) in self.steps.iter().enumerate() {
             let start = Instant::now();
             run_step(step, slots, states).map_err(|e| self.failed(i, e))?;
-            times.push(start.elapsed());
+            let took = start.elapsed();
+            // A loop's body runs many times in one forward.
+            if let Some(sum) = self.times.borrow_mut().get_mut(i) {
+                *sum += took;
+            }
         }
-        self.times.replace(times);
+        self.steps_run.set(self.steps.len());
         Ok(())
     }
 
@@ -203,30 +243,26 @@ impl Graph {
         slots: &mut [Option<Variable>],
         states: &[Option<Variable>],
     ) -> Result<()> {
-        let shape = |v: &Option<Variable>| v.as_ref().map_or(Vec::new(), Variable::shape);
-        let mut nodes = Vec::with_capacity(self.steps.len());
+        let _inside = watch::Inside::new(watch::name(self));
         for (i, step) in self.steps.iter().enumerate() {
-            let input = shape(&slots[step.input]);
-            let value = step.run(&Frame { slots, states }).map_err(|e| self.failed(i, e))?;
-            let size = value.numel() * value.dtype().element_size() as i64;
-            nodes.push((input, value.shape(), size));
+            let run = || step.run(&Frame { slots, states, watched: true });
+            let value = watch::step(i, run).map_err(|e| self.failed(i, e))?;
             slots[step.output] = Some(value);
             step.free.iter().for_each(|&slot| slots[slot] = None);
         }
-        let mut seen = self.seen.borrow_mut();
-        seen.runs += 1;
-        seen.nodes = nodes;
+        self.steps_run.set(self.steps.len());
         Ok(())
     }
 
-    /// Turns the timing of nodes on.
+    /// Turns the timing of nodes on, here and in every graph inside.
     pub fn enable_profiling(&self) {
-        self.profiling.set(true);
+        self.each_graph(&mut |graph| graph.profiling.set(true));
     }
 
-    /// Turns the timing of nodes off; the times of the last timed forward stay.
+    /// Turns the timing of nodes off, here and in every graph inside; the times of the last timed
+    /// forward stay.
     pub fn disable_profiling(&self) {
-        self.profiling.set(false);
+        self.each_graph(&mut |graph| graph.profiling.set(false));
     }
 
     /// Whether nodes are timed.
@@ -235,7 +271,8 @@ impl Graph {
     }
 
     /// The time of each node in the last timed forward, in the order of [`Graph::describe`]; empty
-    /// before there was one.
+    /// before there was one. A graph inside that runs several times in a forward of the outermost
+    /// one, as a loop's body does, has the sums.
     pub fn node_times(&self) -> Vec<Duration> {
         self.times.borrow().clone()
     }
@@ -292,13 +329,40 @@ impl Graph {
     }
 }
 
+thread_local! {
+    /// How many timed graphs are running, one inside the other.
+    static TIMED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A timed graph that is running.
+struct Timed;
+
+impl Timed {
+    fn enter(graph: &Graph) -> Self {
+        if TIMED.replace(TIMED.get() + 1) == 0 {
+            graph.each_graph(&mut |g| {
+                let mut times = g.times.borrow_mut();
+                times.clear();
+                times.resize(g.steps.len(), Duration::ZERO);
+            });
+        }
+        Timed
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        TIMED.set(TIMED.get() - 1);
+    }
+}
+
 #[inline]
 fn run_step(
     step: &Step,
     slots: &mut [Option<Variable>],
     states: &[Option<Variable>],
 ) -> Result<()> {
-    let value = step.run(&Frame { slots, states })?;
+    let value = step.run(&Frame { slots, states, watched: false })?;
     slots[step.output] = Some(value);
     for &slot in &step.free {
         slots[slot] = None;
@@ -354,11 +418,13 @@ impl Module for Graph {
     }
 
     fn reset(&self) {
-        self.reset_state();
+        self.reset_own();
+        reset_below(self);
     }
 
     fn detach_state(&self) {
-        Graph::detach_state(self);
+        self.detach_own();
+        detach_below(self);
     }
 
     fn identity(&self) -> Option<usize> {

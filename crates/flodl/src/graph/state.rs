@@ -3,28 +3,28 @@
 use super::plan::Op;
 use super::tree::visit_graphs;
 use super::{Graph, loops::Loop};
+use crate::nn::{detach_all, reset_all};
 use crate::{Error, Module, Result, Variable};
 
 impl Graph {
-    /// Forgets all state that is carried between forwards, here and in every module below.
+    /// Forgets all state that is carried between forwards, here and in every module below, also
+    /// below those that override [`Module::reset`].
     pub fn reset_state(&self) {
-        self.states.borrow_mut().iter_mut().for_each(|state| *state = None);
-        for module in &self.modules {
-            module.reset();
-        }
+        reset_all(self);
     }
 
     /// Cuts the gradient of all state that is carried between forwards and keeps its values, here
-    /// and in every module below: truncated backpropagation through time.
+    /// and in every module below, also below those that override [`Module::detach_state`]:
+    /// truncated backpropagation through time.
     pub fn detach_state(&self) {
-        // A module that overrides `detach_state` may leave out graphs inside it.
-        self.each_graph(&mut Graph::detach_own);
-        for module in &self.modules {
-            module.detach_state();
-        }
+        detach_all(self);
     }
 
-    fn detach_own(&self) {
+    pub(super) fn reset_own(&self) {
+        self.states.borrow_mut().iter_mut().for_each(|state| *state = None);
+    }
+
+    pub(super) fn detach_own(&self) {
         for state in self.states.borrow_mut().iter_mut().flatten() {
             *state = state.detach();
         }
@@ -107,7 +107,7 @@ impl Graph {
                 .loops()
                 .flat_map(|(i, l)| {
                     let published = l.published.borrow();
-                    let mut names: Vec<String> = published.iter().map(|(n, _)| n.clone()).collect();
+                    let mut names: Vec<String> = published.iter().map(|(n, _)| n.into()).collect();
                     names.extend((!l.halts.borrow().is_empty()).then(|| HALT.to_owned()));
                     if !l.traces.borrow().is_empty() {
                         let tags = self.tags.iter().filter(|t| t.node == Some(i));
@@ -128,7 +128,7 @@ impl Graph {
         let mut values = Vec::new();
         for (_, l) in self.loops() {
             let published = l.published.borrow();
-            values.extend(published.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()));
+            values.extend(published.iter().filter(|(n, _)| *n == name).map(|(_, v)| v.clone()));
         }
         if values.is_empty() && name == HALT {
             values = self.loops().flat_map(|(_, l)| l.halts.borrow().clone()).collect();

@@ -1,22 +1,15 @@
 //! A graph as tables of text.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use super::describe::{NodeInfo, NodeKind, PartInfo, PartRole};
+use super::watch::{self, Call, Path, Seen};
 use super::{Graph, LoopEnd};
 use crate::{
     GraphInfo, Module, Parameter, Result, Tensor, TensorOptions, Variable, no_grad, rng_state,
     set_rng_state,
 };
-
-/// What a watched graph saw of its values.
-#[derive(Default)]
-pub(super) struct Seen {
-    /// How often it ran.
-    pub runs: i64,
-    /// Shape of each node's input and output in the last run, and the output's bytes.
-    pub nodes: Vec<(Vec<i64>, Vec<i64>, i64)>,
-}
 
 /// A line of the table.
 #[derive(Default)]
@@ -24,23 +17,27 @@ struct Row {
     name: String,
     shape: Option<Vec<i64>>,
     parameters: Option<i64>,
-    multiplications: Option<i64>,
+    /// Multiply-adds that no row below shows.
+    work: Option<i64>,
 }
 
-#[derive(Default)]
-struct Table {
+struct Table<'a> {
     rows: Vec<Row>,
-    multiplications: i64,
-    /// Whether a layer with weights has an unknown number of multiplications.
-    unknown: bool,
+    seen: &'a Seen,
+    /// The place of the next row.
+    path: Path,
     bytes: i64,
 }
 
 impl Graph {
     /// The layers as a table: their output shapes for an input of zeros of this shape, batch
-    /// included, parameters, multiply-adds of linear and convolution layers, and the memory that
-    /// weights and outputs take. State, buffers and the random generator are afterwards as before;
-    /// the values of tags are gone.
+    /// included, parameters, multiply-adds, and the memory that weights and outputs take. State,
+    /// buffers and the random generator are afterwards as before; the values of tags are gone.
+    ///
+    /// Layers inside a module of your own have rows below it, as it lists them in `sub_modules`.
+    /// Multiply-adds are those of all matrix products, convolutions, recurrences and attention that
+    /// ran: a switch counts the branch that it chose, a loop its iterations. A row shows those that
+    /// no row below it shows, so the column adds up to the total.
     ///
     /// ```
     /// use flodl::*;
@@ -68,32 +65,47 @@ impl Graph {
     /// # Errors
     /// When the number of inputs is wrong or a layer fails on them.
     pub fn summary_with(&self, inputs: &[Variable]) -> Result<String> {
+        self.watch(inputs)?;
+        let seen = self.seen.borrow();
+        let mut table = Table { rows: Vec::new(), seen: &seen, path: Path::new(), bytes: 0 };
+        table.graph(self, &self.describe(), "");
+        let name = self.label().unwrap_or("graph");
+        table.rows.insert(0, Row { name: name.to_owned(), ..Row::default() });
+        let input = inputs.iter().map(|v| bytes_of(&v.data())).sum();
+        Ok(table.text(self, input))
+    }
+
+    /// Runs the graph once to see the shapes of all values, which [`Graph::describe`] and pictures
+    /// then show. State, buffers and the random generator are afterwards as before; the values of
+    /// tags are gone.
+    ///
+    /// ```
+    /// use flodl::*;
+    /// let model = FlowBuilder::from(Linear::new(8, 16)?).build()?;
+    /// model.watch(&[Variable::new(Tensor::zeros(&[32, 8], TensorOptions::default())?, false)])?;
+    /// assert_eq!(model.describe().nodes[0].shape, Some(vec![32, 16]));
+    /// assert!(String::from_utf8(model.svg(None)?).unwrap().contains("[32, 16]"));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the number of inputs is wrong or a layer fails on them; what was seen before stays.
+    pub fn watch(&self, inputs: &[Variable]) -> Result<()> {
         let buffers: Vec<_> = self.buffers().into_iter().map(|b| (b.get(), b)).collect();
         let random = rng_state();
         let mut states = Vec::new();
-        self.each_graph(&mut |g| {
-            states.push(g.states.replace(vec![None; g.carried.len()]));
-            g.seen.replace(Seen::default());
-            g.watched.set(true);
-        });
-        let result = no_grad(|| self.forward_multi(inputs));
+        self.each_graph(&mut |g| states.push(g.states.replace(vec![None; g.carried.len()])));
+        let (result, seen) = watch::during(|| no_grad(|| self.forward_multi(inputs)));
         let mut states = states.into_iter();
-        self.each_graph(&mut |g| {
-            g.states.replace(states.next().unwrap_or_default());
-            g.watched.set(false);
-        });
+        self.each_graph(&mut |g| _ = g.states.replace(states.next().unwrap_or_default()));
         set_rng_state(random);
         for (value, buffer) in buffers {
             buffer.set(value);
         }
         self.clear_tagged();
         result?;
-        let mut table = Table::default();
-        table.graph(self, &self.describe(), "");
-        let name = self.label().unwrap_or("graph");
-        table.rows.insert(0, Row { name: name.to_owned(), ..Row::default() });
-        let input = inputs.iter().map(|v| bytes_of(&v.data())).sum();
-        Ok(table.text(self, input))
+        self.seen.replace(seen);
+        Ok(())
     }
 
     /// The layers as a tree, graphs inside included, with tags and numbers of parameters.
@@ -108,7 +120,8 @@ impl Graph {
         let total = total(&self.parameters());
         let mut text =
             format!("{} ({} parameters)\n", self.label().unwrap_or("graph"), grouped(total));
-        let mut table = Table::default();
+        let seen = Seen::default();
+        let mut table = Table { rows: Vec::new(), seen: &seen, path: Path::new(), bytes: 0 };
         table.graph(self, &self.describe(), "");
         for row in table.rows {
             text.push_str(&row.name);
@@ -170,28 +183,31 @@ fn bytes_of(t: &Tensor) -> i64 {
     t.numel() * t.dtype().element_size() as i64
 }
 
-impl Table {
+/// Pads of a row and of those below it.
+fn pads(pad: &str, last: bool) -> (String, String) {
+    let (branch, below) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+    (format!("{pad}{branch}"), format!("{pad}{below}"))
+}
+
+impl Table<'_> {
     fn graph(&mut self, graph: &Graph, info: &GraphInfo, pad: &str) {
+        self.path.push(watch::name(graph));
         for (i, node) in info.nodes.iter().enumerate() {
-            let last = i + 1 == info.nodes.len();
-            let (branch, below) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-            self.node(graph, i, node, &format!("{pad}{branch}"), &format!("{pad}{below}"));
+            let (head, pad) = pads(pad, i + 1 == info.nodes.len());
+            self.path.push(i);
+            self.node(graph, i, node, &head, &pad);
+            self.path.pop();
         }
+        self.path.pop();
     }
 
     fn node(&mut self, graph: &Graph, index: usize, node: &NodeInfo, head: &str, pad: &str) {
-        let (runs, seen) = {
-            let seen = graph.seen.borrow();
-            (seen.runs, seen.nodes.get(index).cloned())
-        };
-        let times = match node.kind {
-            NodeKind::Loop(LoopEnd::Times(n)) => n as i64,
-            _ => 1,
-        };
+        let seen = self.seen.at(&self.path);
         // The output of a graph inside is counted there.
         if node.parts.iter().all(|p| p.graph.is_none()) {
-            self.bytes += runs * seen.as_ref().map_or(0, |s| s.2);
+            self.bytes += seen.map_or(0, |call| call.bytes);
         }
+        let shape = seen.map(|call| call.shape.clone());
         let word = match node.kind {
             NodeKind::Module | NodeKind::Branch => String::new(),
             NodeKind::Merge(op) => format!("{op:?} ").to_lowercase(),
@@ -201,18 +217,15 @@ impl Table {
             kind => format!("{} ", kind.word()),
         };
         let tags: String = node.tags.iter().map(|t| format!(" #{t}")).collect();
-        let shape = seen.as_ref().map(|s| s.1.clone());
-        let modules = &graph.nodes[index].modules;
         let alone = node.parts.len() == 1;
         if !alone {
             let name = format!("{head}{}{tags}", word.trim_end());
             self.rows.push(Row { name, shape: shape.clone(), ..Row::default() });
         }
-        for (i, (part, &number)) in node.parts.iter().zip(modules).enumerate() {
-            let (head, pad) = match (alone, i + 1 == node.parts.len()) {
-                (true, _) => (head.to_owned(), pad.to_owned()),
-                (false, true) => (format!("{pad}└─ "), format!("{pad}   ")),
-                (false, false) => (format!("{pad}├─ "), format!("{pad}│  ")),
+        for (i, part) in node.parts.iter().enumerate() {
+            let (head, pad) = match alone {
+                true => (head.to_owned(), pad.to_owned()),
+                false => pads(pad, i + 1 == node.parts.len()),
             };
             let role = match part.role {
                 PartRole::Main | PartRole::Body | PartRole::Branch => "",
@@ -221,33 +234,73 @@ impl Table {
                 PartRole::Router => "router ",
             };
             let (word, tags) = if alone { (&*word, &*tags) } else { (role, "") };
-            // Routers and conditions have an output of their own, which no slot holds.
-            let known = !matches!(part.role, PartRole::Condition | PartRole::Router);
-            let seen = seen.as_ref().filter(|_| known);
-            let mut row = Row {
+            self.path.push(i);
+            let shape = if alone { shape.clone() } else { self.seen.shape(&self.path) };
+            self.rows.push(Row {
                 name: format!("{head}{} {word}{}{tags}", part.path, kind(part)),
-                shape: if known { shape.clone() } else { None },
+                shape,
                 parameters: (part.parameters > 0).then_some(part.parameters),
-                multiplications: None,
-            };
-            let module = &*graph.modules[number];
+                work: None,
+            });
+            let module = &*graph.modules[graph.nodes[index].modules[i]];
             match (super::tree::as_graph(module), &part.graph) {
-                (Some(inner), Some(info)) => {
-                    self.rows.push(row);
-                    self.graph(inner, info, &pad);
-                    continue;
-                }
+                (Some(inner), Some(info)) => self.graph(inner, info, &pad),
                 _ => {
-                    let each = seen.and_then(|s| multiplications(module, &part.name, &s.0, &s.1));
-                    row.multiplications = each.map(|n| n * runs * times);
-                    self.multiplications += row.multiplications.unwrap_or(0);
-                    self.unknown |= part.parameters > 0
-                        && row.multiplications.is_none()
-                        && !part.name.contains("Norm");
+                    let row = self.rows.len() - 1;
+                    let call = self.seen.at(&self.path);
+                    let below = self.below(module, call, &pad, &mut HashSet::new());
+                    self.rows[row].work = call.map(|c| c.work - below).filter(|&n| n > 0);
                 }
             }
-            self.rows.push(row);
+            self.path.pop();
         }
+    }
+
+    /// Rows of what a module lists as its children; returns their multiply-adds.
+    fn below(
+        &mut self,
+        module: &dyn Module,
+        call: Option<&Call>,
+        pad: &str,
+        done: &mut HashSet<usize>,
+    ) -> i64 {
+        let children = module.sub_modules();
+        let names = module.sub_module_names();
+        let mut sum = 0;
+        for (i, child) in children.iter().enumerate() {
+            let (head, pad) = pads(pad, i + 1 == children.len());
+            let parameters = child.parameters();
+            let graph = super::tree::as_graph(&**child);
+            // A layer that is listed twice has its work in the first row.
+            let fresh = |p: &&Parameter| !done.contains(&p.variable.id());
+            let fresh: Vec<Parameter> = parameters.iter().filter(fresh).cloned().collect();
+            let (mut work, shape) =
+                call.and_then(|c| c.of(&fresh)).map_or((0, None), |(n, s)| (n, Some(s)));
+            let name = names.get(i).map_or("", String::as_str);
+            let leaf = child.sub_modules().is_empty();
+            self.rows.push(Row {
+                name: format!("{head}{name} {}", graph.map_or(child.name(), |_| "Graph")),
+                shape: shape.filter(|_| leaf),
+                parameters: Some(total(&parameters)).filter(|&n| n > 0),
+                work: None,
+            });
+            let row = self.rows.len() - 1;
+            if let Some(graph) = graph {
+                let before = self.work();
+                self.graph(graph, &graph.describe(), &pad);
+                work = self.work() - before;
+            } else {
+                let below = self.below(&**child, call, &pad, done);
+                self.rows[row].work = Some(work - below).filter(|&n| n > 0);
+            }
+            done.extend(parameters.iter().map(|p| p.variable.id()));
+            sum += work;
+        }
+        sum
+    }
+
+    fn work(&self) -> i64 {
+        self.rows.iter().filter_map(|row| row.work).sum()
     }
 
     fn text(self, graph: &Graph, input: i64) -> String {
@@ -259,12 +312,7 @@ impl Table {
             let first = rows.len() == 1;
             let number =
                 |n: Option<i64>| if first { String::new() } else { n.map_or_else(dash, grouped) };
-            rows.push([
-                row.name.clone(),
-                shape,
-                number(row.parameters),
-                number(row.multiplications),
-            ]);
+            rows.push([row.name.clone(), shape, number(row.parameters), number(row.work)]);
         }
         let mut text = columns(&rows);
         let width = text.lines().map(|l| l.chars().count()).max().unwrap_or(0);
@@ -277,11 +325,10 @@ impl Table {
         let buffers: i64 = graph.buffers().iter().map(|b| bytes_of(&b.get())).sum();
         let frozen: i64 =
             parameters.iter().filter(|p| p.is_frozen()).map(|p| p.variable.numel()).sum();
-        let note = if self.unknown { " in the layers where they are known" } else { "" };
         let lines = [
             ("parameters", grouped(total(&parameters))),
             ("  frozen", grouped(frozen)),
-            ("multiply-adds", format!("{}{note}", grouped(self.multiplications))),
+            ("multiply-adds", grouped(self.work())),
             ("weights", size(weights + buffers)),
             ("input", size(input)),
             ("outputs", size(self.bytes)),
@@ -297,21 +344,6 @@ impl Table {
 fn kind(part: &PartInfo) -> &str {
     // A labelled graph's path is its name.
     if part.name == part.path { "Graph" } else { &part.name }
-}
-
-/// Multiplications of one call, for the layers that are a matrix product.
-fn multiplications(module: &dyn Module, name: &str, input: &[i64], output: &[i64]) -> Option<i64> {
-    let parameters = module.parameters();
-    if parameters.is_empty() {
-        return None;
-    }
-    let weight = parameters.iter().find(|p| p.name == "weight")?.variable.shape();
-    let each = numel(&weight) / weight.first().filter(|&&n| n > 0)?;
-    match name {
-        "Linear" | "Bilinear" | "Conv1d" | "Conv2d" | "Conv3d" => Some(numel(output) * each),
-        "ConvTranspose1d" | "ConvTranspose2d" | "ConvTranspose3d" => Some(numel(input) * each),
-        _ => None,
-    }
 }
 
 /// Rows with aligned columns: the first two to the left, the others to the right.
@@ -352,8 +384,4 @@ fn size(bytes: i64) -> String {
         b if b < 1073741824.0 => format!("{:.1} MiB", b / 1048576.0),
         b => format!("{:.2} GiB", b / 1073741824.0),
     }
-}
-
-fn numel(shape: &[i64]) -> i64 {
-    shape.iter().product()
 }

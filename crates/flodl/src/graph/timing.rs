@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::describe::EdgeFrom;
-use super::observe::Book;
+use super::lookup::{TIMINGS, by_graph};
+use super::observe::or_empty;
 use super::{Graph, Trend, TrendGroup};
+use crate::{Error, Result};
 
 /// The time of one node.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,37 +162,82 @@ impl Graph {
     }
 
     /// Keeps the times of these tags' nodes in the last timed forward until the next
-    /// [`Graph::flush_timings`]; of all tags when there are none. Unknown tags are passed over.
-    pub fn collect_timings(&self, tags: &[&str]) {
-        let all = self.tag_names();
-        let names = if tags.is_empty() { all } else { self.expand(tags, &Book::default()) };
-        for name in names {
-            if let Some(time) = self.node_time(&name) {
-                self.journal.borrow_mut().timings.add(&name, &[time.as_secs_f64()]);
+    /// [`Graph::flush_timings`]; a group stands for its members, no tags for all that have a time.
+    ///
+    /// # Errors
+    /// When a name is neither a tag nor a group, with a list of both, or there was no timed
+    /// forward; then nothing is kept.
+    pub fn collect_timings(&self, tags: &[&str]) -> Result<()> {
+        let mut kept = Vec::new();
+        for tag in tags {
+            for tag in self.tags_of("collect_timings", tag)? {
+                let time = self.node_time(tag).ok_or_else(|| {
+                    Error::Graph(format!(
+                        "collect_timings: \"{tag}\" has no time before a forward under \
+                         enable_profiling"
+                    ))
+                })?;
+                kept.push((tag, time));
             }
         }
+        if tags.is_empty() {
+            let timed = self.tags.iter().filter_map(|t| Some((&*t.name, self.node_time(&t.name)?)));
+            kept.extend(timed);
+        }
+        let mut journal = self.journal.borrow_mut();
+        for (tag, time) in kept {
+            journal.timings.add(tag, &[time.as_secs_f64()]);
+        }
+        Ok(())
     }
 
     /// Ends an epoch: the mean of the times that each tag has kept becomes one value of its trend.
-    /// No tags mean all.
-    pub fn flush_timings(&self, tags: &[&str]) {
-        self.journal.borrow_mut().timings.flush(tags);
+    /// A group stands for its members, no tags for all of this graph; one may be a path.
+    ///
+    /// # Errors
+    /// When a name is neither a tag nor a group; then nothing is flushed.
+    pub fn flush_timings(&self, tags: &[&str]) -> Result<()> {
+        if tags.is_empty() {
+            self.journal.borrow_mut().timings.flush(&[]);
+        }
+        for (graph, names) in by_graph(&self.named("flush_timings", tags, TIMINGS)?) {
+            graph.journal.borrow_mut().timings.flush(&names);
+        }
+        Ok(())
     }
 
     /// Seconds of a tag's node, one value for each flush; empty for an unknown tag.
     pub fn timing_trend(&self, tag: &str) -> Trend {
-        let journal = self.journal.borrow();
-        Trend::new(journal.timings.get(tag).map_or_else(Vec::new, |s| s.history.clone()))
+        Trend::new(self.series(tag, TIMINGS, |s| s.history.clone()))
     }
 
-    /// The timing trends of several tags; a group stands for its members, no tags for all.
+    /// [`Graph::try_timing_trends`], which is empty, and so without a verdict on anything, when a
+    /// name is unknown; the log says so.
     pub fn timing_trends(&self, tags: &[&str]) -> TrendGroup {
-        let names = self.expand(tags, &self.journal.borrow().timings);
-        TrendGroup(names.iter().map(|name| self.timing_trend(name)).collect())
+        or_empty(self.try_timing_trends(tags))
     }
 
-    /// Forgets the timing trends of these tags; of all when there are none.
-    pub fn reset_timing_trend(&self, tags: &[&str]) {
-        self.journal.borrow_mut().timings.reset(tags);
+    /// The timing trends of several tags; a group stands for its members, no tags for all of this
+    /// graph, and one may be a path.
+    ///
+    /// # Errors
+    /// When a name is neither a tag nor a group, with a list of what there is.
+    pub fn try_timing_trends(&self, tags: &[&str]) -> Result<TrendGroup> {
+        self.trends_in("timing_trends", tags, TIMINGS)
+    }
+
+    /// Forgets the timing trends of these tags, groups and paths; of all of this graph when there
+    /// are none.
+    ///
+    /// # Errors
+    /// When a name is neither a tag nor a group; then nothing is forgotten.
+    pub fn reset_timing_trend(&self, tags: &[&str]) -> Result<()> {
+        if tags.is_empty() {
+            self.journal.borrow_mut().timings.reset(&[]);
+        }
+        for (graph, names) in by_graph(&self.named("reset_timing_trend", tags, TIMINGS)?) {
+            graph.journal.borrow_mut().timings.reset(&names);
+        }
+        Ok(())
     }
 }

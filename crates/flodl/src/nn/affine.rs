@@ -1,7 +1,10 @@
 //! What layers tell of themselves so that a graph may join them when nothing is learned.
 
 use super::batch_norm::BatchNormNd;
-use super::{Conv, Linear, Module, Parameter};
+use super::{
+    Conv, GELU, GELUTanh, LayerNorm, Linear, Module, Parameter, RMSNorm, ReLU, SiLU, Sigmoid, Tanh,
+};
+use crate::autograd::ops::{Act, RowNorm};
 use crate::{Result, Tensor, Variable};
 
 /// A layer that multiplies by a weight `[out, …]` and adds a bias `[out]`.
@@ -12,8 +15,13 @@ pub(crate) trait Weighted {
     /// Dims of the inputs whose outputs have the channels in dim 1.
     fn ndim(&self) -> usize;
 
-    /// The layer with other weights, and with a ReLU behind it. A ReLU is not recorded: ask for it
-    /// only when nothing is.
+    /// Whether it can have this activation behind it.
+    fn ends_with(&self, act: Act) -> bool;
+
+    /// Whether it can when it is recorded, too.
+    fn records_ends(&self) -> bool;
+
+    /// The layer with other weights, and with an activation behind it.
     ///
     /// # Errors
     /// When the input does not fit.
@@ -22,7 +30,7 @@ pub(crate) trait Weighted {
         input: &Variable,
         weight: &Variable,
         bias: Option<&Variable>,
-        relu: bool,
+        act: Option<Act>,
     ) -> Result<Variable>;
 }
 
@@ -63,6 +71,35 @@ pub(crate) fn as_weighted(module: &dyn Module) -> Option<&dyn Weighted> {
         return Some(layer);
     }
     any.downcast_ref::<Conv<3>>().map(|layer| layer as _)
+}
+
+/// A norm over the last dims that can take a sum and normalise it in one pass.
+pub(crate) trait SumNorm {
+    /// The norm for a sum like `a`; `None` for one that does not fit, which it says by itself.
+    fn of_sum(&self, a: &Variable) -> Option<RowNorm<'_>>;
+}
+
+/// The module as a norm that takes sums.
+pub(crate) fn as_sum_norm(module: &dyn Module) -> Option<&dyn SumNorm> {
+    let any = module.as_any()?;
+    if let Some(norm) = any.downcast_ref::<LayerNorm>() {
+        return Some(norm);
+    }
+    any.downcast_ref::<RMSNorm>().map(|norm| norm as _)
+}
+
+/// The activation that the module is.
+pub(crate) fn as_act(module: &dyn Module) -> Option<Act> {
+    let any = module.as_any()?;
+    match () {
+        () if any.is::<ReLU>() => Some(Act::Relu),
+        () if any.is::<GELU>() => Some(Act::Gelu),
+        () if any.is::<SiLU>() => Some(Act::Silu),
+        () if any.is::<Tanh>() => Some(Act::Tanh),
+        () if any.is::<Sigmoid>() => Some(Act::Sigmoid),
+        () if any.is::<GELUTanh>() => Some(Act::GeluTanh),
+        () => None,
+    }
 }
 
 /// The module as a norm over channels.

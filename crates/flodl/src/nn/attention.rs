@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::{Module, Parameter, RotaryEmbedding, init};
 use crate::autograd::ops::{attention, attention_weights, joint_attention};
+use crate::autograd::work;
 use crate::tensor::Attend;
 use crate::{
     AsTensor, DType, Device, Error, Result, Tensor, TensorOptions, Variable, is_grad_enabled,
@@ -335,6 +336,18 @@ impl MultiheadAttention {
 
     /// Attention on `[B, L, E]`.
     fn attend(
+        &self,
+        query: &Variable,
+        key: &Variable,
+        value: &Variable,
+        batched: bool,
+        options: &AttentionOptions,
+    ) -> Result<(Variable, Option<Variable>)> {
+        // The scores are nobody's product but this layer's.
+        work::of(&self.out_weight.variable, || self.weigh(query, key, value, batched, options))
+    }
+
+    fn weigh(
         &self,
         query: &Variable,
         key: &Variable,

@@ -4,7 +4,7 @@
 
 use super::affine::Weighted;
 use super::{Module, Parameter, init};
-use crate::autograd::ops::pad_named;
+use crate::autograd::ops::{Act, pad_named};
 use crate::{ConvOptions, Device, Error, PadMode, Result, Tensor, Variable, conv, conv_transpose};
 
 /// A size for each of `D` spatial dims, from one number for all or a list.
@@ -386,15 +386,23 @@ impl<const D: usize> Weighted for Conv<D> {
         D + 2
     }
 
+    fn ends_with(&self, act: Act) -> bool {
+        act == Act::Relu
+    }
+
+    fn records_ends(&self) -> bool {
+        false
+    }
+
     fn apply(
         &self,
         input: &Variable,
         weight: &Variable,
         bias: Option<&Variable>,
-        relu: bool,
+        act: Option<Act>,
     ) -> Result<Variable> {
         let y = self.convolve(input, weight, bias)?;
-        if relu {
+        if act.is_some() {
             y.with_data_mut(Tensor::relu_)?;
         }
         Ok(y)

@@ -2,7 +2,7 @@
 
 use super::affine::Weighted;
 use super::{Module, Parameter, init};
-use crate::autograd::ops::linear_relu;
+use crate::autograd::ops::{Act, linear_act};
 use crate::{Device, Error, Result, Variable, linear};
 
 /// y = x · Wᵀ + b: input `[…, in_features]`, output `[…, out_features]`.
@@ -87,12 +87,20 @@ impl Weighted for Linear {
         2
     }
 
+    fn ends_with(&self, _act: Act) -> bool {
+        true
+    }
+
+    fn records_ends(&self) -> bool {
+        true
+    }
+
     fn apply(
         &self,
         input: &Variable,
         weight: &Variable,
         bias: Option<&Variable>,
-        relu: bool,
+        act: Option<Act>,
     ) -> Result<Variable> {
         let fits = input.with_data(|x| weight.with_data(|w| x.dims().last() == w.dims().last()));
         if !fits {
@@ -102,14 +110,17 @@ impl Weighted for Linear {
                 got: input.shape(),
             });
         }
-        if relu { linear_relu(input, weight, bias) } else { linear(input, weight, bias) }
+        match act {
+            Some(act) => linear_act(input, weight, bias, act),
+            None => linear(input, weight, bias),
+        }
     }
 }
 
 impl Module for Linear {
     fn forward(&self, input: &Variable) -> Result<Variable> {
         let bias = self.bias.as_ref().map(|b| &b.variable);
-        self.apply(input, &self.weight.variable, bias, false)
+        self.apply(input, &self.weight.variable, bias, None)
     }
 
     fn parameters(&self) -> Vec<Parameter> {

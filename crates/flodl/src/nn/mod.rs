@@ -20,6 +20,7 @@ mod pad;
 mod pair;
 mod parameter;
 mod pool;
+mod reach;
 mod resample;
 mod rnn;
 mod rotary;
@@ -38,8 +39,8 @@ pub use glu::{GLU, GeGLU, ReGLU, SwiGLU};
 pub use init::*;
 pub use linear::Linear;
 pub use loss::*;
-pub(crate) use module::unique;
 pub use module::*;
+pub(crate) use module::{Published, unique};
 pub(crate) use names::State;
 pub use norm::{
     GroupNorm, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, InstanceNormNd,
@@ -49,6 +50,7 @@ pub use pad::*;
 pub use pair::{Bilinear, CosineSimilarity, PairwiseDistance};
 pub use parameter::{Buffer, Parameter, cast_parameters};
 pub use pool::*;
+pub(crate) use reach::{Reach, detach_all, detach_below, reset_all, reset_below};
 pub use resample::{ChannelShuffle, PixelShuffle, PixelUnshuffle, Upsample};
 pub use rnn::*;
 pub use rotary::RotaryEmbedding;

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::names::named;
+use super::reach::{detach_below, pass_on, reset_below};
 use super::{Buffer, Parameter};
 use crate::{Device, Result, Variable};
 
@@ -150,18 +151,16 @@ pub trait Module {
         None
     }
 
-    /// Clears per-forward state; loops call it before they iterate.
+    /// Clears per-forward state; loops call it before they iterate. A graph calls it on every module
+    /// that it holds, so one that overrides it need not pass it on to its children.
     fn reset(&self) {
-        for child in self.sub_modules() {
-            child.reset();
-        }
+        reset_below(self);
     }
 
-    /// Cuts the gradient of state that is carried between forwards, and keeps its values.
+    /// Cuts the gradient of state that is carried between forwards, and keeps its values. A graph
+    /// calls it on every module that it holds, as for [`Module::reset`].
     fn detach_state(&self) {
-        for child in self.sub_modules() {
-            child.detach_state();
-        }
+        detach_below(self);
     }
 
     /// Identity of the shared state: equal for clones of one layer. `None` for modules without
@@ -217,26 +216,71 @@ pub trait NamedInputModule: Module {
     -> Result<Variable>;
 }
 
+/// Published values, oldest first. It knows the names of earlier ones, so that one that comes again
+/// takes nothing from the heap.
+#[derive(Default)]
+pub(crate) struct Published {
+    names: Vec<String>,
+    values: Vec<(usize, Variable)>,
+}
+
+impl Published {
+    /// So many names are known at most: some may never come again.
+    const NAMES: usize = 64;
+
+    fn push(&mut self, name: &str, value: Variable) {
+        let at = self.names.iter().position(|n| n == name).unwrap_or_else(|| {
+            self.names.push(name.to_owned());
+            self.names.len() - 1
+        });
+        self.values.push((at, value));
+    }
+
+    pub fn clear(&mut self) {
+        self.values.clear();
+        if self.names.len() > Self::NAMES {
+            self.names.clear();
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Variable)> {
+        self.values.iter().map(|(at, value)| (&*self.names[*at], value))
+    }
+}
+
+/// Where published values go.
+enum Sink<'a> {
+    Nowhere,
+    List(&'a mut Vec<(String, Variable)>),
+    Graph(&'a mut Published),
+}
+
 /// Collects the values that a loop body publishes in one iteration.
 pub struct TraceEmit<'a> {
-    values: Option<&'a mut Vec<(String, Variable)>>,
+    sink: Sink<'a>,
 }
 
 impl<'a> TraceEmit<'a> {
     /// A collector that keeps nothing.
     pub fn discard() -> TraceEmit<'a> {
-        TraceEmit { values: None }
+        TraceEmit { sink: Sink::Nowhere }
     }
 
     /// A collector that appends to a list.
     pub fn collect(values: &'a mut Vec<(String, Variable)>) -> TraceEmit<'a> {
-        TraceEmit { values: Some(values) }
+        TraceEmit { sink: Sink::List(values) }
+    }
+
+    pub(crate) fn for_graph(published: &'a mut Published) -> TraceEmit<'a> {
+        TraceEmit { sink: Sink::Graph(published) }
     }
 
     /// Publishes a value under a name.
     pub fn publish(&mut self, name: &str, v: Variable) {
-        if let Some(values) = &mut self.values {
-            values.push((name.to_owned(), v));
+        match &mut self.sink {
+            Sink::Nowhere => {}
+            Sink::List(values) => values.push((name.to_owned(), v)),
+            Sink::Graph(published) => published.push(name, v),
         }
     }
 }
@@ -351,9 +395,11 @@ macro_rules! delegate {
             (**self).structural_hash()
         }
         fn reset(&self) {
+            pass_on(self, &**self);
             (**self).reset()
         }
         fn detach_state(&self) {
+            pass_on(self, &**self);
             (**self).detach_state()
         }
         fn identity(&self) -> Option<usize> {

@@ -3,8 +3,10 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::affine::SumNorm;
 use super::batch_norm::{Running, unit_affine};
 use super::{Buffer, Module, Parameter};
+use crate::autograd::ops::RowNorm;
 use crate::tensor::SPACE;
 use crate::{
     DType, Device, Error, Result, Tensor, TensorOptions, Variable, Windows, avg_pool,
@@ -152,6 +154,10 @@ impl Module for LayerNorm {
         "LayerNorm"
     }
 
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        Some(self)
+    }
+
     fn structural_hash(&self) -> Option<String> {
         let (weight, bias) = (self.weight.is_some(), self.bias.is_some());
         Some(format!("LayerNorm({:?}, eps={}, weight={weight}, bias={bias})", self.shape, self.eps))
@@ -231,15 +237,46 @@ impl RMSNorm {
     }
 }
 
+impl RMSNorm {
+    fn eps_for(&self, input: &Variable) -> f64 {
+        self.eps.unwrap_or(match input.dtype() {
+            DType::Float64 => f64::EPSILON,
+            _ => f64::from(f32::EPSILON),
+        })
+    }
+}
+
+impl SumNorm for RMSNorm {
+    fn of_sum(&self, a: &Variable) -> Option<RowNorm<'_>> {
+        check_tail("RMSNorm", &self.shape, a).ok()?;
+        Some(RowNorm {
+            centre: false,
+            weight: self.weight.as_ref().map(|p| &p.variable),
+            bias: None,
+            columns: self.shape.iter().product(),
+            eps: self.eps_for(a),
+        })
+    }
+}
+
+impl SumNorm for LayerNorm {
+    fn of_sum(&self, a: &Variable) -> Option<RowNorm<'_>> {
+        check_tail("LayerNorm", &self.shape, a).ok()?;
+        Some(RowNorm {
+            centre: true,
+            weight: self.weight.as_ref().map(|p| &p.variable),
+            bias: self.bias.as_ref().map(|p| &p.variable),
+            columns: self.shape.iter().product(),
+            eps: self.eps,
+        })
+    }
+}
+
 impl Module for RMSNorm {
     fn forward(&self, input: &Variable) -> Result<Variable> {
         check_tail("RMSNorm", &self.shape, input)?;
-        let eps = self.eps.unwrap_or(match input.dtype() {
-            DType::Float64 => f64::EPSILON,
-            _ => f64::from(f32::EPSILON),
-        });
         let weight = self.weight.as_ref().map(|p| &p.variable);
-        rms_norm(input, weight, self.shape.iter().product(), eps)
+        rms_norm(input, weight, self.shape.iter().product(), self.eps_for(input))
     }
 
     fn parameters(&self) -> Vec<Parameter> {
@@ -248,6 +285,10 @@ impl Module for RMSNorm {
 
     fn name(&self) -> &str {
         "RMSNorm"
+    }
+
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        Some(self)
     }
 
     fn structural_hash(&self) -> Option<String> {

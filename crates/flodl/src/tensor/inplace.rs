@@ -25,7 +25,7 @@ impl Tensor {
         Ok(Target { storage, layout, dtype })
     }
 
-    fn unary_(&mut self, name: &'static str, op: UnaryOp) -> Result<()> {
+    pub(crate) fn unary_(&mut self, name: &'static str, op: UnaryOp) -> Result<()> {
         let dtype = self.dtype();
         if dtype.is_half() || dtype == DType::Bool {
             *self = self.unary_any(name, op)?;

@@ -1,9 +1,10 @@
 use super::*;
 
 pub use flodl::{
-    ArgmaxSelector, FixedSelector, FlowBuilder, Graph, GraphExt, LearnedHalt, LevelTiming,
-    LoopBuilder, MapBuilder, MergeOp, ModelSnapshot, NodeTiming, PathKind, Profile, Reduce,
-    Reshape, SigmoidRouter, SoftmaxRouter, StateAdd, ThresholdHalt, Trend, TrendGroup,
+    ActiveGraphEpochIterator, ArgmaxSelector, FixedSelector, FlowBuilder, Graph,
+    GraphEpochIterator, GraphExt, LearnedHalt, LevelTiming, LoopBuilder, MapBuilder, MergeOp,
+    ModelSnapshot, NodeTiming, PathKind, Profile, Reduce, Reshape, SigmoidRouter, SoftmaxRouter,
+    StateAdd, ThresholdHalt, Trend, TrendGroup,
 };
 
 free! {
@@ -205,4 +206,63 @@ methods! { model_snapshot_: ModelSnapshot;
 
 fn snapshots_go_anywhere<W: Write>(snapshot: &ModelSnapshot, w: &mut W) {
     let _: Result<()> = snapshot.save(w);
+}
+
+fn an_epoch_is_activated<'a>(epoch: GraphEpochIterator<'a>) -> ActiveGraphEpochIterator<'a> {
+    match epoch {
+        GraphEpochIterator::Single(graph, number) => {
+            let _: (&'a Graph, usize) = (graph, number);
+            GraphEpochIterator::Single(graph, number).activate()
+        }
+    }
+}
+
+#[test]
+fn an_epoch_yields_the_batches_of_the_loader() {
+    let range = |n: i64| Tensor::arange(0.0, n as f64, 1.0, TensorOptions::default());
+    let loader = |names: &[&str]| {
+        let x = range(10).unwrap().reshape(&[10, 1]).unwrap();
+        let data = TensorDataset::new(vec![x.clone(), x.clone(), x]).unwrap();
+        DataLoader::new(data, 4).shuffle(3).names(names)
+    };
+    let flow = FlowBuilder::from(StateAdd).input(&["more"]).using(&["more"]);
+    let graph = flow.build().unwrap();
+    let missing = |r: Result<()>| r.unwrap_err().to_string();
+
+    let mut none = graph.epoch(0).activate();
+    assert_eq!(none.len(), 1);
+    let error = none.next().unwrap().unwrap_err().to_string();
+    assert_eq!(error, "graph: epoch: no loader, give one to set_data_loader");
+    assert!(none.next().is_none());
+    assert_eq!(
+        missing(graph.set_data_loader(loader(&["x", "more", "y"]), "image")),
+        "graph: set_data_loader: the batches have no \"image\"; there are [\"x\", \"more\", \"y\"]"
+    );
+    assert_eq!(
+        missing(graph.set_data_loader(loader(&["x", "z", "y"]), "x")),
+        "graph: set_data_loader: the batches have no \"more\"; there are [\"x\", \"z\", \"y\"]"
+    );
+
+    graph.set_data_loader(loader(&["x", "more", "y"]), "x").unwrap();
+    let mut expected = loader(&["x", "more", "y"]);
+    for number in [0, 1, 0] {
+        let epoch = an_epoch_is_activated(graph.epoch(number));
+        assert_eq!(epoch.len(), 3);
+        let mut theirs = expected.epoch(number).unwrap();
+        for batch in epoch {
+            let (batch, same) = (batch.unwrap(), theirs.next().unwrap().unwrap());
+            let values = batch.get(0).to_f64_vec().unwrap();
+            assert_eq!(values, same.get(0).to_f64_vec().unwrap());
+            let sum = graph.forward_batch(&batch).unwrap().data().to_f64_vec().unwrap();
+            assert_eq!(sum, values.iter().map(|v| 2.0 * v).collect::<Vec<_>>());
+        }
+        assert!(theirs.next().is_none());
+    }
+    // `for` begins an epoch by itself, and two may run at once.
+    for (a, b) in graph.epoch(2).into_iter().zip(graph.epoch(2)) {
+        assert_eq!(
+            a.unwrap().get(0).to_f64_vec().unwrap(),
+            b.unwrap().get(0).to_f64_vec().unwrap()
+        );
+    }
 }

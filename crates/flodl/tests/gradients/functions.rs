@@ -76,6 +76,18 @@ fn points(g: &Variable, factor: f64) -> Result<Variable> {
     g.mul_scalar(factor)?.add_scalar(0.013)
 }
 
+const LINEAR: &[(&[i64], super::Values)] = &[(&[3, 4], Any), (&[2, 4], Any), (&[2], Any)];
+
+fn behind_linear(v: &[Variable], module: impl Module + 'static) -> Result<Variable> {
+    let parameter =
+        |i: usize, name: &str| Parameter { variable: v[i].clone(), name: name.to_owned() };
+    let linear = Linear::from_shared_weight(parameter(1, "weight"), Some(parameter(2, "bias")));
+    let graph = FlowBuilder::from(linear).through(module).build()?;
+    let y = graph.forward(&v[0])?;
+    assert_eq!(graph.steps_run(), 1);
+    Ok(y)
+}
+
 pub const FUNCTIONS: &[Row] = &[
     // Convolutions.
     ("conv", &[(&[2, 4, 5], Any), (&[6, 2, 2], Any), (&[6], Any)], |v| {
@@ -282,5 +294,20 @@ pub const FUNCTIONS: &[Row] = &[
     }),
     ("rnn_relu_seq", SEQUENCE, |v| {
         Ok(rnn_relu_seq(&v[0], Some(&v[1]), &v[2..], &RnnOptions::default())?.0)
+    }),
+    // Nodes of a graph that run as one.
+    ("linear, relu", LINEAR, |v| behind_linear(v, ReLU)),
+    ("linear, gelu", LINEAR, |v| behind_linear(v, GELU)),
+    ("linear, gelu_tanh", LINEAR, |v| behind_linear(v, GELUTanh)),
+    ("linear, silu", LINEAR, |v| behind_linear(v, SiLU)),
+    ("linear, tanh", LINEAR, |v| behind_linear(v, Tanh)),
+    ("linear, sigmoid", LINEAR, |v| behind_linear(v, Sigmoid)),
+    ("sum, layer_norm", &[(&[3, 4], Any)], |v| {
+        let norm = LayerNorm::new(4)?.affine(false);
+        FlowBuilder::new().also(Tanh).through(norm).build()?.forward(&v[0])
+    }),
+    ("sum, rms_norm", &[(&[3, 4], Any)], |v| {
+        let norm = RMSNorm::new(4)?.eps(1e-3).affine(false);
+        FlowBuilder::new().also(Tanh).through(norm).build()?.forward(&v[0])
     }),
 ];

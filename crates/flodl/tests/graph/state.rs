@@ -128,6 +128,7 @@ fn carried_state_in_graphs_in_graphs_is_reached_whatever_stands_between() {
             vec![self.0.clone()]
         }
         fn detach_state(&self) {}
+        fn reset(&self) {}
     }
     let x = var(&[1.0], &[1, 1]);
     type Wrap = fn(Graph) -> FlowBuilder;
@@ -162,5 +163,91 @@ fn carried_state_in_graphs_in_graphs_is_reached_whatever_stands_between() {
     for _ in 0..2 {
         // 1, then 1 + 1, then 2 + 2.
         assert_eq!(graph.forward(&x).unwrap().item().unwrap(), 4.0);
+    }
+}
+
+/// Keeps its calls to itself, though there are modules inside.
+struct Selfish(Counter, Rc<dyn Module>);
+impl Module for Selfish {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        self.1.forward(input)
+    }
+    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
+        vec![self.1.clone()]
+    }
+    fn reset(&self) {
+        self.0.reset();
+    }
+    fn detach_state(&self) {
+        self.0.detach_state();
+    }
+}
+
+/// Passes every call on and lists nothing.
+struct Front(Rc<dyn Module>);
+impl Module for Front {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        self.0.forward(input)
+    }
+    fn reset(&self) {
+        self.0.reset();
+    }
+    fn detach_state(&self) {
+        self.0.detach_state();
+    }
+}
+
+/// Has the identity of what it holds.
+struct Mask(Rc<dyn Module>);
+impl Module for Mask {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        self.0.forward(input)
+    }
+    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
+        vec![self.0.clone()]
+    }
+    fn identity(&self) -> Option<usize> {
+        self.0.identity()
+    }
+}
+
+#[test]
+fn resets_and_detaches_go_below_modules_that_override_them() {
+    let x = var(&[1.0], &[1, 1]);
+    type Wrap = fn(Counter, Rc<dyn Module>) -> Rc<dyn Module>;
+    let wrappers: [(&str, usize, Wrap); 6] = [
+        ("plain", 0, |_, inner| Rc::new(Around(inner))),
+        ("selfish", 1, |own, inner| Rc::new(Selfish(own, inner))),
+        ("selfish twice", 2, |own, inner| {
+            Rc::new(Selfish(own.clone(), Rc::new(Selfish(own, Rc::new(Around(inner))))))
+        }),
+        ("behind pointers", 1, |own, inner| {
+            Rc::new(Rc::new(Box::new(Selfish(own, Rc::new(Rc::new(Around(inner)))))))
+        }),
+        ("front", 0, |_, inner| Rc::new(Front(Rc::new(Around(inner))))),
+        ("mask", 0, |_, inner| Rc::new(Mask(inner))),
+    ];
+    for (name, own_calls, wrap) in wrappers {
+        let (own, inner) = (Counter::default(), Counter::default());
+        let memory = FlowBuilder::from(StateAdd).using(&["memory"]).through(Identity).tag("memory");
+        let memory = Rc::new(build(memory.through(inner.clone())));
+        let module = wrap(own.clone(), memory.clone());
+        let graph = build(FlowBuilder::from(module.clone()));
+        let counts = || [own.resets.get(), inner.resets.get()];
+        graph.forward(&x).unwrap();
+        graph.reset_state();
+        assert_eq!(counts(), [own_calls, 1], "{name}");
+        assert_eq!(graph.forward(&x).unwrap().item().unwrap(), 2.0, "{name}: 1 + 1");
+        graph.detach_state();
+        assert_eq!([own.detaches.get(), inner.detaches.get()], [own_calls, 1], "{name}");
+        x.zero_grad();
+        graph.forward(&x).unwrap().backward().unwrap();
+        assert_eq!(x.grad().unwrap().to_f64_vec().unwrap(), [1.0], "{name}: cut");
+        // A loop resets its body likewise, by a list that it has made.
+        let looped = build(FlowBuilder::new().loop_body(module).for_n(1));
+        for n in 2..4 {
+            assert_eq!(looped.forward(&x).unwrap().item().unwrap(), 2.0, "{name}");
+            assert_eq!(counts(), [own_calls * n, n], "{name}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{grad_by_composition, is_grad_enabled};
 use crate::autograd::tape::{Saved, grads, record};
+use crate::autograd::work;
 use crate::backend::AttentionSpec;
 use crate::tensor::{Attend, attention_lead, attention_mask, attention_spec, four_dims};
 use crate::{DType, Error, Result, Tensor, Variable};
@@ -194,6 +195,7 @@ fn fused(
     let v = value.with_data(Tensor::rows_adjacent)?;
     let spec = attention_spec([&q, &k, &v], attend);
     let (out, lse) = Tensor::attend(&spec, [&q, &k, &v], mask.as_ref())?;
+    work::note(None, &out, || (q.len() + out.len()) * spec.keys);
     let result = out.transpose(1, 2)?;
     let saved = [Saved::new(query), Saved::new(key), Saved::new(value)];
     Ok(record(OP, result, &[query, key, value], move |ctx| {
@@ -234,6 +236,7 @@ pub(crate) fn joint_attention(
     let [q, k, v] = split(&Variable::constant(joint.clone()))?.map(|x| x.data());
     let spec = attention_spec([&q, &k, &v], attend);
     let (out, lse) = Tensor::attend(&spec, [&q, &k, &v], mask.as_ref())?;
+    work::note(None, &out, || (q.len() + out.len()) * spec.keys);
     let result = out.reshape(&[batch, length, width])?;
     let saved = Saved::new(qkv);
     Ok(record(OP, result, &[qkv], move |ctx| {

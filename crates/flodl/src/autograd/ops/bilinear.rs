@@ -2,6 +2,7 @@
 //! the distance.
 
 use super::linear;
+use crate::autograd::work;
 use crate::tensor::Bilinear;
 use crate::{Result, Variable};
 
@@ -30,9 +31,11 @@ pub fn bilinear(
         input2.with_data(|x2| weight.with_data(|w| Bilinear::check(x1, x2, w, b.as_ref())))
     })?;
     let flat = weight.reshape(&[g.out * g.in1, g.in2])?;
-    let rows = linear(&input2.reshape(&[g.batch, g.in2])?, &flat, None)?;
-    let column = input1.reshape(&[g.batch, g.in1, 1])?;
-    let y = rows.reshape(&[g.batch, g.out, g.in1])?.matmul(&column)?.reshape(&g.shape)?;
+    let y = work::of(weight, || {
+        let rows = linear(&input2.reshape(&[g.batch, g.in2])?, &flat, None)?;
+        let column = input1.reshape(&[g.batch, g.in1, 1])?;
+        rows.reshape(&[g.batch, g.out, g.in1])?.matmul(&column)?.reshape(&g.shape)
+    })?;
     match bias {
         Some(b) => y.add(b),
         None => Ok(y),

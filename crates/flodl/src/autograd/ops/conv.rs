@@ -6,6 +6,7 @@
 
 use crate::autograd::amp;
 use crate::autograd::tape::{Saved, grads, record};
+use crate::autograd::work;
 use crate::backend::ConvGeom;
 use crate::tensor::{ConvKind, conv_geometry, conv_transpose_geometry};
 use crate::{DType, Result, Variable};
@@ -33,7 +34,9 @@ pub fn conv<const D: usize>(
     }
     let g = geometry(input, weight, bias, |x, w, b| conv_geometry(x, w, b, options))?;
     let op = ConvKind::Plain.name::<D>();
-    in_float(input, weight, bias, |x, w, b| forward::<D>(op, g, x, w, b))
+    let y = in_float(input, weight, bias, |x, w, b| forward::<D>(op, g, x, w, b))?;
+    note(weight, &y, &y);
+    Ok(y)
 }
 
 /// Transposed convolution of `[N, C_in, …]` with a weight `[C_in, C_out / groups, kernel…]`: the
@@ -61,7 +64,16 @@ pub fn conv_transpose<const D: usize>(
         conv_transpose_geometry(x, w, b, options, output_padding)
     })?;
     let op = ConvKind::Transposed.name::<D>();
-    in_float(input, weight, bias, |x, w, b| backward_data::<D>(op, g, x, w, b))
+    let y = in_float(input, weight, bias, |x, w, b| backward_data::<D>(op, g, x, w, b))?;
+    note(weight, &y, input);
+    Ok(y)
+}
+
+/// Each element of `many` meets the weights of one channel of the first dim.
+fn note(weight: &Variable, y: &Variable, many: &Variable) {
+    let each = |w: &crate::Tensor| w.dims()[1..].iter().product::<usize>();
+    let count = || many.with_data(|t| t.len()) * weight.with_data(each);
+    y.with_data(|y| work::note(Some(weight), y, count));
 }
 
 /// Runs a check on the tensors behind variables.

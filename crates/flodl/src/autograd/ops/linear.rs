@@ -1,9 +1,14 @@
 //! Matrix products.
 
-use crate::autograd::amp;
-use crate::autograd::tape::{Saved, grads, record};
+use smallvec::SmallVec;
 
-use crate::{Result, Variable};
+use super::elementwise::fused;
+use super::grad_by_composition;
+use crate::autograd::amp;
+use crate::autograd::tape::{Ctx, Grads, Saved, grads, record, wants_grad};
+use crate::autograd::work;
+use crate::backend::{BinaryOp, UnaryOp};
+use crate::{Result, Variable, is_grad_enabled};
 
 impl Variable {
     /// The matrix product of the last two dims; the dims before them are broadcast, and 1-d
@@ -24,6 +29,7 @@ impl Variable {
             return a.matmul(&b);
         }
         let data = self.with_data(|a| other.with_data(|b| a.matmul(b)))?;
+        work::note(None, &data, || data.len() * self.with_data(|a| a.dims()[a.ndim() - 1]));
         let (a, b) = (Saved::new(self), Saved::new(other));
         Ok(record("matmul", data, &[self, other], move |ctx| {
             let g = ctx.grad();
@@ -113,35 +119,123 @@ pub fn linear(input: &Variable, weight: &Variable, bias: Option<&Variable>) -> R
     }
     let b = bias.map(Variable::data);
     let data = input.with_data(|x| weight.with_data(|w| x.linear(w, b.as_ref())))?;
+    work::note(Some(weight), &data, || data.len() * weight.with_data(|w| w.dims()[1]));
     let (x, w) = (Saved::new(input), Saved::new(weight));
-    let mut inputs = vec![input, weight];
-    inputs.extend(bias);
-    Ok(record("linear", data, &inputs, move |ctx| {
-        let g = ctx.grad();
-        let dx = if ctx.needs(0) { Some(g.matmul(&w.get()?)?) } else { None };
-        let rows = if g.ndim() == 1 { g.unsqueeze(0)? } else { g.rows()? };
-        let dw = if ctx.needs(1) {
-            let x = x.get()?;
-            let x = if x.ndim() == 1 { x.unsqueeze(0)? } else { x.rows()? };
-            Some(rows.transpose(0, 1)?.matmul(&x)?)
-        } else {
-            None
-        };
-        if ctx.needs.len() == 2 {
-            return Ok(grads![dx, dw]);
-        }
-        let db = if ctx.needs(2) { Some(rows.sum_dim(0, false)?) } else { None };
-        Ok(grads![dx, dw, db])
+    Ok(record("linear", data, &inputs(input, weight, bias), move |ctx| {
+        gradients(ctx, ctx.grad(), &x, &w)
     }))
 }
 
-/// The ReLU of [`linear`] in one call, which is not recorded.
-pub(crate) fn linear_relu(
+fn inputs<'a>(
+    input: &'a Variable,
+    weight: &'a Variable,
+    bias: Option<&'a Variable>,
+) -> SmallVec<[&'a Variable; 3]> {
+    [Some(input), Some(weight), bias].into_iter().flatten().collect()
+}
+
+/// Gradients of a linear layer's inputs from that of its output.
+fn gradients(ctx: &Ctx<'_>, g: Variable, x: &Saved, w: &Saved) -> Result<Grads> {
+    let dx = if ctx.needs(0) { Some(g.matmul(&w.get()?)?) } else { None };
+    let rows = if g.ndim() == 1 { g.unsqueeze(0)? } else { g.rows()? };
+    let dw = if ctx.needs(1) {
+        let x = x.get()?;
+        let x = if x.ndim() == 1 { x.unsqueeze(0)? } else { x.rows()? };
+        Some(rows.transpose(0, 1)?.matmul(&x)?)
+    } else {
+        None
+    };
+    if ctx.needs.len() == 2 {
+        return Ok(grads![dx, dw]);
+    }
+    let db = if ctx.needs(2) { Some(rows.sum_dim(0, false)?) } else { None };
+    Ok(grads![dx, dw, db])
+}
+
+/// An activation that may follow a linear layer in one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Relu,
+    Sigmoid,
+    Tanh,
+    Gelu,
+    GeluTanh,
+    Silu,
+}
+
+impl Act {
+    /// The operation by itself.
+    pub fn apply(self, x: &Variable) -> Result<Variable> {
+        match self {
+            Act::Relu => x.relu(),
+            Act::Sigmoid => x.sigmoid(),
+            Act::Tanh => x.tanh(),
+            Act::Gelu => x.gelu(),
+            Act::GeluTanh => x.gelu_tanh(),
+            Act::Silu => x.silu(),
+        }
+    }
+
+    fn kernels(self) -> (UnaryOp, BinaryOp) {
+        match self {
+            Act::Relu => (UnaryOp::Relu, BinaryOp::ReluGrad),
+            Act::Sigmoid => (UnaryOp::Sigmoid, BinaryOp::SigmoidGrad),
+            Act::Tanh => (UnaryOp::Tanh, BinaryOp::TanhGrad),
+            Act::Gelu => (UnaryOp::Gelu, BinaryOp::GeluGrad),
+            Act::GeluTanh => (UnaryOp::GeluTanh, BinaryOp::GeluTanhGrad),
+            Act::Silu => (UnaryOp::Silu, BinaryOp::SiluGrad),
+        }
+    }
+
+    /// Whether its gradient reads the output; else it reads the input.
+    fn reads_output(self) -> bool {
+        matches!(self, Act::Relu | Act::Sigmoid | Act::Tanh)
+    }
+}
+
+/// An activation of [`linear`] in one operation: the product's buffer becomes the result's, and the
+/// tape has one node.
+///
+/// # Errors
+/// As for [`linear`].
+pub(crate) fn linear_act(
     input: &Variable,
     weight: &Variable,
     bias: Option<&Variable>,
+    act: Act,
 ) -> Result<Variable> {
+    if amp::is_active() {
+        // Its casts stand between the two.
+        return act.apply(&linear(input, weight, bias)?);
+    }
     let b = bias.map(Variable::data);
-    let data = input.with_data(|x| weight.with_data(|w| x.linear_then(w, b.as_ref(), true)))?;
-    Ok(Variable::constant(data))
+    let then = act == Act::Relu;
+    let mut data = input.with_data(|x| weight.with_data(|w| x.linear_then(w, b.as_ref(), then)))?;
+    work::note(Some(weight), &data, || data.len() * weight.with_data(|w| w.dims()[1]));
+    let all = inputs(input, weight, bias);
+    let (op, slope) = act.kernels();
+    let name = "linear_act";
+    let kept = if act.reads_output() || !wants_grad(&all) {
+        if !then {
+            data.check_float(name)?;
+            data.unary_(name, op)?;
+        }
+        data.clone()
+    } else {
+        let product = data;
+        data = product.unary(name, op)?;
+        product
+    };
+    let (x, w) = (Saved::new(input), Saved::new(weight));
+    let given: SmallVec<[Saved; 1]> = bias.map(Saved::new).into_iter().collect();
+    Ok(record(name, data, &all, move |ctx| {
+        let g = ctx.grad();
+        if !is_grad_enabled() {
+            return gradients(ctx, fused(slope, name, &g, &kept)?, &x, &w);
+        }
+        let (x, w) = (x.get()?, w.get()?);
+        let bias = given.first().map(Saved::get).transpose()?;
+        let compose = |v: &[Variable]| act.apply(&linear(&v[0], &v[1], v.get(2))?);
+        grad_by_composition(&inputs(&x, &w, bias.as_ref()), compose, g)
+    }))
 }

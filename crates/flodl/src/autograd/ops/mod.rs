@@ -40,6 +40,7 @@ macro_rules! both {
 }
 
 mod activation;
+mod add_norm;
 mod arrange;
 mod attention;
 mod bilinear;
@@ -67,6 +68,7 @@ mod shape;
 mod special;
 
 pub use activation::rrelu;
+pub(crate) use add_norm::{RowNorm, add_norm};
 pub(crate) use attention::{attention, attention_weights, joint_attention};
 pub use attention::{scaled_dot_product_attention, scaled_dot_product_attention_bias};
 pub use bilinear::{bilinear, pairwise_distance};
@@ -78,7 +80,7 @@ pub use embedding::*;
 pub use fold::*;
 pub(crate) use gate::halves;
 pub use linear::linear;
-pub(crate) use linear::linear_relu;
+pub(crate) use linear::{Act, linear_act};
 pub use loss::*;
 pub(crate) use mix::mix;
 pub use norm::*;

@@ -9,7 +9,7 @@ use crate::tensor::{Batch, Rows, channels, row_length};
 use crate::{DType, Error, Result, Tensor, Variable};
 
 /// Fresh tensors in the options of `x` for the gradients that are wanted, filled by `run`.
-fn wanted<const N: usize>(
+pub(super) fn wanted<const N: usize>(
     x: &Tensor,
     shapes: [Option<&[usize]>; N],
     run: impl FnOnce([Option<&mut Storage>; N]) -> Result<()>,
@@ -23,12 +23,12 @@ fn wanted<const N: usize>(
     Ok(out.into_iter().map(|t| t.map(Variable::constant)).collect())
 }
 
-fn operand(t: &Option<Tensor>) -> Option<Operand<'_>> {
+pub(super) fn operand(t: &Option<Tensor>) -> Option<Operand<'_>> {
     t.as_ref().map(Tensor::operand)
 }
 
 /// A weight as kernels take it.
-fn flat(v: Option<&Variable>) -> Result<Option<Tensor>> {
+pub(super) fn flat(v: Option<&Variable>) -> Result<Option<Tensor>> {
     v.map(|v| v.with_data(Tensor::contiguous)).transpose()
 }
 
@@ -147,6 +147,7 @@ fn float_layer_norm(
                 operand(&w),
                 stats,
                 dy.operand(),
+                None,
                 out,
             )
         })?;
@@ -251,6 +252,7 @@ fn float_rms_norm(
                 operand(&w),
                 rstd.operand(),
                 dy.operand(),
+                None,
                 out,
             )
         })?;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use super::rnn_sums::Shared;
 use super::{grad_by_composition, is_grad_enabled};
 use crate::autograd::tape::{Ctx, Grads, Saved, record, record_many, take_sum, wants_grad};
+use crate::autograd::work;
 use crate::backend::RnnMode;
 use crate::tensor::{CellSpec, SequenceSpec, state_rows};
 use crate::{DType, Error, Result, Tensor, TensorOptions, Variable, dropout, linear};
@@ -90,6 +91,7 @@ pub(crate) fn cell(
     let (h, c) = (h?, c?);
     let packed_now = shared.as_deref().map(|s| &s.weights);
     let [gates, out] = spec.forward(&geom, &data, [h.as_ref(), c.as_ref()], &values, packed_now)?;
+    work::note(params.first().copied(), &out, || data.dims()[0] * matrices(&values));
 
     let mut inputs = vec![x];
     inputs.extend(state.variables());
@@ -314,6 +316,11 @@ fn compose_sequence(
     Ok(all)
 }
 
+/// Elements of the matrices, each of which meets every row once.
+fn matrices(params: &[Tensor]) -> usize {
+    params.iter().filter(|t| t.ndim() == 2).map(Tensor::len).sum()
+}
+
 /// A whole sequence as one node: output, last h, last c of an LSTM.
 pub(crate) fn sequence(
     spec: SequenceSpec,
@@ -351,6 +358,8 @@ pub(crate) fn sequence(
     let states = [h.as_ref(), c.as_ref()];
     let run = spec.forward(&geom, &data, states, &values, keep)?;
     let (out, reserve) = (run.out, run.reserve);
+    let rows = data.dims()[..data.ndim() - 1].iter().product::<usize>();
+    work::note(params.first().copied(), &out, || rows * matrices(&values));
     let visible = if batch_first { out.transpose(0, 1)? } else { out.clone() };
     let results: Vec<Tensor> = [Some(visible), Some(run.h), run.c].into_iter().flatten().collect();
     if !keep {

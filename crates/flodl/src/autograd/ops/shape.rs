@@ -1,5 +1,7 @@
 //! Views and rearrangements: the gradient is the way back.
 
+use smallvec::SmallVec;
+
 use super::from_nothing;
 use crate::autograd::tape::{grads, record};
 use crate::shape::{Dims, to_i64};
@@ -156,6 +158,12 @@ impl Variable {
                 })
                 .collect()
         }))
+    }
+
+    /// [`Variable::cat_many`] of a list.
+    pub(crate) fn cat_all(vars: &[Variable], dim: i32) -> Result<Variable> {
+        let vars: SmallVec<[&Variable; 8]> = vars.iter().collect();
+        Variable::cat_many(&vars, dim)
     }
 
     /// Joins variables of one shape along a new dim.

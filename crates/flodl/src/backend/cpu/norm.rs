@@ -18,6 +18,7 @@ impl Norm for Cpu {
     fn layer_norm(
         &self,
         x: Operand<'_>,
+        plus: Option<(Operand<'_>, &mut Storage)>,
         columns: usize,
         affine: Affine<'_>,
         eps: f64,
@@ -26,6 +27,7 @@ impl Norm for Cpu {
         let (n, rows) = (x.layout.numel(), x.layout.numel() / columns.max(1));
         float_type!("layer_norm", x.dtype, T => kernels::layer_norm_forward::<T>(
             slice(x),
+            plus.map(|(other, sum)| kernels::Plus { other: slice(other), sum: slice_mut(sum, n) }),
             columns,
             affine.weight.map(slice),
             affine.bias.map(slice),
@@ -44,6 +46,7 @@ impl Norm for Cpu {
         weight: Option<Operand<'_>>,
         saved: Saved<'_>,
         dy: Operand<'_>,
+        plus: Option<Operand<'_>>,
         [dx, dw, db]: [Option<&mut Storage>; 3],
     ) -> Result<()> {
         let n = x.layout.numel();
@@ -54,6 +57,7 @@ impl Norm for Cpu {
             weight.map(slice),
             slice(saved.mean),
             slice(saved.rstd),
+            plus.map(slice),
             wanted!(dx, n),
             wanted!(dw, columns),
             wanted!(db, columns),
@@ -64,6 +68,7 @@ impl Norm for Cpu {
     fn rms_norm(
         &self,
         x: Operand<'_>,
+        plus: Option<(Operand<'_>, &mut Storage)>,
         columns: usize,
         weight: Option<Operand<'_>>,
         eps: f64,
@@ -72,6 +77,7 @@ impl Norm for Cpu {
         let (n, rows) = (x.layout.numel(), x.layout.numel() / columns.max(1));
         float_type!("rms_norm", x.dtype, T => kernels::rms_norm_forward::<T>(
             slice(x),
+            plus.map(|(other, sum)| kernels::Plus { other: slice(other), sum: slice_mut(sum, n) }),
             columns,
             weight.map(slice),
             eps,
@@ -88,6 +94,7 @@ impl Norm for Cpu {
         weight: Option<Operand<'_>>,
         rstd: Operand<'_>,
         dy: Operand<'_>,
+        plus: Option<Operand<'_>>,
         [dx, dw]: [Option<&mut Storage>; 2],
     ) -> Result<()> {
         let n = x.layout.numel();
@@ -97,6 +104,7 @@ impl Norm for Cpu {
             columns,
             weight.map(slice),
             slice(rstd),
+            plus.map(slice),
             wanted!(dx, n),
             wanted!(dw, columns),
         )?);

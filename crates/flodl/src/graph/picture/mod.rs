@@ -33,8 +33,9 @@ impl Graph {
         dot::render(&flow, self.label().unwrap_or("graph"), Some(longest))
     }
 
-    /// Draws the graph: boxes for modules, with their numbers of parameters, coloured by what they
-    /// are; boxes around graphs, loops, gates, switches and maps inside; arrows for values, with
+    /// Draws the graph: boxes for modules, with their numbers of parameters and the shapes of their
+    /// outputs ([`Graph::watch`] sees these; until then the sizes of the layers), coloured by what
+    /// they are; boxes around graphs, loops, gates, switches and maps inside; arrows for values, with
     /// their tags. Returns the SVG file's bytes, and writes them to `path` if there is one.
     ///
     /// ```
@@ -51,8 +52,7 @@ impl Graph {
         self.draw(path, false)
     }
 
-    /// [`Graph::svg`] with modules coloured by the time that they took in the last timed forward;
-    /// graphs inside show theirs when they are profiled themselves.
+    /// [`Graph::svg`] with modules coloured by the time that they took in the last timed forward.
     ///
     /// # Errors
     /// As for [`Graph::svg`].

@@ -239,17 +239,20 @@ fn of_part(part: &PartInfo, prefix: &str) -> Item {
         let title = graph.label.clone().unwrap_or_else(|| part.name.clone());
         let flow = sketch(graph, &format!("{id}."));
         let mut cluster = item(&id, title, Shape::Cluster(flow), Tint::Plain);
-        cluster.lines.extend(weights(part));
+        cluster.lines.extend(details(part));
         return cluster;
     }
     let mut leaf = item(&id, part.name.clone(), Shape::Leaf, tint(part));
-    leaf.lines.extend(weights(part));
+    leaf.lines.extend(details(part));
     leaf
 }
 
-fn weights(part: &PartInfo) -> Option<String> {
+/// Number of parameters, and the shape of the output, or the layer's sizes where none was seen.
+fn details(part: &PartInfo) -> impl Iterator<Item = String> {
     let frozen = if part.frozen { ", frozen" } else { "" };
-    (part.parameters > 0).then(|| format!("{}{frozen}", count(part.parameters)))
+    let weights = (part.parameters > 0).then(|| format!("{}{frozen}", count(part.parameters)));
+    let shape = part.shape.as_ref().map(|shape| format!("{shape:?}"));
+    [weights, shape.or_else(|| part.sizes.clone())].into_iter().flatten()
 }
 
 /// A number of parameters: `20 parameters`, `1.3 M parameters`.
@@ -295,7 +298,7 @@ fn around(
         }
         let flow = sketch(graph, &format!("{prefix}{}.", part.path));
         let mut cluster = item(id, title, Shape::Cluster(flow), Tint::Route);
-        cluster.lines.extend(weights(part));
+        cluster.lines.extend(details(part));
         return cluster;
     }
     let mut flow = Flow::default();

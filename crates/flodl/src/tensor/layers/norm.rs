@@ -117,9 +117,31 @@ impl Tensor {
         let rows = [self.len() / columns.max(1)];
         let [y, mean, rstd] = outputs(self, [self.dims(), &rows, &rows], |out| {
             let affine = Affine { weight: operand(&w), bias: operand(&b) };
-            self.backend()?.layer_norm(self.operand(), columns, affine, eps, out)
+            self.backend()?.layer_norm(self.operand(), None, columns, affine, eps, out)
         })?;
         Ok(Rows { y, mean, rstd })
+    }
+
+    /// [`Tensor::layer_norm_rows`] of the sum with another tensor of this shape, and the sum.
+    pub(crate) fn add_layer_norm_rows(
+        &self,
+        other: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        columns: usize,
+        eps: f64,
+    ) -> Result<(Tensor, Rows)> {
+        let w = vector("layer_norm", self, weight, columns)?;
+        let b = vector("layer_norm", self, bias, columns)?;
+        let rows = [self.len() / columns.max(1)];
+        let shapes = [self.dims(), self.dims(), &rows, &rows];
+        let [sum, y, mean, rstd] = outputs(self, shapes, |[sum, y, mean, rstd]| {
+            let affine = Affine { weight: operand(&w), bias: operand(&b) };
+            let plus = Some((other.operand(), sum));
+            let out = [y, mean, rstd];
+            self.backend()?.layer_norm(self.operand(), plus, columns, affine, eps, out)
+        })?;
+        Ok((sum, Rows { y, mean, rstd }))
     }
 
     /// RMS norm of a contiguous input in float32 or float64; the output and 1 / root of each row.
@@ -132,7 +154,23 @@ impl Tensor {
         let w = vector("rms_norm", self, weight, columns)?;
         let rows = [self.len() / columns.max(1)];
         outputs(self, [self.dims(), &rows], |out| {
-            self.backend()?.rms_norm(self.operand(), columns, operand(&w), eps, out)
+            self.backend()?.rms_norm(self.operand(), None, columns, operand(&w), eps, out)
+        })
+    }
+
+    /// [`Tensor::rms_norm_rows`] of the sum with another tensor of this shape, behind the sum.
+    pub(crate) fn add_rms_norm_rows(
+        &self,
+        other: &Tensor,
+        weight: Option<&Tensor>,
+        columns: usize,
+        eps: f64,
+    ) -> Result<[Tensor; 3]> {
+        let w = vector("rms_norm", self, weight, columns)?;
+        let rows = [self.len() / columns.max(1)];
+        outputs(self, [self.dims(), self.dims(), &rows], |[sum, y, rstd]| {
+            let plus = Some((other.operand(), sum));
+            self.backend()?.rms_norm(self.operand(), plus, columns, operand(&w), eps, [y, rstd])
         })
     }
 
