@@ -38,7 +38,7 @@ pub use glu::{GLU, GeGLU, ReGLU, SwiGLU};
 pub use init::*;
 pub use linear::Linear;
 pub use loss::*;
-pub(crate) use module::unique;
+pub(crate) use module::{carried, load_carried, unique};
 pub use module::*;
 pub(crate) use names::State;
 pub use norm::{

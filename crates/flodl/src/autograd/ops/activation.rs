@@ -1,6 +1,7 @@
 //! Activations: one kernel forward, one backward, and the slope in plain operations for passes
 //! that record.
 
+use crate::autograd::amp;
 use super::elementwise::fused;
 use super::grad_by_composition;
 use crate::autograd::is_grad_enabled;
@@ -328,6 +329,9 @@ impl Variable {
     /// # Errors
     /// When the weight has another number of elements, or dtypes differ.
     pub fn prelu(&self, weight: &Variable) -> Result<Variable> {
+        if let Some([x, w]) = amp::low([self, weight])? {
+            return x.prelu(&w);
+        }
         let home = self.dtype();
         if home.is_half() && weight.dtype() == home {
             let wide = |v: &Variable| v.to_dtype(DType::Float32);

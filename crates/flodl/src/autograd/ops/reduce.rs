@@ -97,6 +97,9 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist.
     pub fn prod_dim(&self, dim: i32, keepdim: bool) -> Result<Variable> {
+        if let Some([x]) = amp::high([self])? {
+            return x.prod_dim(dim, keepdim);
+        }
         let data = self.with_data(|t| t.prod_dim(dim, keepdim))?;
         let (x, from) = (Saved::new(self), self.own_dims());
         Ok(record("prod", data, &[self], move |ctx| {
@@ -354,9 +357,6 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist.
     pub fn softmax(&self, dim: i32) -> Result<Variable> {
-        if let Some([x]) = amp::high([self])? {
-            return x.softmax(dim);
-        }
         let data = self.with_data(|t| t.softmax(dim))?;
         Ok(from_output("softmax", self, data, move |g, y| {
             if !is_grad_enabled() {
@@ -373,9 +373,6 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist.
     pub fn log_softmax(&self, dim: i32) -> Result<Variable> {
-        if let Some([x]) = amp::high([self])? {
-            return x.log_softmax(dim);
-        }
         let data = self.with_data(|t| t.log_softmax(dim))?;
         Ok(from_output("log_softmax", self, data, move |g, y| {
             if !is_grad_enabled() {
