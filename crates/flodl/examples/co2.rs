@@ -69,7 +69,10 @@ fn main() -> Result<()> {
     let test = windows(&values, first_test..values.len() - YEAR)?;
     println!("{} weeks; {} years to learn, {} to test", values.len(), train.len(), test.len());
 
-    let model = Forecaster { gru: GRU::new(1, 48, 1)?.batch_first(true), head: Linear::new(48, YEAR as i64)? };
+    let model = Forecaster {
+        gru: GRU::new(1, 48, 1)?.batch_first(true),
+        head: Linear::new(48, YEAR as i64)?,
+    };
     let loader = DataLoader::new(train, 64).shuffle(1);
     let steps = EPOCHS * loader.len();
     let mut optimizer = AdamW::new(&model.parameters(), 5e-3, 1e-3);

@@ -37,10 +37,6 @@ fn wide() -> Result<Variable> {
     Ok(Variable::new(Tensor::rand(&[3, 4], TensorOptions::default())?, false))
 }
 
-fn first(pair: Result<(Variable, Variable)>) -> Result<Variable> {
-    pair.map(|p| p.0)
-}
-
 /// Windows of two elements in each dim, one beside the other.
 fn two<const D: usize>() -> Windows<D> {
     let (kernel, zero) = ([2; D], [0; D]);
@@ -204,7 +200,10 @@ fn dtypes_are_those_of_pytorch() {
                 let x = Variable::new(x.to_dtype(given).unwrap(), true);
                 match autocast(low, || run(&x)) {
                     Ok(y) if y.dtype() != want => {
-                        faults.push(format!("{name} of {given:?} gives {:?}, not {want:?}", y.dtype()));
+                        faults.push(format!(
+                            "{name} of {given:?} gives {:?}, not {want:?}",
+                            y.dtype()
+                        ));
                     }
                     Ok(y) => {
                         // The gradient has the input's dtype.

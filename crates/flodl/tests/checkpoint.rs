@@ -324,7 +324,10 @@ fn hostile_and_damaged_pickles_are_refused() {
     often.extend(b"l.");
     put(&archive(&often, &[("0", &vec![0; 4 << 20])]));
     let overlap = error(&path);
-    assert!(overlap.ends_with("the file's tensors overlap so much that they outgrow it"), "{overlap}");
+    assert!(
+        overlap.ends_with("the file's tensors overlap so much that they outgrow it"),
+        "{overlap}"
+    );
     // The same view twice is one tensor, as tied weights are; so are a million names for it.
     let mut tied = b"\x80\x02(".to_vec();
     for _ in 0..2000 {
@@ -341,7 +344,11 @@ fn hostile_and_damaged_pickles_are_refused() {
     text.extend(b"h\x00".repeat(4000));
     text.extend(b"l.");
     put(&archive(&text, &[]));
-    assert!(error(&path).contains("names its values so often that they outgrow its"), "{}", error(&path));
+    assert!(
+        error(&path).contains("names its values so often that they outgrow its"),
+        "{}",
+        error(&path)
+    );
     // Any program cut short or with a byte changed: an error or a value, never a panic.
     let whole = std::fs::read(data("everything.pt")).unwrap();
     for n in (0..whole.len()).step_by(13) {

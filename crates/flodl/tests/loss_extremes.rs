@@ -79,9 +79,7 @@ const TABLE: &[(&str, Loss)] = &[
         let labels = [0, -1, 0, 2, 1, -1].repeat(3);
         multilabel_margin_loss_with(x, &ints(&labels, &[6, 3]), EACH)
     }),
-    ("multilabel_soft_margin", |x, _| {
-        multilabel_soft_margin_loss_with(x, &halves(x), None, EACH)
-    }),
+    ("multilabel_soft_margin", |x, _| multilabel_soft_margin_loss_with(x, &halves(x), None, EACH)),
     ("cosine_embedding", |x, _| {
         let one = cycle(x, &[1.0]);
         cosine_embedding_loss_with(x, &one, &signs(&x.select(1, 0)?), 0.0, EACH)
@@ -94,7 +92,8 @@ const TABLE: &[(&str, Loss)] = &[
 
 fn compare(name: &str, ours: &Tensor, want: &[f64], error: f64) {
     for (i, (a, &b)) in ours.to_f64_vec().unwrap().into_iter().zip(want).enumerate() {
-        let near = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= error * b.abs().max(1.0);
+        let near =
+            a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= error * b.abs().max(1.0);
         assert!(near, "{name}, place {i}: {a}, not {b}");
     }
 }

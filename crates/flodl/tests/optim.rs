@@ -220,7 +220,8 @@ fn a_saved_state_goes_on_exactly() {
 #[test]
 fn trajectories_beside_pytorchs_table() {
     let cases: serde_json::Value = serde_json::from_str(include_str!("data/optim.json")).unwrap();
-    let rows = |name: &str| -> Vec<Vec<f64>> { serde_json::from_value(cases[name].clone()).unwrap() };
+    let rows =
+        |name: &str| -> Vec<Vec<f64>> { serde_json::from_value(cases[name].clone()).unwrap() };
     let row = |name: &str| -> Vec<f64> { serde_json::from_value(cases[name].clone()).unwrap() };
     let run = |case: &str, shape: &[i64], make: &Make, error: f64| {
         let [w, grads] = match shape.len() {

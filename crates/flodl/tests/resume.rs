@@ -124,7 +124,7 @@ fn kill_often(carries: bool) {
         let mut process = child(&killed);
         // Moments from before the first save to after several; in the end it may run through.
         if kills < 25 {
-            std::thread::sleep(Duration::from_micros(rng.range(1_000, 90_000) as u64));
+            std::thread::sleep(Duration::from_micros(rng.range(1_000, 40_000) as u64));
             process.kill().unwrap();
         }
         if process.wait().unwrap().success() {
@@ -171,7 +171,10 @@ fn resume(dir: &Path, model: Graph, loader: impl Into<BatchSource>) -> Result<Tr
 fn another_setup_is_refused() {
     let dir = folder("setup");
     let model = |slope| {
-        FlowBuilder::from(Linear::new(2, 2).unwrap()).through(LeakyReLU::new(slope)).build().unwrap()
+        FlowBuilder::from(Linear::new(2, 2).unwrap())
+            .through(LeakyReLU::new(slope))
+            .build()
+            .unwrap()
     };
     let loader = || DataLoader::new(data(12), 4).shuffle(1);
     resume(&dir, model(0.1), loader()).unwrap();

@@ -380,10 +380,8 @@ fn groups_keep_their_ratio_under_a_schedule() {
     let (set, net) = (set(), model());
     let params = net.parameters();
     let run = |plateau: bool, schedule: bool| {
-        let mut optimizer = SGD::with_groups(0.0)
-            .group(&params[..2], 0.1)
-            .group(&params[2..], 0.01)
-            .build();
+        let mut optimizer =
+            SGD::with_groups(0.0).group(&params[..2], 0.1).group(&params[2..], 0.01).build();
         let mut trainer = Trainer::new(&net, &mut optimizer, loss)
             .epochs(3)
             .train(DataLoader::new(set.clone(), 25))

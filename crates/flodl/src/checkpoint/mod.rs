@@ -3,8 +3,8 @@
 
 mod load;
 mod migrate;
-mod pt;
 mod parts;
+mod pt;
 mod run;
 
 pub use load::{LoadOptions, LoadReport, load_checkpoint_with};

@@ -76,8 +76,9 @@ impl SaveState for PlateauState<'_> {
 /// ```
 /// use flodl::*;
 /// let model = FlowBuilder::from(Linear::new(2, 2)?)
-///     .through(Identity)
+///     .through(StateAdd)
 ///     .using(&["memory"])
+///     .through(Linear::new(2, 2)?)
 ///     .tag("memory")
 ///     .build()?;
 /// let bytes = CarriedState(&model).state_bytes()?;

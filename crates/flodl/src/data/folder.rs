@@ -35,9 +35,10 @@ fn is_cut_jpeg(bytes: &[u8]) -> bool {
     loop {
         // A marker is 0xff and a byte that is neither 0 (a 0xff in the data) nor one of the restarts
         // that stand within the data; more 0xff before it are fill.
-        let Some(step) = bytes[at..].windows(2).position(|w| {
-            w[0] == 0xff && !matches!(w[1], 0 | 0x01 | 0xd0..=0xd8 | 0xff)
-        }) else {
+        let Some(step) = bytes[at..]
+            .windows(2)
+            .position(|w| w[0] == 0xff && !matches!(w[1], 0 | 0x01 | 0xd0..=0xd8 | 0xff))
+        else {
             return true;
         };
         at += step + 2;

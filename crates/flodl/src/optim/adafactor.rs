@@ -68,7 +68,11 @@ fn rms(x: &Tensor) -> Result<f64> {
 
 impl AdafactorSettings {
     fn least(&self, dtype: DType) -> f64 {
-        self.eps.0.unwrap_or(if dtype == DType::Float64 { f64::EPSILON } else { f32::EPSILON.into() })
+        self.eps.0.unwrap_or(if dtype == DType::Float64 {
+            f64::EPSILON
+        } else {
+            f32::EPSILON.into()
+        })
     }
 }
 

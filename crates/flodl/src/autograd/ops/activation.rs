@@ -1,9 +1,9 @@
 //! Activations: one kernel forward, one backward, and the slope in plain operations for passes
 //! that record.
 
-use crate::autograd::amp;
 use super::elementwise::fused;
 use super::grad_by_composition;
+use crate::autograd::amp;
 use crate::autograd::is_grad_enabled;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::{BinaryOp, UnaryOp};
@@ -335,7 +335,8 @@ impl Variable {
         let home = self.dtype();
         if home.is_half() && weight.dtype() == home {
             let wide = |v: &Variable| v.to_dtype(DType::Float32);
-            return wide(self)?.prelu(&wide(weight)?)?.to_dtype(home);
+            let (x, w) = (wide(self)?, wide(weight)?);
+            return amp::without(|| x.prelu(&w))?.to_dtype(home);
         }
         let y = self.with_data(|x| weight.with_data(|w| x.prelu(w)))?;
         let dims = self.with_data(|x| weight.with_data(|w| x.prelu_dims(w)))?;

@@ -1,7 +1,7 @@
 //! Padding: its gradient is its transpose, and the gradient of that is the padding again.
 
-use crate::autograd::amp;
 use super::from_nothing;
+use crate::autograd::amp;
 use crate::tensor::{PadStep, pad_mode_of, pad_plan};
 use crate::{DType, Result, Variable};
 

@@ -44,7 +44,9 @@ fn max_pool_with<const D: usize>(
     g: PoolGeom,
     adaptive: bool,
 ) -> Result<(Variable, Tensor)> {
-    if D == 3 && let Some([x]) = amp::high([input])? {
+    if D == 3
+        && let Some([x]) = amp::high([input])?
+    {
         return max_pool_with::<D>(op, &x, g, adaptive);
     }
     let home = input.dtype();
@@ -105,7 +107,9 @@ fn average<const D: usize>(
     g: PoolGeom,
     rule: Option<AvgRule>,
 ) -> Result<Variable> {
-    if D == 3 && let Some([x]) = amp::high([input])? {
+    if D == 3
+        && let Some([x]) = amp::high([input])?
+    {
         return average::<D>(op, &x, g, rule);
     }
     let home = input.dtype();

@@ -1,7 +1,7 @@
 //! Interpolation to another size, and pixels moved between channels and space.
 
-use crate::autograd::amp;
 use super::from_nothing;
+use crate::autograd::amp;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::{GridGeom, ResampleGeom};
 use crate::shape::Dims;

@@ -85,7 +85,9 @@ pub(crate) fn cell(
         let state = match state {
             CellState::Zeros => CellState::Zeros,
             CellState::Joint(_) => CellState::Joint(states.next().expect("a state")),
-            CellState::Parts(parts) => CellState::Parts(parts.map(|p| p.and_then(|_| states.next()))),
+            CellState::Parts(parts) => {
+                CellState::Parts(parts.map(|p| p.and_then(|_| states.next())))
+            }
         };
         // Packed weights stay good when the weights are what they were made of.
         let shared = shared.filter(|_| x.dtype() == DType::Float32);
@@ -220,7 +222,9 @@ fn half_cell(
         CellState::Parts(_) => CellState::Parts([states.first(), states.get(1)]),
         CellState::Joint(_) => CellState::Joint(&states[0]),
     };
-    let out = cell(spec, &wide(x)?, state, &references(&params), joint, None)?;
+    // What is wide stays wide.
+    let x_wide = wide(x)?;
+    let out = amp::without(|| cell(spec, &x_wide, state, &references(&params), joint, None))?;
     out.iter().map(|v| v.to_dtype(x.dtype())).collect()
 }
 
@@ -355,7 +359,8 @@ pub(crate) fn sequence(
         let wider = params.iter().map(|p| wide(p)).collect::<Result<Vec<_>>>()?;
         let (h, c) = (h0.map(wide).transpose()?, c0.map(wide).transpose()?);
         let states = [h.as_ref(), c.as_ref()];
-        let out = sequence(spec, &wide(x)?, states, &references(&wider), batch_first)?;
+        let (x_wide, wider) = (wide(x)?, references(&wider));
+        let out = amp::without(|| sequence(spec, &x_wide, states, &wider, batch_first))?;
         return out.iter().map(|v| v.to_dtype(x.dtype())).collect();
     }
     let mut data = x.data();

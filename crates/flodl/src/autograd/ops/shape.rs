@@ -1,7 +1,7 @@
 //! Views and rearrangements: the gradient is the way back.
 
-use crate::autograd::amp;
 use super::from_nothing;
+use crate::autograd::amp;
 use crate::autograd::tape::{grads, record};
 use crate::shape::{Dims, to_i64};
 use crate::{Error, Result, Tensor, Variable};

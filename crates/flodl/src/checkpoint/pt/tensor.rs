@@ -180,7 +180,8 @@ impl<'a> Reader<'a> {
                 return None;
             };
             Kind::of(kind).filter(|_| tag == "storage")?;
-            let view = (*kind, key.as_str(), self.size(offset)?, self.sizes(size)?, self.sizes(stride)?);
+            let view =
+                (*kind, key.as_str(), self.size(offset)?, self.sizes(size)?, self.sizes(stride)?);
             Some((self.size(count)?, view))
         });
         let Some((count, view)) = known else {

@@ -17,8 +17,7 @@ pub(super) struct Point {
 fn cubic(a: &Point, b: &Point, (low, high): (f64, f64)) -> f64 {
     let d1 = a.slope + b.slope - 3.0 * (a.loss - b.loss) / (a.length - b.length);
     let square = d1 * d1 - a.slope * b.slope;
-    // NaN too.
-    if !(square >= 0.0) {
+    if square.is_nan() || square < 0.0 {
         return (low + high) / 2.0;
     }
     let (a, b) = if a.length <= b.length { (a, b) } else { (b, a) };
@@ -80,7 +79,11 @@ pub(super) fn strong_wolfe(
         // Near an end: once is allowed, then the length moves a tenth inwards.
         if (to - length).min(length - from) < edge {
             if stuck || length >= to || length <= from {
-                length = if (length - to).abs() < (length - from).abs() { to - edge } else { from + edge };
+                length = if (length - to).abs() < (length - from).abs() {
+                    to - edge
+                } else {
+                    from + edge
+                };
                 stuck = false;
             } else {
                 stuck = true;

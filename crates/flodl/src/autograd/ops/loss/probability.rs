@@ -163,7 +163,11 @@ pub(super) fn check_weight(op: &'static str, weight: Option<&Tensor>, classes: i
 /// Values of at least the smallest normal number: below 1 a power's slope at 0 is infinite, and the
 /// loss, which is 0 there, would have the gradient NaN.
 fn above_zero(v: &Variable) -> Result<Variable> {
-    v.clamp_min(if v.dtype() == DType::Float64 { f64::MIN_POSITIVE } else { f32::MIN_POSITIVE.into() })
+    v.clamp_min(if v.dtype() == DType::Float64 {
+        f64::MIN_POSITIVE
+    } else {
+        f32::MIN_POSITIVE.into()
+    })
 }
 
 /// Mean focal loss of logits (Lin et al., 2017): cross-entropy that counts less where the
