@@ -38,8 +38,8 @@ struct Income {
 impl Income {
     /// For columns with these numbers of different words.
     fn new(levels: &[usize]) -> Result<Self> {
-        let width = |&n: &usize| (n as i64).div_ceil(2).min(8);
-        let embedding = |n| Ok(Rc::new(Embedding::new(*n as i64, width(n))?));
+        let width = |&n: &usize| n.div_ceil(2).min(8) as i64;
+        let embedding = |n: &usize| Ok(Rc::new(Embedding::new(*n as i64, width(n))?));
         let embeddings = levels.iter().map(embedding).collect::<Result<_>>()?;
         let inputs = (NUMBERS.len() + GAINS.len()) as i64 + levels.iter().map(width).sum::<i64>();
         let body = FlowBuilder::from(Linear::new(inputs, 64)?)

@@ -76,6 +76,8 @@ const TABLE: &[(&str, &[i64], Operation)] = &[
     ("batch_norm", &[3, 4], |x| BatchNorm1d::new(4)?.forward(x)),
     ("batch_norm_eval", &[3, 4], |x| {
         let norm = BatchNorm1d::new(4)?;
+        // There are statistics once a batch was seen.
+        norm.forward(&wide()?)?;
         norm.eval();
         norm.forward(x)
     }),

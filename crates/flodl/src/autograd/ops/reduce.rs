@@ -6,7 +6,7 @@ use crate::autograd::is_grad_enabled;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::{ArgOp, ScanOp};
 use crate::shape::{Dims, to_i64};
-use crate::{Result, Tensor, Variable};
+use crate::{DType, Result, Tensor, Variable};
 
 impl Variable {
     /// A reduced gradient spread over the dims that were reduced (none means all).
@@ -357,6 +357,9 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist.
     pub fn softmax(&self, dim: i32) -> Result<Variable> {
+        if self.dtype().is_half() {
+            return self.to_dtype(DType::Float32)?.softmax(dim)?.to_dtype(self.dtype());
+        }
         let data = self.with_data(|t| t.softmax(dim))?;
         Ok(from_output("softmax", self, data, move |g, y| {
             if !is_grad_enabled() {
@@ -373,6 +376,9 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist.
     pub fn log_softmax(&self, dim: i32) -> Result<Variable> {
+        if self.dtype().is_half() {
+            return self.to_dtype(DType::Float32)?.log_softmax(dim)?.to_dtype(self.dtype());
+        }
         let data = self.with_data(|t| t.log_softmax(dim))?;
         Ok(from_output("log_softmax", self, data, move |g, y| {
             if !is_grad_enabled() {
