@@ -13,8 +13,8 @@ use super::observe::Journal;
 use super::plan::{Slot, Step, place};
 use super::refs::{Frame, Source};
 use super::watch::{self, Seen};
-use crate::nn::{detach_below, reset_below};
-use crate::{Device, Error, Module, NamedInputModule, Result, Variable};
+use crate::nn::{carried, detach_below, load_carried, reset_below};
+use crate::{Device, Error, Module, NamedInputModule, Result, Tensor, Variable};
 
 /// What is known of a node after compiling.
 #[derive(Debug)]
@@ -425,6 +425,15 @@ impl Module for Graph {
     fn detach_state(&self) {
         self.detach_own();
         detach_below(self);
+    }
+
+    fn carried_state(&self) -> Vec<(String, Option<Tensor>)> {
+        self.own_carried().chain(carried(self.sub_modules(), self.sub_module_names())).collect()
+    }
+
+    fn load_carried_state(&self, values: &[(String, Tensor)]) -> Result<()> {
+        self.load_own_carried(values);
+        load_carried(self.sub_modules(), self.sub_module_names(), values)
     }
 
     fn identity(&self) -> Option<usize> {

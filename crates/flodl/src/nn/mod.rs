@@ -40,7 +40,7 @@ pub use init::*;
 pub use linear::Linear;
 pub use loss::*;
 pub use module::*;
-pub(crate) use module::{Published, unique};
+pub(crate) use module::{Published, carried, load_carried, unique};
 pub(crate) use names::State;
 pub use norm::{
     GroupNorm, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, InstanceNormNd,

@@ -1,372 +1,340 @@
-//! Whole runs on disk: weights, optimizer, random numbers and place in the data, so that a run that
-//! was killed at any moment goes on as if it had not been.
+//! The loop.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::checkpoint::{
-    Plan, checkpoint_metadata, deserialize_tensors, serialize_tensors, write_atomic,
-};
+use super::parts::Setup;
+use super::trainer::{Clip, EarlyStop};
+use super::{BatchSource, Progress, StopFlag, StopReason, TrainReport, Trainer};
+use crate::graph::module_hash;
 use crate::{
-    Buffer, DType, Device, EpochRecord, Error, LoadOptions, Metadata, NamedTensors, Parameter,
-    PlateauMode, PlateauScheduler, Result, Rng, Stateful, Tensor, rng_state, set_rng_state,
+    Batch, Buffer, CarriedState, DType, EpochRecord, Error, ExponentialMovingAverage, LrGroups,
+    Module, Optimizer, Parameter, PlateauMode, PlateauState, Result, RunParts, RunState, SaveState,
+    Stateful, Variable, autocast, clip_grad_norm, clip_grad_value, no_grad,
 };
 
-const RUN_KEY: &str = "flodl.run";
-
-/// Where a run is. A new run is at the beginning: `RunState::default()`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct RunState {
-    /// The epoch, counted from 0.
-    pub epoch: usize,
-    /// Batches of that epoch that are done; the next is this one, see
-    /// [`crate::DataLoader::epoch_from`].
-    pub batch: usize,
-    /// Optimizer steps in all.
-    pub step: usize,
-    /// Numbers to keep: a loss so far, a best score.
-    pub metrics: BTreeMap<String, f64>,
-    /// The epochs that are done.
-    pub history: Vec<EpochRecord>,
+/// What stays as it is from the beginning of a run to its end.
+struct Run {
+    params: Vec<(String, Parameter)>,
+    buffers: Vec<(String, Buffer)>,
+    weights: Vec<Parameter>,
+    groups: LrGroups,
+    setup: Setup,
 }
 
-/// State as bytes: every [`Stateful`] optimizer, and what you implement it for.
-pub trait SaveState {
-    /// The state.
+impl<M: Module, O: Optimizer + Stateful> Trainer<'_, M, O> {
+    /// Runs the loop.
     ///
     /// # Errors
-    /// When it cannot be written.
-    fn state_bytes(&self) -> Result<Vec<u8>>;
-
-    /// Goes on from a state. On an error nothing has changed.
-    ///
-    /// # Errors
-    /// When the bytes are no such state.
-    fn load_state_bytes(&mut self, bytes: &[u8]) -> Result<()>;
-}
-
-impl<S: Stateful> SaveState for S {
-    fn state_bytes(&self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.save_state(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn load_state_bytes(&mut self, mut bytes: &[u8]) -> Result<()> {
-        self.load_state(&mut bytes)
-    }
-}
-
-impl SaveState for Rng {
-    fn state_bytes(&self) -> Result<Vec<u8>> {
-        Ok(self.words().iter().flat_map(|w| w.to_le_bytes()).collect())
-    }
-
-    fn load_state_bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut words = [0; 5];
-        if bytes.len() != 8 * words.len() {
-            let what = format!("its state has 40 bytes, not {}", bytes.len());
-            return Err(Error::invalid("Rng", what));
-        }
-        for (word, c) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = u64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]);
-        }
-        *self = Rng::from_words(words)
-            .ok_or_else(|| Error::invalid("Rng", "the bytes are not its state"))?;
-        Ok(())
-    }
-}
-
-/// A [`PlateauScheduler`] whose state is kept with the run's.
-pub struct PlateauState<'a>(pub &'a mut PlateauScheduler);
-
-impl SaveState for PlateauState<'_> {
-    fn state_bytes(&self) -> Result<Vec<u8>> {
-        Ok(self.0.state().iter().flat_map(|v| v.to_le_bytes()).collect())
-    }
-
-    fn load_state_bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        let words: Vec<f64> = bytes
-            .chunks_exact(8)
-            .map(|c| f64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]))
-            .collect();
-        let state = <[f64; 4]>::try_from(words).map_err(|w| {
-            Error::new(&format!("a scheduler's state has 4 numbers, not {}", w.len()))
-        })?;
-        self.0.load_state(state)
-    }
-}
-
-/// A run's weights by name, and its other state by name.
-pub struct RunParts<'a, 's> {
-    /// Parameters with their paths.
-    pub params: &'a [(String, Parameter)],
-    /// Buffers with their paths.
-    pub buffers: &'a [(String, Buffer)],
-    /// Optimizers, averages, schedulers.
-    pub states: &'a mut [(&'s str, &'s mut dyn SaveState)],
-}
-
-/// Writes a run to one `.safetensors` file, atomically: a reader, or this run after a crash, sees
-/// the old file or the new one, whole. The state of this thread's random numbers is part of it.
-///
-/// # Errors
-/// When the file cannot be written; the old one is then untouched.
-pub fn save_run(path: impl AsRef<Path>, state: &RunState, parts: &RunParts) -> Result<()> {
-    write_atomic(path, &run_bytes(state, parts)?)
-}
-
-fn run_bytes(state: &RunState, parts: &RunParts) -> Result<Vec<u8>> {
-    let mut tensors: NamedTensors = Vec::new();
-    tensors.extend(parts.params.iter().map(|(n, p)| (format!("model.{n}"), p.variable.data())));
-    tensors.extend(parts.buffers.iter().map(|(n, b)| (format!("model.{n}"), b.get())));
-    for (name, part) in &*parts.states {
-        let bytes = part.state_bytes()?;
-        let shape = [bytes.len() as i64];
-        let tensor = Tensor::from_blob(&bytes, &shape, DType::UInt8, Device::CPU)?;
-        tensors.push((format!("state.{name}"), tensor));
-    }
-    let (seed, offset) = rng_state();
-    // Numbers as their bits: JSON would lose infinities, and u64 beyond 2^53 in some readers.
-    let bits = |v: &f64| format!("{:016x}", v.to_bits());
-    let metrics: BTreeMap<&String, String> =
-        state.metrics.iter().map(|(n, v)| (n, bits(v))).collect();
-    let history: Vec<serde_json::Value> = state
-        .history
-        .iter()
-        .map(|r| {
-            let metrics: Vec<(&String, String)> =
-                r.metrics.iter().map(|(n, v)| (n, bits(v))).collect();
-            serde_json::json!([r.epoch, bits(&r.duration.as_secs_f64()), metrics])
-        })
-        .collect();
-    let json = serde_json::json!({
-        "epoch": state.epoch,
-        "batch": state.batch,
-        "step": state.step,
-        "seed": format!("{seed:016x}"),
-        "offset": format!("{offset:016x}"),
-        "metrics": metrics,
-        "history": history,
-    });
-    let mut metadata = checkpoint_metadata(None);
-    metadata.insert(RUN_KEY.to_owned(), json.to_string());
-    serialize_tensors(&tensors, Some(metadata))
-}
-
-/// Reads a run back: weights, states and random numbers are bit by bit as they were. Everything is
-/// checked first; on an error nothing has changed.
-///
-/// # Errors
-/// When the file cannot be read or is damaged, or does not fit the model or the states.
-pub fn load_run(path: impl AsRef<Path>, parts: &mut RunParts) -> Result<RunState> {
-    let path = path.as_ref();
-    let source = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    let (tensors, metadata) = deserialize_tensors(&bytes, &source)?;
-    let (state, rng) = parse_state(&metadata).map_err(|what| Error::format(path, what))?;
-    let mut weights = NamedTensors::new();
-    let mut states = BTreeMap::new();
-    for (name, tensor) in tensors {
-        match (name.strip_prefix("model."), name.strip_prefix("state.")) {
-            (Some(name), _) => weights.push((name.to_owned(), tensor)),
-            (_, Some(name)) => drop(states.insert(name.to_owned(), tensor.to_blob()?)),
-            _ => return Err(Error::format(path, format!("has {name:?}, which is no run's"))),
-        }
-    }
-    for (name, _) in &*parts.states {
-        if !states.contains_key(*name) {
-            let have: Vec<_> = states.keys().collect();
-            return Err(Error::format(path, format!("has no state {name:?}; it has {have:?}")));
-        }
-    }
-    let options = LoadOptions::new().strict();
-    let plan = Plan::of(weights, &source, parts.params, parts.buffers, &options)?;
-    // A state is checked by loading it: those before a bad one go back to what they were.
-    let mut before: Vec<Vec<u8>> = Vec::new();
-    for i in 0..parts.states.len() {
-        let (name, part) = &mut parts.states[i];
-        let now = part.state_bytes()?;
-        if let Err(e) = part.load_state_bytes(&states[*name]) {
-            let what = format!("state {name:?}: {e}");
-            for ((_, part), bytes) in parts.states.iter_mut().zip(&before) {
-                part.load_state_bytes(bytes)?;
+    /// When no training data was given, an epoch has no batches, a loss is not a finite number, a
+    /// metric that is to be watched is not recorded, or anything on the way fails.
+    pub fn run(mut self) -> Result<TrainReport> {
+        let Some(mut loader) = self.train.take() else {
+            return Err(Error::invalid("Trainer", "no training data: call train(loader)"));
+        };
+        if self.ctrl_c {
+            #[cfg(feature = "terminal")]
+            {
+                self.stop = StopFlag::on_ctrl_c()?;
             }
-            return Err(Error::format(path, what));
         }
-        before.push(now);
-    }
-    plan.apply();
-    set_rng_state(rng);
-    Ok(state)
-}
-
-/// What a run file says of itself.
-fn parse_state(metadata: &Metadata) -> std::result::Result<(RunState, (u64, u64)), &'static str> {
-    let json = metadata.get(RUN_KEY).ok_or("is no saved run")?;
-    let json: serde_json::Value =
-        serde_json::from_str(json).map_err(|_| "has a damaged description of its run")?;
-    let read = || {
-        let count = |key: &str| json[key].as_u64().and_then(|n| usize::try_from(n).ok());
-        let bits = |v: &serde_json::Value| u64::from_str_radix(v.as_str()?, 16).ok();
-        let number = |v: &serde_json::Value| bits(v).map(f64::from_bits);
-        let metrics = json["metrics"].as_object()?.iter();
-        let pair = |p: &serde_json::Value| Some((p[0].as_str()?.to_owned(), number(&p[1])?));
-        let record = |r: &serde_json::Value| {
-            Some(EpochRecord {
-                epoch: r[0].as_u64()? as usize,
-                duration: Duration::try_from_secs_f64(number(&r[1])?).ok()?,
-                metrics: r[2].as_array()?.iter().map(pair).collect::<Option<_>>()?,
-            })
-        };
-        let history = json["history"].as_array()?.iter();
-        let state = RunState {
-            epoch: count("epoch")?,
-            batch: count("batch")?,
-            step: count("step")?,
-            metrics: metrics.map(|(n, v)| Some((n.clone(), number(v)?))).collect::<Option<_>>()?,
-            history: history.map(record).collect::<Option<_>>()?,
-        };
-        Some((state, (bits(&json["seed"])?, bits(&json["offset"])?)))
-    };
-    read().ok_or("has a damaged description of its run")
-}
-
-/// A folder with the last saves of a run, and the best one.
-///
-/// ```
-/// use flodl::*;
-/// let dir = std::env::temp_dir().join(format!("flodl-runs-{}", std::process::id()));
-/// let layer = Linear::new(2, 1)?;
-/// let mut optimizer = SGD::new(&layer.parameters(), 0.1, 0.9);
-/// let (params, buffers) = (layer.named_parameters(), layer.named_buffers());
-/// let mut states: [(&str, &mut dyn SaveState); 1] = [("optimizer", &mut optimizer)];
-/// let mut parts = RunParts { params: &params, buffers: &buffers, states: &mut states };
-///
-/// let saves = RunCheckpoints::new(&dir)?.keep_last(2);
-/// let mut run = saves.resume(&mut parts)?.unwrap_or_default();
-/// for _ in 0..5 {
-///     run.step += 1;
-///     saves.save(&run, &parts)?;
-/// }
-/// assert_eq!(saves.saved()?.len(), 2);
-/// assert_eq!(saves.resume(&mut parts)?.unwrap().step, 5);
-/// # std::fs::remove_dir_all(&dir).unwrap();
-/// # Ok::<(), Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct RunCheckpoints {
-    dir: PathBuf,
-    keep: usize,
-    best: Option<(String, PlateauMode)>,
-}
-
-impl RunCheckpoints {
-    /// Keeps the last three saves in a folder, which is made if it is not there.
-    ///
-    /// # Errors
-    /// When the folder cannot be made.
-    pub fn new(dir: impl Into<PathBuf>) -> Result<Self> {
-        let dir = dir.into();
-        std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, e))?;
-        Ok(RunCheckpoints { dir, keep: 3, best: None })
-    }
-
-    /// Keeps this many of the last saves; at least one.
-    pub fn keep_last(mut self, n: usize) -> Self {
-        self.keep = n.max(1);
-        self
-    }
-
-    /// Also keeps the save with the best value of a metric of [`RunState`], as
-    /// `best.safetensors`.
-    pub fn best(mut self, metric: &str, mode: PlateauMode) -> Self {
-        self.best = Some((metric.to_owned(), mode));
-        self
-    }
-
-    /// The folder.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// The file of the best save.
-    pub fn best_path(&self) -> PathBuf {
-        self.dir.join("best.safetensors")
-    }
-
-    /// The saves that are there, oldest first.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn saved(&self) -> Result<Vec<PathBuf>> {
-        let mut steps = Vec::new();
-        for entry in std::fs::read_dir(&self.dir).map_err(|e| Error::io(&self.dir, e))? {
-            let path = entry.map_err(|e| Error::io(&self.dir, e))?.path();
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
-            let step = name.as_deref().and_then(|n| {
-                n.strip_prefix("run-")?.strip_suffix(".safetensors")?.parse::<u64>().ok()
-            });
-            steps.extend(step.map(|s| (s, path)));
+        let (params, buffers) = (self.model.named_parameters(), self.model.named_buffers());
+        let mut setup = loader.setup();
+        setup.push(("model", module_hash(self.model)));
+        let setup = Setup(setup);
+        // The ratios as they were set up, not as a save has them.
+        let groups = LrGroups::of(&*self.optimizer);
+        let weights: Vec<Parameter> = params.iter().map(|(_, p)| p.clone()).collect();
+        if let Some(decay) = self.decay {
+            self.average = Some(ExponentialMovingAverage::new(&weights, decay)?);
         }
-        steps.sort();
-        Ok(steps.into_iter().map(|(_, path)| path).collect())
-    }
-
-    /// Saves a run under its step, then removes what is no longer kept.
-    ///
-    /// # Errors
-    /// When the file cannot be written; earlier saves are then untouched.
-    pub fn save(&self, state: &RunState, parts: &RunParts) -> Result<PathBuf> {
-        let bytes = run_bytes(state, parts)?;
-        let path = self.dir.join(format!("run-{:012}.safetensors", state.step));
-        write_atomic(&path, &bytes)?;
-        if let Some((metric, mode)) = &self.best
-            && let Some(&value) = state.metrics.get(metric)
-            && self.improves(metric, *mode, value)
+        let run = Run { params, buffers, weights, groups, setup };
+        let mut state = RunState::default();
+        let mut report = TrainReport::default();
+        if let Some(checkpoints) = self.checkpoints.clone()
+            && let Some(saved) = self.with_parts(&run, |parts| checkpoints.resume(parts))?
         {
-            write_atomic(self.best_path(), &bytes)?;
+            state = saved;
+            report.resumed_at = Some(state.step);
         }
-        let saved = self.saved()?;
-        for old in saved.iter().filter(|p| **p != path).rev().skip(self.keep - 1) {
-            std::fs::remove_file(old).map_err(|e| Error::io(old, e))?;
+        let mut progress =
+            self.progress.then(|| Progress::from_epoch(state.epoch, self.epochs, loader.samples()));
+        // A run that had ended early ends at once when it is started again.
+        report.stopped = self.exhausted(&state.history)?;
+        while state.epoch < self.epochs && report.stopped.is_none() {
+            report.stopped = self.epoch(&mut loader, &mut state, &run, &mut progress)?;
         }
-        self.sweep();
-        Ok(path)
+        self.swap_average()?;
+        if let Some(progress) = progress {
+            progress.finish();
+        }
+        (report.history, report.steps) = (state.history, state.step);
+        Ok(report)
     }
 
-    fn improves(&self, metric: &str, mode: PlateauMode, value: f64) -> bool {
-        // A best file that cannot be read is worth less than any.
-        let best = std::fs::read(self.best_path()).ok().and_then(|bytes| {
-            let (_, metadata) = deserialize_tensors(&bytes, "best").ok()?;
-            parse_state(&metadata).ok()?.0.metrics.get(metric).copied()
-        });
-        match (best, mode) {
-            _ if value.is_nan() => false,
-            (None, _) => true,
-            (Some(best), PlateauMode::Min) => value < best,
-            (Some(best), PlateauMode::Max) => value > best,
+    /// Calls with everything that a save consists of.
+    fn with_parts<T>(
+        &mut self,
+        run: &Run,
+        f: impl FnOnce(&mut RunParts) -> Result<T>,
+    ) -> Result<T> {
+        let mut setup = Setup(run.setup.0.clone());
+        let mut carried = CarriedState(self.model);
+        let mut plateau = self.plateau.as_mut().map(|p| PlateauState(&mut p.0));
+        let mut states: Vec<(&str, &mut dyn SaveState)> =
+            vec![("setup", &mut setup), ("optimizer", &mut *self.optimizer)];
+        if !self.model.carried_state().is_empty() {
+            states.push(("carried", &mut carried));
+        }
+        if let Some(plateau) = &mut plateau {
+            states.push(("plateau", plateau));
+        }
+        if let Some(scaler) = &mut self.scaler {
+            states.push(("scaler", scaler));
+        }
+        if let Some(average) = &mut self.average {
+            states.push(("average", average));
+        }
+        let (params, buffers) = (&run.params, &run.buffers);
+        f(&mut RunParts { params, buffers, states: &mut states })
+    }
+
+    fn save(&mut self, state: &RunState, run: &Run) -> Result<()> {
+        let Some(checkpoints) = self.checkpoints.clone() else { return Ok(()) };
+        self.with_parts(run, |parts| checkpoints.save(state, parts)).map(|_| ())
+    }
+
+    /// Gives the model the averages of its weights, or its weights back.
+    fn swap_average(&mut self) -> Result<()> {
+        self.average.as_mut().map_or(Ok(()), ExponentialMovingAverage::swap)
+    }
+
+    /// The output for a batch, and its loss.
+    fn output(&mut self, batch: &Batch) -> Result<(Variable, Variable)> {
+        let mut both = || -> Result<(Variable, Variable)> {
+            let output = (self.forward)(self.model, batch)?;
+            let loss = (self.loss)(&output, batch)?;
+            Ok((output, loss))
+        };
+        match self.autocast {
+            Some(dtype) => autocast(dtype, both),
+            None => both(),
         }
     }
 
-    /// Removes temporary files that a killed process left.
-    fn sweep(&self) {
-        let own = format!(".{}-", std::process::id());
-        for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let ours = name.starts_with(".run-") || name.starts_with(".best.");
-            if ours && name.ends_with(".tmp") && !name.contains(&own) {
-                let _ = std::fs::remove_file(entry.path());
+    /// One step of the optimizer on the gradients that are there; whether it ran.
+    fn step(&mut self, run: &Run, step: usize) -> Result<bool> {
+        if let Some(scaler) = &mut self.scaler {
+            scaler.unscale_(&run.weights)?;
+        }
+        match self.clip {
+            Some(Clip::Norm(max)) => drop(clip_grad_norm(&run.weights, max)?),
+            Some(Clip::Value(max)) => drop(clip_grad_value(&run.weights, max)?),
+            None => {}
+        }
+        if let Some(schedule) = &self.schedule {
+            let share = self.plateau.as_ref().map_or(1.0, |(plateau, _)| plateau.share());
+            run.groups.set(&mut *self.optimizer, schedule.lr(step) * share);
+        }
+        let ran = match &mut self.scaler {
+            Some(scaler) => {
+                let ran = scaler.step(&run.weights, &mut || self.optimizer.step())?;
+                scaler.update();
+                ran
+            }
+            None => self.optimizer.step().map(|()| true)?,
+        };
+        match &mut self.average {
+            Some(average) if ran => average.update()?,
+            _ => {}
+        }
+        Ok(ran)
+    }
+
+    /// One epoch, or what is left of it.
+    fn epoch(
+        &mut self,
+        loader: &mut BatchSource,
+        state: &mut RunState,
+        run: &Run,
+        progress: &mut Option<Progress>,
+    ) -> Result<Option<StopReason>> {
+        let start = Instant::now();
+        self.model.train();
+        if state.batch == 0 {
+            self.model.reset();
+        }
+        let mut batches = loader.epoch_from(state.epoch, state.batch)?;
+        // Sums of an epoch that was begun before a resume are part of the save.
+        let number = |state: &RunState, name: &str| state.metrics.get(name).copied().unwrap_or(0.0);
+        let (mut sum, mut seen) = match state.batch {
+            0 => (0.0, 0.0),
+            _ => (number(state, "epoch loss sum"), number(state, "epoch samples")),
+        };
+        let before = if state.batch == 0 { 0.0 } else { number(state, "epoch seconds") };
+        loop {
+            let group = batches.upcoming(self.accumulate);
+            if group == 0 {
+                break;
+            }
+            self.optimizer.zero_grad();
+            let mut samples = 0;
+            for batch in batches.by_ref().take(group) {
+                let batch = batch?;
+                let (_, loss) = self.output(&batch)?;
+                let value = loss.item()?;
+                if !value.is_finite() && self.scaler.is_none() {
+                    let (e, b) = (state.epoch, state.batch);
+                    let what = format!("the loss is {value} in epoch {e}, batch {b}");
+                    return Err(Error::invalid("Trainer", what));
+                }
+                let loss = if group > 1 { loss.div_scalar(group as f64)? } else { loss };
+                match &self.scaler {
+                    Some(scaler) => scaler.scale(&loss)?.backward()?,
+                    None => loss.backward()?,
+                }
+                self.model.detach_state();
+                let n = batch.samples();
+                // A loss that overflows f16 has no part in the mean, as it has none in the steps.
+                if value.is_finite() {
+                    sum += value * n as f64;
+                    seen += n as f64;
+                }
+                samples += n;
+                state.batch += 1;
+            }
+            self.step(run, state.step)?;
+            state.step += 1;
+            if let Some(progress) = progress {
+                progress.step(samples, &[("loss", sum / seen.max(1.0))]);
+            }
+            let asked = self.stop.is_stopped();
+            let due = self.every.is_some_and(|n| state.step.is_multiple_of(n));
+            // The last step of an epoch is saved with the epoch's end.
+            let more = (asked || due) && batches.upcoming(1) > 0;
+            if more {
+                let seconds = before + start.elapsed().as_secs_f64();
+                for (name, v) in
+                    [("epoch loss sum", sum), ("epoch samples", seen), ("epoch seconds", seconds)]
+                {
+                    state.metrics.insert(name.to_owned(), v);
+                }
+                self.save(state, run)?;
+            }
+            if asked && more {
+                return Ok(Some(StopReason::Asked));
             }
         }
+        if seen == 0.0 {
+            let what = format!("no loss of epoch {} is a finite number", state.epoch);
+            return Err(Error::invalid("Trainer", what));
+        }
+        let mut metrics = vec![("loss".to_owned(), sum / seen)];
+        self.model.reset();
+        self.swap_average()?;
+        let tested = self.validation();
+        self.model.reset();
+        let tested = match tested {
+            Ok(tested) => tested,
+            Err(e) => return self.swap_average().and(Err(e)),
+        };
+        metrics.extend(tested);
+        metrics.push(("lr".to_owned(), self.optimizer.lr()));
+        let duration = Duration::from_secs_f64(before + start.elapsed().as_secs_f64());
+        let record = EpochRecord { epoch: state.epoch, duration, metrics };
+        if let Some((plateau, metric)) = &mut self.plateau {
+            let lr = plateau.observe(watched(&record, metric)?);
+            // Beside a schedule it is put on the schedule's learning rate in each step.
+            if self.schedule.is_none() {
+                run.groups.set(&mut *self.optimizer, lr);
+            }
+        }
+        if let Some(progress) = progress {
+            progress.epoch(&record);
+        }
+        let mut more = true;
+        for callback in &mut self.callbacks {
+            more &= callback(&record, self.model)?;
+        }
+        self.swap_average()?;
+        state.metrics = record.metrics.iter().cloned().collect();
+        state.history.push(record);
+        state.epoch += 1;
+        state.batch = 0;
+        self.save(state, run)?;
+        if !more {
+            return Ok(Some(StopReason::Callback));
+        }
+        if self.stop.is_stopped() && state.epoch < self.epochs {
+            return Ok(Some(StopReason::Asked));
+        }
+        self.exhausted(&state.history)
     }
 
-    /// Reads the last save back, if there is one.
-    ///
-    /// # Errors
-    /// As for [`load_run`].
-    pub fn resume(&self, parts: &mut RunParts) -> Result<Option<RunState>> {
-        self.saved()?.last().map(|path| load_run(path, parts)).transpose()
+    /// Loss and metrics on the validation data.
+    fn validation(&mut self) -> Result<Vec<(String, f64)>> {
+        let Some(mut loader) = self.validate.take() else { return Ok(Vec::new()) };
+        self.model.eval();
+        self.metrics.iter_mut().for_each(|m| m.reset());
+        let (mut sum, mut seen) = (0.0, 0.0);
+        let test = (|| -> Result<()> {
+            for batch in loader.epoch_from(0, 0)? {
+                let batch = batch?;
+                let n = batch.samples() as f64;
+                no_grad(|| -> Result<()> {
+                    let (output, loss) = self.output(&batch)?;
+                    sum += loss.item()? * n;
+                    if batch.len() > 1 {
+                        let output = output.data();
+                        let output = match output.dtype().is_half() {
+                            true => output.to_dtype(DType::Float32)?,
+                            false => output,
+                        };
+                        self.metrics
+                            .iter_mut()
+                            .try_for_each(|m| m.update(&output, batch.get(1)))?;
+                    }
+                    Ok(())
+                })?;
+                seen += n;
+            }
+            Ok(())
+        })();
+        self.model.train();
+        self.validate = Some(loader);
+        test?;
+        let mut out = vec![("val loss".to_owned(), sum / f64::max(seen, 1.0))];
+        for m in &self.metrics {
+            out.push((format!("val {}", m.name()), m.compute()?));
+        }
+        Ok(out)
     }
+
+    /// Whether the watched number has stopped improving.
+    fn exhausted(&self, history: &[EpochRecord]) -> Result<Option<StopReason>> {
+        let Some(EarlyStop { metric, mode, patience }) = &self.early_stop else { return Ok(None) };
+        let mut best = None;
+        let mut bad = 0;
+        for record in history {
+            let value = watched(record, metric)?;
+            let better = match (best, mode) {
+                (None, _) => !value.is_nan(),
+                (Some(b), PlateauMode::Min) => value < b,
+                (Some(b), PlateauMode::Max) => value > b,
+            };
+            if better {
+                (best, bad) = (Some(value), 0);
+            } else {
+                bad += 1;
+            }
+        }
+        Ok((bad > *patience).then(|| StopReason::NoImprovement(metric.clone())))
+    }
+}
+
+/// A number of a record that must be there.
+fn watched(record: &EpochRecord, metric: &str) -> Result<f64> {
+    record.get(metric).ok_or_else(|| {
+        let names: Vec<&String> = record.metrics.iter().map(|m| &m.0).collect();
+        Error::invalid("Trainer", format!("{metric:?} is not recorded; there are {names:?}"))
+    })
 }

@@ -2,7 +2,6 @@
 //! operations for passes that record.
 
 use super::{grad_by_composition, is_grad_enabled};
-use crate::autograd::amp;
 use crate::autograd::tape::{Grads, Saved, record};
 use crate::backend::{self, Operand, Storage};
 use crate::tensor::{Batch, Rows, channels, row_length};
@@ -101,9 +100,6 @@ pub fn layer_norm_opt(
     columns: i64,
     eps: f64,
 ) -> Result<Variable> {
-    if let Some([x]) = amp::high([x])? {
-        return layer_norm_opt(&x, weight, bias, columns, eps);
-    }
     let run = |x: &Variable, [w, b]: [Option<&Variable>; 2]| {
         Ok((float_layer_norm(x, w, b, columns, eps)?, ()))
     };
@@ -206,9 +202,6 @@ pub fn rms_norm(
     columns: i64,
     eps: f64,
 ) -> Result<Variable> {
-    if let Some([x]) = amp::high([x])? {
-        return rms_norm(&x, weight, columns, eps);
-    }
     let run = |x: &Variable, [w, _]: [Option<&Variable>; 2]| {
         Ok((float_rms_norm(x, w, columns, eps)?, ()))
     };
@@ -284,9 +277,6 @@ pub fn batch_norm_train(
     bias: Option<&Variable>,
     eps: f64,
 ) -> Result<(Variable, BatchStats)> {
-    if let Some([x]) = amp::high([x])? {
-        return batch_norm_train(&x, weight, bias, eps);
-    }
     in_float("batch_norm", x, [weight, bias], |x, [w, b]| float_batch_norm(x, w, b, eps))
 }
 
@@ -326,9 +316,6 @@ pub fn batch_norm_eval(
 ) -> Result<Variable> {
     if x.with_data(|t| t.dims() == [0]) {
         return Ok(x.alias());
-    }
-    if let Some([x]) = amp::high([x])? {
-        return batch_norm_eval(&x, weight, bias, mean, var, eps);
     }
     let wide = |t: &Tensor| {
         if x.dtype().is_half() { t.to_dtype(DType::Float32) } else { Ok(t.clone()) }
@@ -429,9 +416,6 @@ pub fn group_norm_opt(
     bias: Option<&Variable>,
     eps: f64,
 ) -> Result<Variable> {
-    if let Some([x]) = amp::high([x])? {
-        return group_norm_opt(&x, num_groups, weight, bias, eps);
-    }
     let run = |x: &Variable, [w, b]: [Option<&Variable>; 2]| {
         Ok((float_group_norm(x, num_groups, w, b, eps)?, ()))
     };
