@@ -67,13 +67,47 @@ plain! {
     Tanhshrink => tanhshrink;
 }
 
-/// Which form of GELU.
+/// A form of GELU, chosen while the program runs; a module, as [`GELU`] and [`GELUTanh`] are, which
+/// have their form in their type and no size.
+///
+/// ```
+/// use flodl::*;
+/// let form = GELU::with_approximate(GeluApprox::Tanh);
+/// assert_eq!((form.approximate(), GELU.approximate()), (GeluApprox::Tanh, GeluApprox::Exact));
+/// let x = Variable::new(Tensor::from_f32(&[1.0], &[1], Device::CPU)?, false);
+/// assert_eq!(form.forward(&x)?.item()?, x.gelu_tanh()?.item()?);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GeluApprox {
     /// With the error function.
     Exact,
     /// With tanh.
     Tanh,
+}
+
+impl GeluApprox {
+    /// Which form.
+    pub const fn approximate(&self) -> GeluApprox {
+        *self
+    }
+}
+
+impl Module for GeluApprox {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        match self {
+            GeluApprox::Exact => input.gelu(),
+            GeluApprox::Tanh => input.gelu_tanh(),
+        }
+    }
+
+    fn name(&self) -> &str {
+        "GELU"
+    }
+
+    fn structural_hash(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
 }
 
 impl GELU {
@@ -85,6 +119,23 @@ impl GELU {
     /// The tanh form, a type of its own.
     pub const fn tanh() -> GELUTanh {
         GELUTanh
+    }
+
+    /// Either form.
+    pub const fn with_approximate(approximate: GeluApprox) -> GeluApprox {
+        approximate
+    }
+
+    /// Which form this type is.
+    pub const fn approximate(&self) -> GeluApprox {
+        GeluApprox::Exact
+    }
+}
+
+impl GELUTanh {
+    /// Which form this type is.
+    pub const fn approximate(&self) -> GeluApprox {
+        GeluApprox::Tanh
     }
 }
 

@@ -118,6 +118,7 @@ impl SequenceSpec {
             hidden,
             layers: self.layers,
             directions: self.directions,
+            dropout: None,
         };
         if let Some(&features) = params[0].dims().get(1)
             && features != input

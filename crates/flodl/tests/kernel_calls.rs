@@ -1,0 +1,77 @@
+//! What is one kernel call stays one: calls of the engine are counted, whatever their size.
+
+use flodl::backend::calls;
+use flodl::*;
+
+fn randn(shape: &[i64]) -> Variable {
+    Variable::new(Tensor::randn(shape, TensorOptions::default()).unwrap(), true)
+}
+
+/// Calls of the engine that `f` makes, and its result.
+fn counted<T>(f: impl FnOnce() -> Result<T>) -> (u64, T) {
+    let before = calls();
+    let result = f().unwrap();
+    (calls() - before, result)
+}
+
+/// Calls of the backward from `y`.
+fn backward(y: &Variable) -> u64 {
+    let ones = Variable::new(Tensor::ones_like(&y.data()).unwrap(), false);
+    counted(|| y.backward_with(BackwardOptions::default().gradient(ones))).0
+}
+
+#[test]
+fn a_step_of_a_cell_is_one_call_forward_and_one_backward() {
+    let (gru, lstm) = (GRUCell::new(5, 7).unwrap(), LSTMCell::new(5, 7).unwrap());
+    let (rnn, x) = (RNNCell::new(5, 7).unwrap(), randn(&[3, 5]));
+    let state = randn(&[3, 7]);
+    let both = lstm.join_state(&state, &randn(&[3, 7])).unwrap().detach();
+    // The first step of a cell prepares its weights.
+    for _ in 0..2 {
+        gru.forward_step(&x, Some(&state)).unwrap();
+        lstm.forward_step(&x, Some(&both)).unwrap();
+        rnn.forward_step(&x, Some(&state)).unwrap();
+    }
+    let steps = [
+        counted(|| gru.forward_step(&x, Some(&state))),
+        counted(|| lstm.forward_step(&x, Some(&both))),
+        counted(|| rnn.forward_step(&x, Some(&state))),
+    ];
+    for (name, (forward, y)) in ["gru", "lstm", "rnn"].into_iter().zip(&steps) {
+        assert_eq!((name, *forward, backward(y)), (name, 1, 1));
+    }
+}
+
+/// Calls of a network's forward and backward over a sequence.
+fn sequence(run: impl FnOnce(&Variable) -> Result<Variable>, steps: i64) -> (u64, u64) {
+    let x = randn(&[steps, 3, 5]);
+    let (forward, y) = counted(|| run(&x));
+    let backward = backward(&y);
+    assert!(x.grad().is_some());
+    (forward, backward)
+}
+
+#[test]
+fn a_sequence_through_all_layers_is_one_call_whatever_its_length() {
+    for dropout in [0.0, 0.3] {
+        for bidirectional in [false, true] {
+            let gru = GRU::configure(5, 7).with_layers(2).with_dropout(dropout);
+            let gru = gru.with_bidirectional(bidirectional).done().unwrap();
+            let lstm = LSTM::configure(5, 7).with_layers(2).with_dropout(dropout);
+            let lstm = lstm.with_bidirectional(bidirectional).done().unwrap();
+            for steps in [5, 50] {
+                let what = format!("{steps} steps, dropout {dropout}, both ways {bidirectional}");
+                assert_eq!(sequence(|x| Ok(gru.forward_seq(x, None)?.0), steps), (1, 1), "{what}");
+                assert_eq!(sequence(|x| Ok(lstm.forward_seq(x, None)?.0), steps), (1, 1), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_is_one_call_forward_and_one_backward() {
+    let [q, k, v] = [9, 20, 20].map(|length| randn(&[2, 4, length, 8]));
+    let attend = || scaled_dot_product_attention(&q, &k, &v, None, 0.0, true, None);
+    let (forward, y) = counted(attend);
+    assert_eq!((forward, backward(&y)), (1, 1));
+}
