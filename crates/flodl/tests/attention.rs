@@ -467,7 +467,7 @@ fn masked_keys_have_no_influence() -> Checked {
         &third.expand(&[4, 3, 4])?,
         &third.expand(&[2, 2, 3, 4])?,
     ];
-    let with = |k: &Variable, mask| mha.forward_ext(&q, k, k, mask);
+    let with = |k: &Variable, mask: Option<&Tensor>| mha.forward_ext(&q, k, k, mask);
     let want = with(&k, Some(&third))?.data();
     assert_ne!(with(&k, None)?.data().to_f32_vec()?, with(&changed, None)?.data().to_f32_vec()?);
     for mask in all {

@@ -243,6 +243,7 @@ const MODULES: &[(&str, fn() -> Result<Walk>)] = &[
 const OTHERS: &[&str] = &[
     "AdaptiveAvgPool",
     "AdaptiveMaxPool",
+    "AttentionMask",
     "AttentionOptions",
     "AvgPool",
     "BatchNormNd",

@@ -640,6 +640,50 @@ fn dropout_between_layers_works_in_training_only() {
     assert!(values(&rnn.forward(&ones).unwrap()).iter().all(|&v| v == 0.0));
 }
 
+/// The kernel draws the same elements in its forward, in its backward, and in the form made of plain
+/// operations that gradients of gradients go through.
+#[test]
+fn dropout_between_layers_drops_the_same_each_way() {
+    let builder = LSTM::configure(3, 4).with_layers(3).with_bidirectional(true).with_dropout(0.4);
+    let lstm = builder.with_batch_first(true).done().unwrap();
+    fill(&lstm, F64);
+    let x = input(&[2, 5, 3], F64);
+    let loss = || {
+        manual_seed(9);
+        let (out, (h, c)) = lstm.forward_seq(&x, None).unwrap();
+        let weights = tensor(|i| (0.9 * i).cos(), &out.shape(), F64);
+        let out = out.mul(&Variable::new(weights, false)).unwrap().sum().unwrap();
+        out.add(&h.sum().unwrap()).unwrap().add(&c.sum().unwrap()).unwrap()
+    };
+    let mut leaves: Vec<Variable> = lstm.parameters().into_iter().map(|p| p.variable).collect();
+    leaves.push(x.clone());
+    let gradients = |options: BackwardOptions| -> Vec<Vec<f64>> {
+        leaves.iter().for_each(Variable::zero_grad);
+        loss().backward_with(options).unwrap();
+        leaves.iter().map(|v| v.grad().unwrap().to_f64_vec().unwrap()).collect()
+    };
+    let fused = gradients(BackwardOptions::default());
+    let composed = gradients(BackwardOptions::default().create_graph());
+    for (a, b) in fused.iter().zip(&composed) {
+        close(a, b, 1e-12);
+    }
+    let step = 1e-6;
+    for (v, gradient) in leaves.iter().zip(&fused) {
+        let start = v.data();
+        for i in (0..gradient.len()).step_by(7) {
+            let at = |by: f64| {
+                let mut moved = start.to_f64_vec().unwrap();
+                moved[i] += by;
+                v.set_data(Tensor::from_f64(&moved, &start.shape(), Device::CPU).unwrap());
+                loss().item().unwrap()
+            };
+            let slope = (at(step) - at(-step)) / (2.0 * step);
+            assert!((slope - gradient[i]).abs() < 1e-7, "{slope} against {}", gradient[i]);
+        }
+        v.set_data(start);
+    }
+}
+
 #[test]
 fn names_initialisation_and_state_of_the_layers() {
     let lstm = LSTM::configure(3, 16).with_layers(2).with_bidirectional(true).done().unwrap();

@@ -72,7 +72,8 @@ pub fn of(device: Device) -> Result<&'static dyn Backend> {
     engine(device)
 }
 
-fn engine(device: Device) -> Result<&'static dyn Backend> {
+/// The engine of a device, for what is no kernel.
+pub(crate) fn engine(device: Device) -> Result<&'static dyn Backend> {
     device.check()?;
     Ok(&cpu::Cpu)
 }

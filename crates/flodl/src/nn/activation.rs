@@ -176,13 +176,13 @@ with_settings! {
     LeakyReLU { negative_slope: f64 } => leaky_relu;
     /// x for x > 0, else α · (exp(x) - 1) (Clevert et al., 2015).
     ELU { alpha: f64 } => elu;
-    /// x for x > 0, else α · (exp(x / α) - 1).
+    /// x for x > 0, else α · (exp(x / α) - 1). An α of 0 is an error of the forward.
     CELU { alpha: f64 } => celu;
     /// log(1 + exp(β x)) / β, and x where β x is above the threshold.
     Softplus { beta: f64, threshold: f64 } => softplus;
-    /// Each element moved into `min..=max`.
+    /// Each element moved into `min..=max`. A `min` above `max` is an error of the forward.
     Hardtanh { min: f64, max: f64 } => hardtanh;
-    /// x moved towards 0 by λ, and 0 within λ of it.
+    /// x moved towards 0 by λ, and 0 within λ of it. A λ below 0 is an error of the forward.
     Softshrink { lambda: f64 } => softshrink;
     /// x, and 0 within λ of 0.
     Hardshrink { lambda: f64 } => hardshrink;
@@ -280,8 +280,12 @@ impl PReLU {
     /// With one weight for all, or one for each channel (dim 1).
     ///
     /// # Errors
-    /// When the number is negative or the device cannot be used.
+    /// When the number is not positive or the device cannot be used.
     pub fn new(num_parameters: i64, device: Device) -> Result<Self> {
+        if num_parameters < 1 {
+            let what = format!("number of parameters {num_parameters} must be positive");
+            return Err(Error::invalid("PReLU", what));
+        }
         let opts = TensorOptions { device, ..TensorOptions::default() };
         let weight = Tensor::full(&[num_parameters], 0.25, opts)?;
         Ok(PReLU { weight: Parameter::new(weight, "weight") })

@@ -268,7 +268,8 @@ impl<const D: usize> AvgPool<D> {
     }
 }
 
-/// (Σ xᵖ)^(1/p) of each window; shapes as in [`MaxPool`]. p = 1 is the sum, p = ∞ the maximum.
+/// (Σ xᵖ)^(1/p) of each window; shapes as in [`MaxPool`]. p = 1 is the sum, p = ∞ the maximum, and
+/// p = 0 an error of the forward.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LPPool<const D: usize> {
     norm_type: f64,
@@ -299,6 +300,9 @@ impl<const D: usize> LPPool<D> {
     }
 
     fn pool(&self, input: &Variable) -> Result<Variable> {
+        if self.norm_type == 0.0 {
+            return Err(Error::invalid("LPPool", "norm_type must not be 0"));
+        }
         if self.norm_type.is_infinite() {
             return max_pool(input, &self.windows);
         }

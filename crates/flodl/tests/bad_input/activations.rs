@@ -31,7 +31,6 @@ pub const CALLS: &[Row] = &[
     ("CELU alpha 0", || unit(CELU::new(0.0).forward(&v(&[2]))), ""),
     ("Softshrink below 0", || unit(Softshrink::new(-1.0).forward(&v(&[2]))), ""),
     ("Hardtanh bounds", || unit(Hardtanh::new(2.0, 1.0).forward(&v(&[2]))), ""),
-    ("Softplus beta 0", || unit(Softplus::new(0.0, 20.0).forward(&v(&[2]))), ""),
     ("Softmax dim", || unit(Softmax::new(2).forward(&v(&[2, 3]))), ""),
     ("Softmax of integers", || unit(Softmax::new(0).forward(&n(&[2]))), ""),
     ("LogSoftmax dim", || unit(LogSoftmax::new(2).forward(&v(&[2, 3]))), ""),

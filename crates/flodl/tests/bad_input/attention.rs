@@ -114,7 +114,7 @@ pub const CALLS: &[Row] = &[
     ),
     (
         "mask with a gradient",
-        || unit(mha().forward_ext(&v(&[3, 8]), &v(&[3, 8]), &v(&[3, 8]), Some(&v(&[3, 3])))),
+        || unit(mha().forward_ext(&v(&[3, 8]), &v(&[3, 8]), &v(&[3, 8]), &v(&[3, 3]))),
         "MultiheadAttention: the mask requires a gradient, which a mask does not get here; detach it, or call scaled_dot_product_attention_bias",
     ),
     (

@@ -156,6 +156,6 @@ pub const CALLS: &[Row] = &[
     ("Linear dtype", || unit(Linear::new(3, 4)?.forward(&w(&[2, 3]))), ""),
     ("Linear integers", || unit(Linear::new(3, 4)?.forward(&n(&[2, 3]))), ""),
     ("Linear scalar", || unit(Linear::new(3, 4)?.forward(&v(&[]))), ""),
-    ("Linear size 0", || unit(Linear::new(0, 4)), ""),
+    ("Linear size -1", || unit(Linear::new(-1, 4)), ""),
     ("Linear device", || unit(Linear::on_device(3, 4, Device::CUDA(0))), ""),
 ];
