@@ -460,12 +460,7 @@ fn masked_keys_have_no_influence() -> Checked {
     let infinite = infinite.masked_fill(&third, f64::NEG_INFINITY)?;
     let padding = bools(&[2, 4], |i| i % 4 == 2);
     let third_variable = Variable::new(third.clone(), false);
-    let all = [
-        &third,
-        &infinite,
-        &third.expand(&[4, 3, 4])?,
-        &third.expand(&[2, 2, 3, 4])?,
-    ];
+    let all = [&third, &infinite, &third.expand(&[4, 3, 4])?, &third.expand(&[2, 2, 3, 4])?];
     let with = |k: &Variable, mask: Option<&Tensor>| mha.forward_ext(&q, k, k, mask);
     let want = with(&k, Some(&third))?.data();
     assert_ne!(with(&k, None)?.data().to_f32_vec()?, with(&changed, None)?.data().to_f32_vec()?);

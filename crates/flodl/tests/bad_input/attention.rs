@@ -269,14 +269,30 @@ pub const CALLS: &[Row] = &[
         || unit(MultiheadAttention::on_device(8, 2, Device::CUDA(0))),
         "cuda:0 is not available: this build of flodl has no CUDA engine; use Device::CPU",
     ),
-    ("encoder width", || unit(TransformerEncoderLayer::new(8, 2)?.forward(&v(&[2, 3, 7]))), ""),
-    ("encoder dtype", || unit(TransformerEncoderLayer::new(8, 2)?.forward(&w(&[2, 3, 8]))), ""),
-    ("encoder rank", || unit(TransformerEncoderLayer::new(8, 2)?.forward(&v(&[8]))), ""),
-    ("encoder heads", || unit(TransformerEncoderLayer::new(8, 3)), ""),
+    (
+        "encoder width",
+        || unit(TransformerEncoderLayer::new(8, 2)?.forward(&v(&[2, 3, 7]))),
+        "MultiheadAttention: expected a query [batch, length, 8], got shape [2, 3, 7]",
+    ),
+    (
+        "encoder dtype",
+        || unit(TransformerEncoderLayer::new(8, 2)?.forward(&w(&[2, 3, 8]))),
+        "MultiheadAttention: dtypes float32 and float64 do not mix; cast one with to_dtype",
+    ),
+    (
+        "encoder rank",
+        || unit(TransformerEncoderLayer::new(8, 2)?.forward(&v(&[8]))),
+        "MultiheadAttention: expected a query [length, 8], got shape [8]",
+    ),
+    (
+        "encoder heads",
+        || unit(TransformerEncoderLayer::new(8, 3)),
+        "MultiheadAttention: embed_dim 8 must be a multiple of num_heads 3",
+    ),
     (
         "encoder mask",
         || unit(masked(TransformerMasks { src_mask: Some(mask(&[2, 3])), ..Default::default() })),
-        "",
+        "MultiheadAttention: expected a mask [3, 3], [4, 3, 3] or [2, 2, 3, 3], got shape [2, 3]",
     ),
     (
         "encoder padding",
@@ -286,23 +302,27 @@ pub const CALLS: &[Row] = &[
                 ..Default::default()
             }))
         },
-        "",
+        "MultiheadAttention: expected a key_padding_mask [2, 3], got shape [2, 4]",
     ),
-    ("decoder heads", || unit(TransformerDecoderLayer::new(8, 3)), ""),
+    (
+        "decoder heads",
+        || unit(TransformerDecoderLayer::new(8, 3)),
+        "MultiheadAttention: embed_dim 8 must be a multiple of num_heads 3",
+    ),
     (
         "decoder width",
         || unit(TransformerDecoderLayer::new(8, 2)?.forward_ext(&v(&[2, 3, 7]), &v(&[2, 4, 8]))),
-        "",
+        "MultiheadAttention: expected a query [batch, length, 8], got shape [2, 3, 7]",
     ),
     (
         "decoder memory",
         || unit(TransformerDecoderLayer::new(8, 2)?.forward_ext(&v(&[2, 3, 8]), &v(&[2, 4, 7]))),
-        "",
+        "MultiheadAttention: expected a key [batch, length, 8], got shape [2, 4, 7]",
     ),
     (
         "decoder batch",
         || unit(TransformerDecoderLayer::new(8, 2)?.forward_ext(&v(&[2, 3, 8]), &v(&[1, 4, 8]))),
-        "",
+        "MultiheadAttention: shapes [2, 3, 8] and [1, 4, 8] do not fit: query and key must have the same batch",
     ),
     (
         "decoder mask",
@@ -312,7 +332,7 @@ pub const CALLS: &[Row] = &[
                 ..Default::default()
             }))
         },
-        "",
+        "MultiheadAttention: expected a mask [3, 3], [4, 3, 3] or [2, 2, 3, 3], got shape [3, 4]",
     ),
     (
         "decoder memory mask",
@@ -322,7 +342,7 @@ pub const CALLS: &[Row] = &[
                 ..Default::default()
             }))
         },
-        "",
+        "MultiheadAttention: expected a mask [3, 4], [4, 3, 4] or [2, 2, 3, 4], got shape [3, 3]",
     ),
     (
         "decoder padding",
@@ -332,12 +352,12 @@ pub const CALLS: &[Row] = &[
                 ..Default::default()
             }))
         },
-        "",
+        "MultiheadAttention: expected a key_padding_mask [2, 4], got shape [2, 3]",
     ),
     (
         "transformer heads",
         || unit(Transformer::configured(&TransformerConfig::new(8, 3), 1, 1)),
-        "",
+        "MultiheadAttention: embed_dim 8 must be a multiple of num_heads 3",
     ),
     (
         "transformer width",
@@ -347,7 +367,11 @@ pub const CALLS: &[Row] = &[
                     .forward_ext(&v(&[2, 3, 7]), &v(&[2, 4, 8])),
             )
         },
-        "",
+        "MultiheadAttention: expected a query [batch, length, 8], got shape [2, 3, 7]",
     ),
-    ("transformer layers", || unit(Transformer::configured(&small(), -1, 1)), ""),
+    (
+        "transformer layers",
+        || unit(Transformer::configured(&small(), -1, 1)),
+        "TransformerEncoder: num_layers -1 must not be negative",
+    ),
 ];

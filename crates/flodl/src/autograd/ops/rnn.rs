@@ -544,7 +544,8 @@ pub(crate) fn network(
 /// A sequence through a GRU: input `[S, B, I]`, first state `[layers · directions, B, H]` (zeros
 /// where `None`); output `[S, B, directions · H]` and the last state. `params` stand layer by
 /// layer, direction by direction: `weight_ih`, `weight_hh` and, or not at all, `bias_ih`,
-/// `bias_hh`. One node on the tape, whatever the length.
+/// `bias_hh`. One node on the tape and one kernel call each way, whatever the length; the dropout
+/// between layers is drawn inside it.
 ///
 /// # Errors
 /// When shapes, dtypes or devices do not fit.
