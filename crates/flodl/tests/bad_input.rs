@@ -19,6 +19,8 @@ mod shapes;
 mod tables;
 #[path = "bad_input/tensors.rs"]
 mod tensors;
+#[path = "bad_input/transposed.rs"]
+mod transposed;
 #[path = "bad_input/values.rs"]
 mod values;
 
@@ -77,6 +79,7 @@ const TABLES: &[&[Row]] = &[
     tensors::CALLS,
     values::CALLS,
     convolutions::CALLS,
+    transposed::CALLS,
     pools::CALLS,
     norms::CALLS,
     tables::CALLS,
