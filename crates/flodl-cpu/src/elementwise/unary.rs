@@ -41,9 +41,8 @@ pub(super) fn c<T: FloatMath>(value: f64) -> T {
 /// x / sqrt(2 π) e^(-x²/2) + Φ(x), the derivative of the exact GELU.
 #[inline(always)]
 pub(super) fn gelu_slope<A: Arch, T: FloatMath>(x: T) -> T {
-    let cdf = c::<T>(0.5) * (T::ONE + (x * c(std::f64::consts::FRAC_1_SQRT_2)).erf_::<A>());
-    let pdf = (c::<T>(-0.5) * x * x).exp_::<A>() * c(0.398_942_280_401_432_7);
-    x.mul_add_::<A>(pdf, cdf)
+    let (cdf, e) = x.normal_::<A>();
+    x.mul_add_::<A>(e * c(0.398_942_280_401_432_7), cdf)
 }
 
 /// The argument of the tanh in GELU's approximation.
@@ -154,9 +153,7 @@ float_ops! {
     /// x between 0 and 6.
     Relu6 => |A, T, x| clamp(x, T::ZERO, c(6.0));
     /// x Φ(x).
-    Gelu => |A, T, x| {
-        c::<T>(0.5) * x * (T::ONE + (x * c(std::f64::consts::FRAC_1_SQRT_2)).erf_::<A>())
-    };
+    Gelu => |A, T, x| x * x.normal_::<A>().0;
     /// GELU's approximation through tanh.
     GeluTanh => |A, T, x| c::<T>(0.5) * x * (T::ONE + gelu_inner::<A, T>(x).tanh_::<A>());
     /// x sigmoid(x).
@@ -169,9 +166,9 @@ float_ops! {
         if x <= T::ZERO { low } else { x * c(SELU_SCALE) }
     };
     /// x min(max(x + 3, 0), 6) / 6.
-    Hardswish => |A, T, x| x * clamp(x + c(3.0), T::ZERO, c(6.0)) / c(6.0);
+    Hardswish => |A, T, x| x * clamp(x + c(3.0), T::ZERO, c(6.0)) * c(1.0 / 6.0);
     /// min(max(x + 3, 0), 6) / 6.
-    Hardsigmoid => |A, T, x| clamp(x + c(3.0), T::ZERO, c(6.0)) / c(6.0);
+    Hardsigmoid => |A, T, x| clamp(x + c(3.0), T::ZERO, c(6.0)) * c(1.0 / 6.0);
     /// x / (1 + |x|).
     Softsign => |A, T, x| x / (T::ONE + x.abs_());
     /// ln(sigmoid(x)).
