@@ -122,12 +122,16 @@ pub fn dispatch<K: Kernel>(kernel: K) -> K::Out {
     kernel.run::<Baseline>()
 }
 
+/// # Safety
+/// The CPU has the features that the attribute names.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi1,bmi2")]
 fn run_avx512<K: Kernel>(kernel: K) -> K::Out {
     kernel.run::<Avx512>()
 }
 
+/// # Safety
+/// The CPU has the features that the attribute names.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,bmi1,bmi2")]
 fn run_avx2<K: Kernel>(kernel: K) -> K::Out {

@@ -75,7 +75,7 @@ fn a_training_learns_shows_and_writes() {
     let Training { out, folder } = &*TRAINING;
     assert!(out.contains("4000 digits to train on, 1000 to test on"), "{out}");
     let accuracy: f64 = after(out, "test accuracy").parse().expect("a number");
-    assert!(accuracy > 95.0, "{accuracy} % after two epochs");
+    assert!(accuracy > 92.0, "{accuracy} % after two epochs");
     // A line for each epoch, with everything that the bar would show, and no terminal codes.
     let epochs: Vec<&str> = out.lines().filter(|l| l.contains("samples/s")).collect();
     assert_eq!(epochs.len(), 2, "{out}");
@@ -165,7 +165,8 @@ fn missing_and_damaged_data_are_errors() {
     try_data(&data(&with(("0", "2.5"))), &["row 7, column 785", "2.5", "not a digit from 0 to 9"]);
     try_data(&data(&with(("0", "10"))), &["row 7, column 785", "not a digit from 0 to 9"]);
     try_data(&data(&with(("256", "1"))), &["row 7, column 1", "not a number from 0 to 255"]);
-    try_data(&data(&with(("0,0", "1"))), &["row 7 has 786 fields"]);
+    try_data(&data(&with(("0,0", "1"))), &["786 fields"]);
+    try_data(&data(&[("0,0", "1"); 6]), &["row 1 has 786 fields, not 785"]);
     std::fs::remove_file(&path).expect("removed");
 }
 

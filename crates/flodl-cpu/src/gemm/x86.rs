@@ -259,6 +259,9 @@ unsafe fn mask_store_8(p: *mut f64, mask: __mmask8, x: __m512d) {
 }
 
 /// The first `n` of 8 lanes.
+///
+/// # Safety
+/// The CPU has the features that the attribute names.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn mask_avx_ps(n: usize) -> __m256i {
@@ -266,6 +269,9 @@ fn mask_avx_ps(n: usize) -> __m256i {
 }
 
 /// The first `n` of 4 lanes.
+///
+/// # Safety
+/// The CPU has the features that the attribute names.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn mask_avx_pd(n: usize) -> __m256i {
@@ -273,6 +279,9 @@ fn mask_avx_pd(n: usize) -> __m256i {
 }
 
 /// Turns 8 rows of 8 values into 8 columns.
+///
+/// # Safety
+/// The CPU has the features that the attribute names.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transpose_ps(r: [__m256; 8]) -> [__m256; 8] {
@@ -305,6 +314,9 @@ fn transpose_ps(r: [__m256; 8]) -> [__m256; 8] {
 }
 
 /// Turns 4 rows of 4 values into 4 columns.
+///
+/// # Safety
+/// The CPU has the features that the attribute names.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transpose_pd(r: [__m256d; 4]) -> [__m256d; 4] {

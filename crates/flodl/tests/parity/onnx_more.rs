@@ -111,10 +111,10 @@ pub fn conv_transpose_to<const D: usize>(
         |d: usize| (size[d] - 1) * options.stride[d] + options.dilation[d] * (kernel[d] - 1) + 1;
     let more = std::array::from_fn(|d| (wanted[d] - span(d)).max(0));
     let mut y = conv_transpose(x, w, n.input(2).ok(), options, more)?;
-    for d in 0..D {
-        let extra = (span(d) - wanted[d]).max(0);
+    for (d, &size) in wanted.iter().enumerate() {
+        let extra = (span(d) - size).max(0);
         let before = if same == "SAME_UPPER" { extra / 2 } else { extra - extra / 2 };
-        y = y.narrow(2 + d as i32, before, wanted[d])?;
+        y = y.narrow(2 + d as i32, before, size)?;
     }
     Ok(vec![y])
 }
