@@ -6,7 +6,8 @@
 //! cargo run --release --example census
 //! ```
 //!
-//! SCORE
+//! It is right in about 85.07 % of the answers that it was not trained on, with an area under the ROC
+//! curve of about 0.9070; always saying "no more" is right in 75.9 %.
 
 use std::rc::Rc;
 

@@ -5,7 +5,8 @@
 //! cargo run --release --example gpt
 //! ```
 //!
-//! SCORE
+//! It prints its score, in bits per character of unseen text, beside those of models that only count
+//! which character follows the last one, two or three: 3.615, 3.040 and 2.655 bits.
 
 mod text;
 
