@@ -1,11 +1,11 @@
 //! Fused losses: cross-entropy on logits, and the mean squared error.
 //!
-//! Cross-entropy never writes probabilities in the forward pass: a row's ln Σ e^x is all that its
-//! gradient needs besides the logits.
+//! Cross-entropy never writes probabilities in the forward pass: a row's maximum and ln Σ e^(x -
+//! maximum) are all that its gradient needs besides the logits.
 
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::math::FloatMath;
-use crate::reduce::{log_sum_exp, split_sum, sum, sum2};
+use crate::reduce::{max_and_log_sum, split_sum, sum, sum2};
 use crate::simd::{Arch, Kernel, dispatch};
 use crate::threads::{GRAIN, SharedMut, parallel_ranges, parallel_rows};
 
@@ -72,7 +72,7 @@ impl<T: FloatMath> CrossEntropy<'_, T> {
 
     fn check(&self, logits: usize, classes: usize, targets: &[i64], lse: usize) {
         assert_eq!(logits, targets.len() * classes, "rows and classes");
-        assert_eq!(lse, targets.len(), "one ln Σ e^x a row");
+        assert_eq!(lse, 2 * targets.len(), "a maximum and a logarithm for each row");
         assert!(self.weight.is_none_or(|w| w.len() == classes), "one weight a class");
     }
 
@@ -104,13 +104,16 @@ struct RowLoss<'a, T> {
 }
 
 impl<T: FloatMath> Kernel for RowLoss<'_, T> {
-    /// ln Σ e^x and the loss.
-    type Out = (T, f64);
+    /// The maximum and ln Σ e^(x - maximum), and the loss.
+    type Out = ([T; 2], f64);
     #[inline(always)]
-    fn run<A: Arch>(self) -> (T, f64) {
-        let Self { x, class: Some(class), options, total } = self else { return (T::ZERO, 0.0) };
-        let lse = log_sum_exp::<A, T>(x);
-        let at = (lse - x[class]).to_f64() * options.of(class);
+    fn run<A: Arch>(self) -> ([T; 2], f64) {
+        let Self { x, class: Some(class), options, total } = self else {
+            return ([T::ZERO; 2], 0.0);
+        };
+        let (max, log) = max_and_log_sum::<A, T>(x);
+        let lse = [max, log];
+        let at = ((max - x[class]).to_f64() + log.to_f64()) * options.of(class);
         if options.smoothing == 0.0 {
             return (lse, at);
         }
@@ -118,14 +121,14 @@ impl<T: FloatMath> Kernel for RowLoss<'_, T> {
             Some(w) => sum2(x, w, |x, w| x * w).to_f64(),
             None => sum(x, |x| x).to_f64(),
         };
-        let smooth = (lse.to_f64() * total - spread) / x.len() as f64;
+        let smooth = ((max.to_f64() + log.to_f64()) * total - spread) / x.len() as f64;
         (lse, (1.0 - options.smoothing) * at + options.smoothing * smooth)
     }
 }
 
 /// Cross-entropy of logits [rows, classes] with a target class for each row.
 ///
-/// `lse` gets ln Σ e^x of each row, which the gradient needs; `out` has one element, or one a row
+/// `lse` gets the maximum and ln Σ e^(x - maximum) of each row, which the gradient needs; `out` has one element, or one a row
 /// without reduction. Returns the weight of the rows that count, by which the mean divides; the
 /// gradient takes it again. The mean of nothing is NaN.
 ///
@@ -162,8 +165,10 @@ pub fn cross_entropy_forward<T: FloatMath>(
                 let x = &logits[i * classes..(i + 1) * classes];
                 let class = options.class(targets[i], classes);
                 // SAFETY: each row has its own elements.
-                let (lse, loss) = unsafe { (lse.range(i..i + 1), losses.range(i..i + 1)) };
-                (lse[0], loss[0]) = dispatch(RowLoss { x, class, options, total });
+                let (lse, loss) = unsafe { (lse.range(2 * i..2 * i + 2), losses.range(i..i + 1)) };
+                let (pair, at) = dispatch(RowLoss { x, class, options, total });
+                lse.copy_from_slice(&pair);
+                loss[0] = at;
             }
         });
     }
@@ -181,7 +186,8 @@ pub fn cross_entropy_forward<T: FloatMath>(
 
 struct RowGrad<'a, T> {
     x: &'a [T],
-    lse: T,
+    max: T,
+    log: T,
     /// What the probabilities are multiplied with, and what is taken off at every class.
     scale: T,
     smooth: T,
@@ -193,16 +199,16 @@ impl<T: FloatMath> Kernel for RowGrad<'_, T> {
     type Out = ();
     #[inline(always)]
     fn run<A: Arch>(self) {
-        let Self { x, lse, scale, smooth, weight, out } = self;
+        let Self { x, max, log, scale, smooth, weight, out } = self;
         match weight {
             Some(w) if smooth != T::ZERO => {
                 for ((out, &x), &w) in out.iter_mut().zip(x).zip(w) {
-                    *out = (x - lse).exp_::<A>() * scale - smooth * w;
+                    *out = (x - max - log).exp_::<A>() * scale - smooth * w;
                 }
             }
             _ => {
                 for (out, &x) in out.iter_mut().zip(x) {
-                    *out = (x - lse).exp_::<A>() * scale - smooth;
+                    *out = (x - max - log).exp_::<A>() * scale - smooth;
                 }
             }
         }
@@ -248,7 +254,8 @@ pub fn cross_entropy_backward<T: FloatMath>(
             let hit = g * (1.0 - options.smoothing) * options.of(class);
             dispatch(RowGrad {
                 x: &logits[r],
-                lse: lse[i],
+                max: lse[2 * i],
+                log: lse[2 * i + 1],
                 scale: T::from_f64(hit + smooth * total),
                 smooth: T::from_f64(smooth),
                 weight: options.weight,
@@ -347,7 +354,7 @@ mod tests {
                     for reduction in [Reduction::None, Reduction::Mean, Reduction::Sum] {
                         let o = CrossEntropy { weight, smoothing, reduction, ..Default::default() };
                         let n = if reduction == Reduction::None { rows } else { 1 };
-                        let (mut lse, mut out) = (vec![0.0; rows], vec![0.0; n]);
+                        let (mut lse, mut out) = (vec![0.0; 2 * rows], vec![0.0; n]);
                         let total =
                             cross_entropy_forward(&o, &x, classes, &targets, &mut lse, &mut out);
                         let total = total.expect("scratch memory");
@@ -387,7 +394,7 @@ mod tests {
     #[test]
     fn single_precision_and_masked_logits() {
         let x = [f32::NEG_INFINITY, 0.0, 0.0, 1e4, -1e4, f32::NEG_INFINITY];
-        let (mut lse, mut out) = ([0.0; 2], [0.0]);
+        let (mut lse, mut out) = ([0.0; 4], [0.0]);
         let o = CrossEntropy::default();
         let w = cross_entropy_forward(&o, &x, 3, &[1, 0], &mut lse, &mut out);
         assert!(w == Ok(2.0) && (out[0] - 0.5 * 2f32.ln()).abs() < 1e-6);

@@ -9,7 +9,7 @@ mod lanes;
 mod rows;
 
 pub(crate) use lanes::{FEW_LANES, LANES, lane_fold, sum, sum2};
-pub(crate) use rows::log_sum_exp;
+pub(crate) use rows::max_and_log_sum;
 pub use rows::{
     ArgOp, BoolReduceOp, IntReduceOp, arg_reduce, logsumexp, norm, reduce_bool, reduce_int, var,
 };

@@ -196,10 +196,18 @@ impl<T: FloatMath> Kernel for LogSumExp<'_, T> {
 
 /// ln Σ e^x of a row, from its maximum, so that nothing overflows.
 #[inline(always)]
-pub(crate) fn log_sum_exp<A: Arch, T: FloatMath>(x: &[T]) -> T {
+fn log_sum_exp<A: Arch, T: FloatMath>(x: &[T]) -> T {
+    let (max, log) = max_and_log_sum::<A, T>(x);
+    max + log
+}
+
+/// The maximum of a row and ln Σ e^(x - maximum). Their sum is ln Σ e^x, but where x is large the sum
+/// has lost what the second says.
+#[inline(always)]
+pub(crate) fn max_and_log_sum<A: Arch, T: FloatMath>(x: &[T]) -> (T, T) {
     let max = lane_fold::<FEW_LANES, T>(x, T::NEG_INFINITY, max_nan, max_nan);
     if max.abs_() == T::INFINITY {
-        return max;
+        return (max, T::ZERO);
     }
     let mut exps = [T::ZERO; 256];
     let mut total = 0.0;
@@ -210,7 +218,7 @@ pub(crate) fn log_sum_exp<A: Arch, T: FloatMath>(x: &[T]) -> T {
         }
         total += sum(exps, |e| e).to_f64();
     }
-    max + T::from_f64(total.ln())
+    (max, T::from_f64(total.ln()))
 }
 
 /// ln Σ e^x over the flagged dims; -∞ of nothing.

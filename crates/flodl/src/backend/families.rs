@@ -511,8 +511,8 @@ pub struct Saved<'a> {
 
 /// Losses; operands are contiguous.
 pub trait Loss {
-    /// Cross-entropy of logits `[rows, classes]` with i64 targets: the loss, and log Σ exp of each
-    /// row. Returns the weight of the rows that count.
+    /// Cross-entropy of logits `[rows, classes]` with i64 targets: the loss, and each row's maximum
+    /// and ln Σ exp(x - maximum), `[rows, 2]`. Returns the weight of the rows that count.
     fn cross_entropy(
         &self,
         options: &CrossEntropyOptions<'_>,

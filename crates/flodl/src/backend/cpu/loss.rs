@@ -44,7 +44,7 @@ impl Loss for Cpu {
             slice(logits),
             classes,
             targets,
-            slice_mut(lse, rows),
+            slice_mut(lse, 2 * rows),
             slice_mut(loss, n),
         )?))
     }

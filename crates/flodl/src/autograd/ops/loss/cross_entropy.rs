@@ -135,7 +135,7 @@ fn cross_entropy_rows(
     let out_shape = [n];
     let shape = if options.reduction == Reduction::None { &out_shape[..] } else { &[] };
     let mut loss = Tensor::fresh(shape, home, logits.device())?;
-    let mut lse = Tensor::fresh(&[n], home, logits.device())?;
+    let mut lse = Tensor::fresh(&[n, 2], home, logits.device())?;
     let total = logits.backend()?.cross_entropy(
         &raw(&options),
         logits.operand(),

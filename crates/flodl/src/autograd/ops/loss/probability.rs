@@ -160,6 +160,16 @@ pub(super) fn check_weight(op: &'static str, weight: Option<&Tensor>, classes: i
     }
 }
 
+/// Values of at least the smallest normal number: below 1 a power's slope at 0 is infinite, and the
+/// loss, which is 0 there, would have the gradient NaN.
+fn above_zero(v: &Variable) -> Result<Variable> {
+    v.clamp_min(if v.dtype() == DType::Float64 {
+        f64::MIN_POSITIVE
+    } else {
+        f32::MIN_POSITIVE.into()
+    })
+}
+
 /// Mean focal loss of logits (Lin et al., 2017): cross-entropy that counts less where the
 /// prediction is already right, -α (1 - p)^γ ln p.
 ///
@@ -192,7 +202,7 @@ pub fn focal_loss_with(
             check_classes(op, &targets, rows.shape()[1], None)?;
             let index = targets.unsqueeze(1)?;
             let log_p = rows.log_softmax(1)?.gather(1, &index)?.squeeze(1)?;
-            let missing = log_p.exp()?.neg()?.add_scalar(1.0)?.clamp_min(0.0)?;
+            let missing = above_zero(&log_p.expm1()?.neg()?)?;
             let loss = missing.pow_scalar(gamma)?.mul(&log_p)?.mul_scalar(-alpha)?;
             let loss = reduce(loss, reduction)?;
             if reduction == Reduction::None { loss.reshape(&target.shape()) } else { Ok(loss) }
@@ -201,10 +211,10 @@ pub fn focal_loss_with(
     in_f32([pred, target], |[pred, target]| {
         check_pair(op, pred, target)?;
         let entropy = super::bce_with_logits_loss_with(pred, target, None, None, Reduction::None)?;
-        let p = pred.sigmoid()?;
-        let not = |v: &Variable| v.neg()?.add_scalar(1.0);
-        let right = p.mul(target)?.add(&not(&p)?.mul(&not(target)?)?)?;
-        let mut loss = not(&right)?.clamp_min(0.0)?.pow_scalar(gamma)?.mul(&entropy)?;
+        // 1 - p of what should be, each side by itself: neither is lost when the other is near 1.
+        let not = target.neg()?.add_scalar(1.0)?;
+        let missing = pred.neg()?.sigmoid()?.mul(target)?.add(&pred.sigmoid()?.mul(&not)?)?;
+        let mut loss = above_zero(&missing)?.pow_scalar(gamma)?.mul(&entropy)?;
         if alpha >= 0.0 {
             let share = target.mul_scalar(2.0 * alpha - 1.0)?.add_scalar(1.0 - alpha)?;
             loss = loss.mul(&share)?;
