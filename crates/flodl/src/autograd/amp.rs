@@ -13,12 +13,16 @@ thread_local! {
 
 /// Turns autocast on until it is dropped; guards nest. Per thread, as in PyTorch:
 ///
-/// - matrix products, linear layers and convolutions cast f32 operands to the guard's dtype;
-/// - softmax, norms and losses cast 16-bit operands to f32;
-/// - elementwise arithmetic of a 16-bit and an f32 operand runs in f32; everything else runs in
-///   the dtype it is given.
+/// - matrix products, linear layers, convolutions, attention, PReLU and the recurrent layers LSTM
+///   and RNN cast f32 operands to the guard's dtype;
+/// - losses, products along a dim, 3-D pooling, mirrored and replicated padding and `grid_sample`
+///   cast 16-bit operands to f32;
+/// - elementwise arithmetic, joining, GRU and the recurrent cells run in f32 if an operand is f32;
+///   everything else runs in the dtype it is given, inside in f32 where digits matter, as in softmax
+///   and norms.
 ///
-/// Parameters stay f32, and so do their gradients.
+/// This is PyTorch's list for the CPU, but for four losses that need the digits: see
+/// `tests/amp.rs`. Parameters stay f32, and so do their gradients.
 ///
 /// ```
 /// use flodl::*;
@@ -149,4 +153,46 @@ pub(crate) fn same(inputs: [&Variable; 2]) -> Result<Option<[Variable; 2]>> {
         return Ok(None);
     }
     high(inputs)
+}
+
+/// [`same`] for any number of operands.
+pub(crate) fn same_all(inputs: &[&Variable]) -> Result<Option<Vec<Variable>>> {
+    let is = |dtype| inputs.iter().any(|v| v.dtype() == dtype);
+    let halves = inputs.iter().any(|v| v.dtype().is_half());
+    if !is_active() || !halves || !is(DType::Float32) {
+        return Ok(None);
+    }
+    to(inputs, DType::Float32).map(Some)
+}
+
+/// The operands of a recurrent network, `data` of input and states before the weights: all in
+/// autocast's dtype, or without `low` in f32 if input or a state is f32.
+pub(crate) fn recurrent(
+    low: bool,
+    data: usize,
+    inputs: &[&Variable],
+) -> Result<Option<Vec<Variable>>> {
+    let Some(dtype) = CAST.get()[0] else { return Ok(None) };
+    let ours = |v: &&Variable| v.dtype().is_half() || v.dtype() == DType::Float32;
+    if !inputs.iter().all(|v| ours(v)) {
+        return Ok(None);
+    }
+    let wide = inputs[..data].iter().any(|v| v.dtype() == DType::Float32);
+    let home = if wide && !low { DType::Float32 } else { dtype };
+    if inputs.iter().all(|v| v.dtype() == home) {
+        return Ok(None);
+    }
+    to(inputs, home).map(Some)
+}
+
+/// All 16-bit and f32 operands in one dtype.
+fn to(inputs: &[&Variable], dtype: DType) -> Result<Vec<Variable>> {
+    let ours = |v: &Variable| v.dtype().is_half() || v.dtype() == DType::Float32;
+    let cast = |v: &&Variable| if ours(v) { v.to_dtype(dtype) } else { Ok((*v).clone()) };
+    inputs.iter().map(cast).collect()
+}
+
+/// Runs `f` without autocast.
+pub(crate) fn without<R>(f: impl FnOnce() -> R) -> R {
+    autocast(DType::Float32, f)
 }

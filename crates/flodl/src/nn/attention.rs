@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::{Module, Parameter, RotaryEmbedding, init};
+use crate::autograd::amp;
 use crate::autograd::ops::{attention, attention_weights, joint_attention};
 use crate::tensor::Attend;
 use crate::{
@@ -269,6 +270,13 @@ impl MultiheadAttention {
         options: &AttentionOptions,
     ) -> Result<(Variable, Option<Variable>)> {
         let one_input = query.id() == key.id() && key.id() == value.id();
+        // The projections cast their inputs each by itself; the weights may have the other dtype.
+        let low = amp::low([query, key, value])?;
+        let (query, key, value) = match &low {
+            Some([q, _, _]) if one_input => (q, q, q),
+            Some([q, k, v]) => (q, k, v),
+            None => (query, key, value),
+        };
         let batched = self.check(query, key, value)?;
         let arrange = |x: &Variable| match (batched, self.batch_first) {
             (false, _) => x.unsqueeze(0),
@@ -314,6 +322,9 @@ impl MultiheadAttention {
                 return Err(Error::Shape { op: OP, expected, got: shape });
             }
             let weight = &self.out_weight.variable;
+            if amp::is_active() && x.dtype().is_half() {
+                continue;
+            }
             x.with_data(|x| weight.with_data(|w| w.check_same(OP, x)))?;
         }
         let (q, k, v) = (query.shape(), key.shape(), value.shape());
@@ -372,7 +383,7 @@ impl MultiheadAttention {
             v = v.cat(&row(bias_v)?, 1)?;
         }
         if self.add_zero_attn {
-            let zeros = query.with_data(|t| Tensor::zeros(&[batch, 1, e], t.options()))?;
+            let zeros = k.with_data(|t| Tensor::zeros(&[batch, 1, e], t.options()))?;
             let zeros = Variable::constant(zeros);
             k = k.cat(&zeros, 1)?;
             v = v.cat(&zeros, 1)?;

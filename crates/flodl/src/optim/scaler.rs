@@ -1,9 +1,10 @@
 //! Loss scaling for training in f16.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
 use super::state::{self, StateKind, Stateful};
-use crate::{Error, Parameter, Result, Variable};
+use crate::{DType, Error, Parameter, Result, Variable};
 
 /// Scales losses so that small gradients survive f16, skips steps whose gradients overflow, and
 /// adapts the scale: half of it after an overflow, twice after 2,000 steps without one (Micikevicius
@@ -27,6 +28,10 @@ use crate::{Error, Parameter, Result, Variable};
 /// scaler.update();
 /// # Ok::<(), Error>(())
 /// ```
+///
+/// With several optimizers call [`step`](Self::step) for each with its own parameters, and
+/// [`update`](Self::update) once after all of them: each parameter's gradient is unscaled once, and
+/// an overflow skips the steps of those optimizers that have it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GradScaler {
     scale: f64,
@@ -35,10 +40,12 @@ pub struct GradScaler {
     growth_interval: u64,
     /// Steps since the last change of the scale.
     good: u64,
-    /// Whether gradients are unscaled in this step, and whether they overflowed.
-    unscaled: Option<bool>,
-    /// Whether an overflow was seen since the last update.
-    overflow: bool,
+    /// Parameters whose gradients were unscaled since the last update, and whether these
+    /// overflowed. Each optimizer has its own parameters, so this is PyTorch's state of each
+    /// optimizer.
+    unscaled: BTreeMap<usize, bool>,
+    /// Parameters that were stepped since the last update.
+    stepped: BTreeSet<usize>,
 }
 
 impl Default for GradScaler {
@@ -56,8 +63,8 @@ impl GradScaler {
             backoff_factor: 0.5,
             growth_interval: 2000,
             good: 0,
-            unscaled: None,
-            overflow: false,
+            unscaled: BTreeMap::new(),
+            stepped: BTreeSet::new(),
         }
     }
 
@@ -102,20 +109,47 @@ impl GradScaler {
     /// [`step`](Self::step).
     ///
     /// # Errors
-    /// When it was called already since the last [`update`](Self::update).
+    /// When it was called already for one of the parameters since the last
+    /// [`update`](Self::update), or after their step; when a gradient is f16, which a division may
+    /// take to zero.
     pub fn unscale_(&mut self, params: &[Parameter]) -> Result<()> {
-        if self.unscaled.is_some() {
-            let what = "unscale_ was called already since the last update()";
-            return Err(Error::invalid("GradScaler", what));
+        for p in params {
+            let what = match p.variable.id() {
+                id if self.stepped.contains(&id) => "unscale_ was called after step",
+                id if self.unscaled.contains_key(&id) => "unscale_ was called already",
+                _ => continue,
+            };
+            return Err(misuse(what, p));
         }
+        self.unscale_rest(params)
+    }
+
+    /// Unscales the gradients that are not yet.
+    fn unscale_rest(&mut self, params: &[Parameter]) -> Result<()> {
         let params = crate::nn::unique(params.iter(), |p| p.variable.id());
-        super::scale_grads(&params, 1.0 / self.scale)?;
-        let mut overflow = false;
-        for g in params.iter().filter_map(|p| p.variable.grad()) {
-            overflow |= !g.all_finite()?;
+        let rest: Vec<&Parameter> = params
+            .into_iter()
+            .filter(|p| !self.unscaled.contains_key(&p.variable.id()))
+            .filter(|p| p.variable.grad().is_some())
+            .collect();
+        for p in &rest {
+            if p.variable.grad().is_some_and(|g| g.dtype() == DType::Float16) {
+                let what = format!(
+                    "the gradient of {:?} is float16, in which small values vanish when they are \
+                     unscaled; keep parameters in float32 and use autocast",
+                    p.name
+                );
+                return Err(Error::invalid("GradScaler", what));
+            }
         }
-        self.unscaled = Some(overflow);
-        self.overflow |= overflow;
+        super::scale_grads(&rest, 1.0 / self.scale)?;
+        for p in rest {
+            let overflow = match p.variable.grad() {
+                Some(g) => !g.all_finite()?,
+                None => false,
+            };
+            self.unscaled.insert(p.variable.id(), overflow);
+        }
         Ok(())
     }
 
@@ -123,28 +157,38 @@ impl GradScaler {
     /// is infinite or NaN. Returns whether the step ran.
     ///
     /// # Errors
-    /// Those of the step.
+    /// When one of the parameters was stepped already since the last [`update`](Self::update), none
+    /// has a gradient, or a gradient is f16; those of the step.
     pub fn step(
         &mut self,
         params: &[Parameter],
         step_fn: &mut dyn FnMut() -> Result<()>,
     ) -> Result<bool> {
-        if self.unscaled.is_none() {
-            self.unscale_(params)?;
+        let ids = || params.iter().map(|p| p.variable.id());
+        if let Some(p) = params.iter().find(|p| self.stepped.contains(&p.variable.id())) {
+            return Err(misuse("step was called already", p));
         }
-        let overflow = self.unscaled == Some(true);
+        self.unscale_rest(params)?;
+        let found: Vec<bool> = ids().filter_map(|id| self.unscaled.get(&id).copied()).collect();
+        if found.is_empty() {
+            let what = "no parameter has a gradient: call scale(loss)?.backward() before step";
+            return Err(Error::invalid("GradScaler", what));
+        }
+        let overflow = found.contains(&true);
         if !overflow {
             step_fn()?;
         }
+        self.stepped.extend(ids());
         Ok(!overflow)
     }
 
-    /// Adapts the scale; call it once after each step.
+    /// Adapts the scale; call it once after the steps of all optimizers. Without a step or
+    /// [`unscale_`](Self::unscale_) since the last call it changes nothing.
     pub fn update(&mut self) {
-        if self.overflow {
+        if self.unscaled.values().any(|&overflow| overflow) {
             self.scale *= self.backoff_factor;
             self.good = 0;
-        } else if self.unscaled.is_some() {
+        } else if !self.unscaled.is_empty() {
             self.good += 1;
             if self.good >= self.growth_interval {
                 let grown = self.scale * self.growth_factor;
@@ -152,9 +196,14 @@ impl GradScaler {
                 self.good = 0;
             }
         }
-        self.unscaled = None;
-        self.overflow = false;
+        self.unscaled.clear();
+        self.stepped.clear();
     }
+}
+
+fn misuse(what: &str, p: &Parameter) -> Error {
+    let what = format!("{what} for {:?} since the last update()", p.name);
+    Error::invalid("GradScaler", what)
 }
 
 impl Stateful for GradScaler {
@@ -177,7 +226,8 @@ impl Stateful for GradScaler {
         [self.scale, self.growth_factor, self.backoff_factor] =
             [settings[0], settings[1], settings[2]];
         (self.growth_interval, self.good) = (steps[0] as u64, steps[1] as u64);
-        (self.unscaled, self.overflow) = (None, false);
+        self.unscaled.clear();
+        self.stepped.clear();
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 
 use super::elementwise::fused;
 use super::grad_by_composition;
+use crate::autograd::amp;
 use crate::autograd::is_grad_enabled;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::{BinaryOp, UnaryOp};
@@ -328,10 +329,14 @@ impl Variable {
     /// # Errors
     /// When the weight has another number of elements, or dtypes differ.
     pub fn prelu(&self, weight: &Variable) -> Result<Variable> {
+        if let Some([x, w]) = amp::low([self, weight])? {
+            return x.prelu(&w);
+        }
         let home = self.dtype();
         if home.is_half() && weight.dtype() == home {
             let wide = |v: &Variable| v.to_dtype(DType::Float32);
-            return wide(self)?.prelu(&wide(weight)?)?.to_dtype(home);
+            let (x, w) = (wide(self)?, wide(weight)?);
+            return amp::without(|| x.prelu(&w))?.to_dtype(home);
         }
         let y = self.with_data(|x| weight.with_data(|w| x.prelu(w)))?;
         let dims = self.with_data(|x| weight.with_data(|w| x.prelu_dims(w)))?;

@@ -2,6 +2,7 @@
 //! passes that record.
 
 use super::{grad_by_composition, is_grad_enabled};
+use crate::autograd::amp;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::AttentionSpec;
 use crate::tensor::{Attend, attention_lead, attention_mask, attention_spec, four_dims};
@@ -110,6 +111,9 @@ pub(crate) fn attention(
     mask: Option<&Tensor>,
     attend: Attend,
 ) -> Result<Variable> {
+    if let Some([q, k, v]) = amp::low([query, key, value])? {
+        return attention(&q, &k, &v, mask, attend);
+    }
     let (q, k, v) = (query.data(), key.data(), value.data());
     let lead = attention_lead([&q, &k, &v])?;
     let queries = q.dims()[q.ndim() - 2];

@@ -2,6 +2,7 @@
 //! the distance.
 
 use super::linear;
+use crate::autograd::amp;
 use crate::tensor::Bilinear;
 use crate::{Result, Variable};
 
@@ -25,6 +26,14 @@ pub fn bilinear(
     weight: &Variable,
     bias: Option<&Variable>,
 ) -> Result<Variable> {
+    if amp::is_active() {
+        // PyTorch's autocast leaves this operation in f32.
+        let [x1, x2, w] = match amp::high([input1, input2, weight])? {
+            Some(wide) => wide,
+            None => [input1, input2, weight].map(Variable::clone),
+        };
+        return amp::without(|| bilinear(&x1, &x2, &w, bias));
+    }
     let b = bias.map(Variable::data);
     let g = input1.with_data(|x1| {
         input2.with_data(|x2| weight.with_data(|w| Bilinear::check(x1, x2, w, b.as_ref())))

@@ -85,6 +85,9 @@ impl Variable {
     /// # Errors
     /// When row lengths differ.
     pub fn cdist_p(&self, other: &Variable, p: f64) -> Result<Variable> {
+        if let Some([a, b]) = amp::high([self, other])? {
+            return a.cdist_p(&b, p);
+        }
         if self.ndim() < 2 || other.ndim() < 2 || self.shape().last() != other.shape().last() {
             return Ok(Variable::constant(self.data().cdist_p(&other.data(), p)?));
         }

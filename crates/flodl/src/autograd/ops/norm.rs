@@ -2,7 +2,6 @@
 //! operations for passes that record.
 
 use super::{grad_by_composition, is_grad_enabled};
-use crate::autograd::amp;
 use crate::autograd::tape::{Grads, Saved, record};
 use crate::backend::{self, Operand, Storage};
 use crate::tensor::{Batch, Rows, channels, row_length};
@@ -98,9 +97,6 @@ pub fn layer_norm_opt(
     columns: i64,
     eps: f64,
 ) -> Result<Variable> {
-    if let Some([x]) = amp::high([x])? {
-        return layer_norm_opt(&x, weight, bias, columns, eps);
-    }
     let run = |x: &Variable, [w, b]: [Option<&Variable>; 2]| {
         Ok((float_layer_norm(x, w, b, columns, eps)?, ()))
     };
@@ -202,9 +198,6 @@ pub fn rms_norm(
     columns: i64,
     eps: f64,
 ) -> Result<Variable> {
-    if let Some([x]) = amp::high([x])? {
-        return rms_norm(&x, weight, columns, eps);
-    }
     let run = |x: &Variable, [w, _]: [Option<&Variable>; 2]| {
         Ok((float_rms_norm(x, w, columns, eps)?, ()))
     };
@@ -279,9 +272,6 @@ pub fn batch_norm_train(
     bias: Option<&Variable>,
     eps: f64,
 ) -> Result<(Variable, BatchStats)> {
-    if let Some([x]) = amp::high([x])? {
-        return batch_norm_train(&x, weight, bias, eps);
-    }
     in_float("batch_norm", x, [weight, bias], |x, [w, b]| float_batch_norm(x, w, b, eps))
 }
 
@@ -318,9 +308,6 @@ pub fn batch_norm_eval(
     var: &Tensor,
     eps: f64,
 ) -> Result<Variable> {
-    if let Some([x]) = amp::high([x])? {
-        return batch_norm_eval(&x, weight, bias, mean, var, eps);
-    }
     let wide = |t: &Tensor| {
         if x.dtype().is_half() { t.to_dtype(DType::Float32) } else { Ok(t.clone()) }
     };
@@ -420,9 +407,6 @@ pub fn group_norm_opt(
     bias: Option<&Variable>,
     eps: f64,
 ) -> Result<Variable> {
-    if let Some([x]) = amp::high([x])? {
-        return group_norm_opt(&x, num_groups, weight, bias, eps);
-    }
     let run = |x: &Variable, [w, b]: [Option<&Variable>; 2]| {
         Ok((float_group_norm(x, num_groups, w, b, eps)?, ()))
     };

@@ -1,6 +1,7 @@
 //! Padding: its gradient is its transpose, and the gradient of that is the padding again.
 
 use super::from_nothing;
+use crate::autograd::amp;
 use crate::tensor::{PadStep, pad_mode_of, pad_plan};
 use crate::{DType, Result, Variable};
 
@@ -50,6 +51,11 @@ pub(crate) fn pad_named(
     padding: &[i64],
     mode: PadMode<f64>,
 ) -> Result<Variable> {
+    if matches!(mode, PadMode::Reflect | PadMode::Replicate)
+        && let Some([x]) = amp::high([input])?
+    {
+        return pad_named(op, &x, padding, mode);
+    }
     let plan = input.with_data(|x| pad_plan(op, x, padding, mode))?;
     let mut x = input.clone();
     for (dim, start, length) in plan.cuts {

@@ -1,6 +1,7 @@
 //! Pooling, one code for all ranks.
 
 use super::from_nothing;
+use crate::autograd::amp;
 use crate::autograd::tape::{grads, record};
 use crate::backend::{AvgRule, PoolGeom};
 use crate::shape::Dims;
@@ -43,6 +44,11 @@ fn max_pool_with<const D: usize>(
     g: PoolGeom,
     adaptive: bool,
 ) -> Result<(Variable, Tensor)> {
+    if D == 3
+        && let Some([x]) = amp::high([input])?
+    {
+        return max_pool_with::<D>(op, &x, g, adaptive);
+    }
     let home = input.dtype();
     let input = ready(input)?;
     let (y, index) = input.with_data(|x| x.max_pool_kernel::<D>(&g, adaptive))?;
@@ -101,6 +107,11 @@ fn average<const D: usize>(
     g: PoolGeom,
     rule: Option<AvgRule>,
 ) -> Result<Variable> {
+    if D == 3
+        && let Some([x]) = amp::high([input])?
+    {
+        return average::<D>(op, &x, g, rule);
+    }
     let home = input.dtype();
     let input = ready(input)?;
     let y = input.with_data(|x| x.avg_pool_kernel::<D>(&g, rule))?;

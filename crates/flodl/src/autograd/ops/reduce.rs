@@ -6,7 +6,7 @@ use crate::autograd::is_grad_enabled;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::{ArgOp, ScanOp};
 use crate::shape::{Dims, to_i64};
-use crate::{Result, Tensor, Variable};
+use crate::{DType, Result, Tensor, Variable};
 
 impl Variable {
     /// A reduced gradient spread over the dims that were reduced (none means all).
@@ -97,6 +97,9 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist.
     pub fn prod_dim(&self, dim: i32, keepdim: bool) -> Result<Variable> {
+        if let Some([x]) = amp::high([self])? {
+            return x.prod_dim(dim, keepdim);
+        }
         let data = self.with_data(|t| t.prod_dim(dim, keepdim))?;
         let (x, from) = (Saved::new(self), self.own_dims());
         Ok(record("prod", data, &[self], move |ctx| {
@@ -354,8 +357,8 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist.
     pub fn softmax(&self, dim: i32) -> Result<Variable> {
-        if let Some([x]) = amp::high([self])? {
-            return x.softmax(dim);
+        if self.dtype().is_half() {
+            return self.to_dtype(DType::Float32)?.softmax(dim)?.to_dtype(self.dtype());
         }
         let data = self.with_data(|t| t.softmax(dim))?;
         Ok(from_output("softmax", self, data, move |g, y| {
@@ -373,8 +376,8 @@ impl Variable {
     /// # Errors
     /// When the dim does not exist.
     pub fn log_softmax(&self, dim: i32) -> Result<Variable> {
-        if let Some([x]) = amp::high([self])? {
-            return x.log_softmax(dim);
+        if self.dtype().is_half() {
+            return self.to_dtype(DType::Float32)?.log_softmax(dim)?.to_dtype(self.dtype());
         }
         let data = self.with_data(|t| t.log_softmax(dim))?;
         Ok(from_output("log_softmax", self, data, move |g, y| {

@@ -1,6 +1,7 @@
 //! Interpolation to another size, and pixels moved between channels and space.
 
 use super::from_nothing;
+use crate::autograd::amp;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::{GridGeom, ResampleGeom};
 use crate::shape::Dims;
@@ -192,6 +193,8 @@ pub fn grid_sample(
     padding_mode: impl IntoMode<GridPadding>,
     align_corners: bool,
 ) -> Result<Variable> {
+    let wide = amp::high([input, grid])?;
+    let (input, grid) = wide.as_ref().map_or((input, grid), |[x, grid]| (x, grid));
     let (mode, padding) = (mode.into_mode(), padding_mode.into_mode());
     let g = input.with_data(|x| {
         grid.with_data(|grid| grid_geometry(x, grid, mode, padding, align_corners))

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::rnn_sums::Shared;
 use super::{grad_by_composition, is_grad_enabled};
+use crate::autograd::amp;
 use crate::autograd::tape::{Ctx, Grads, Saved, record, record_many, take_sum, wants_grad};
 use crate::backend::RnnMode;
 use crate::tensor::{CellSpec, SequenceSpec, state_rows};
@@ -73,6 +74,25 @@ pub(crate) fn cell(
     joint: bool,
     shared: Option<Rc<Shared>>,
 ) -> Result<Vec<Variable>> {
+    let low = matches!(spec.mode, RnnMode::Tanh | RnnMode::Relu);
+    let given: Vec<&Variable> =
+        std::iter::once(x).chain(state.variables()).chain(params.iter().copied()).collect();
+    let count = given.len() - params.len();
+    if let Some(cast) = amp::recurrent(low, count, &given)? {
+        let (x, rest) = cast.split_first().expect("an input");
+        let (states, weights) = rest.split_at(count - 1);
+        let mut states = states.iter();
+        let state = match state {
+            CellState::Zeros => CellState::Zeros,
+            CellState::Joint(_) => CellState::Joint(states.next().expect("a state")),
+            CellState::Parts(parts) => {
+                CellState::Parts(parts.map(|p| p.and_then(|_| states.next())))
+            }
+        };
+        // Packed weights stay good when the weights are what they were made of.
+        let shared = shared.filter(|_| x.dtype() == DType::Float32);
+        return cell(spec, x, state, &references(weights), joint, shared);
+    }
     if x.dtype().is_half() {
         return half_cell(spec, x, state, params, joint);
     }
@@ -202,7 +222,9 @@ fn half_cell(
         CellState::Parts(_) => CellState::Parts([states.first(), states.get(1)]),
         CellState::Joint(_) => CellState::Joint(&states[0]),
     };
-    let out = cell(spec, &wide(x)?, state, &references(&params), joint, None)?;
+    // What is wide stays wide.
+    let x_wide = wide(x)?;
+    let out = amp::without(|| cell(spec, &x_wide, state, &references(&params), joint, None))?;
     out.iter().map(|v| v.to_dtype(x.dtype())).collect()
 }
 
@@ -320,6 +342,16 @@ pub(crate) fn sequence(
     params: &[&Variable],
     batch_first: bool,
 ) -> Result<Vec<Variable>> {
+    let given: Vec<&Variable> =
+        [Some(x), h0, c0].into_iter().flatten().chain(params.iter().copied()).collect();
+    let count = given.len() - params.len();
+    if let Some(cast) = amp::recurrent(spec.mode != RnnMode::Gru, count, &given)? {
+        let (data, weights) = cast.split_at(count);
+        let mut data = data.iter();
+        let x = data.next().expect("an input");
+        let states = [h0, c0].map(|s| s.and_then(|_| data.next()));
+        return sequence(spec, x, states, &references(weights), batch_first);
+    }
     if x.dtype().is_half() {
         for v in [h0, c0].into_iter().flatten().chain(params.iter().copied()) {
             x.with_data(|x| v.with_data(|v| x.check_same(spec.op, v)))?;
@@ -327,7 +359,8 @@ pub(crate) fn sequence(
         let wider = params.iter().map(|p| wide(p)).collect::<Result<Vec<_>>>()?;
         let (h, c) = (h0.map(wide).transpose()?, c0.map(wide).transpose()?);
         let states = [h.as_ref(), c.as_ref()];
-        let out = sequence(spec, &wide(x)?, states, &references(&wider), batch_first)?;
+        let (x_wide, wider) = (wide(x)?, references(&wider));
+        let out = amp::without(|| sequence(spec, &x_wide, states, &wider, batch_first))?;
         return out.iter().map(|v| v.to_dtype(x.dtype())).collect();
     }
     let mut data = x.data();

@@ -1,6 +1,7 @@
 //! Views and rearrangements: the gradient is the way back.
 
 use super::from_nothing;
+use crate::autograd::amp;
 use crate::autograd::tape::{grads, record};
 use crate::shape::{Dims, to_i64};
 use crate::{Error, Result, Tensor, Variable};
@@ -135,6 +136,9 @@ impl Variable {
     /// # Errors
     /// When the list is empty, or shapes, dtypes or devices differ.
     pub fn cat_many(vars: &[&Variable], dim: i32) -> Result<Variable> {
+        if let Some(vars) = amp::same_all(vars)? {
+            return Variable::cat_many(&vars.iter().collect::<Vec<_>>(), dim);
+        }
         let parts: Vec<Tensor> = vars.iter().map(|v| v.data()).collect();
         let data = Tensor::cat_many(&parts.iter().collect::<Vec<_>>(), dim)?;
         let size = |t: &Tensor| if t.is_nothing() { Ok(0) } else { t.size(dim) };
