@@ -34,6 +34,7 @@ const ALL: &[(&str, Make)] = &[
     ("Lion", |p| Box::new(Lion::new(p, 0.03))),
     ("ASGD", |p| Box::new(ASGD::new(p, 0.1))),
     ("Rprop", |p| Box::new(Rprop::new(p, 0.01))),
+    ("Adafactor", |p| Box::new(Adafactor::new(p, 0.5))),
 ];
 
 fn quadratic(p: &Parameter) -> Result<Variable> {
@@ -161,41 +162,127 @@ fn gradients_accumulate_over_parts_of_a_batch() {
 
 #[test]
 fn a_saved_state_goes_on_exactly() {
-    fn check<M: Method>(make: impl Fn(&[Parameter]) -> Optim<M>) {
-        let name = make(&[]).state_kind().name();
-        let p = param(&[0.3, -2.0, 5.0]);
-        let list = std::slice::from_ref(&p);
-        let mut o = make(list);
-        let step = |o: &mut Optim<M>| {
-            o.zero_grad();
-            quadratic(&p).unwrap().backward().unwrap();
-            o.step().unwrap();
-        };
-        (0..3).for_each(|_| step(&mut o));
-        o.set_lr(0.0123);
-        let (mut bytes, weights) = (Vec::new(), p.variable.data().copy().unwrap());
-        o.save_state(&mut bytes).unwrap();
-        (0..3).for_each(|_| step(&mut o));
-        let want = values(&p);
-        let mut again = make(list);
-        again.load_state(&mut &bytes[..]).unwrap();
-        assert_eq!(again.lr(), 0.0123);
-        p.variable.set_data(weights);
-        (0..3).for_each(|_| step(&mut again));
-        assert_eq!(values(&p), want, "{name}");
+    /// A vector and a matrix in groups of their own, or the matrix alone.
+    fn check<M: Method>(matrices: bool, start: impl Fn() -> OptimBuilder<M>) {
+        for dtype in [DType::Float32, DType::Float64] {
+            let matrix = Tensor::from_f64(&[0.3, -2.0, 5.0, 1.0, 0.7, -0.1], &[2, 3], Device::CPU);
+            let all = [param(&[0.3, -2.0, 5.0]), Parameter::new(matrix.unwrap(), "m")];
+            let all = if matrices { &all[1..] } else { &all[..] };
+            cast_parameters(all, dtype).unwrap();
+            let fresh = || {
+                let groups = all.iter().enumerate().fold(start(), |groups, (i, p)| {
+                    groups.group(std::slice::from_ref(p), 0.1 / (1 + i) as f64)
+                });
+                groups.build()
+            };
+            let mut o = fresh();
+            let name = o.state_kind().name();
+            let step = |o: &mut Optim<M>| {
+                o.zero_grad();
+                all.iter().for_each(|p| quadratic(p).unwrap().backward().unwrap());
+                o.step().unwrap();
+            };
+            let now = || all.iter().map(values).collect::<Vec<_>>();
+            (0..3).for_each(|_| step(&mut o));
+            o.set_group_lr(all.len() - 1, 0.0123);
+            let lrs = o.group_lrs();
+            let weights: Vec<Tensor> =
+                all.iter().map(|p| p.variable.data().copy().unwrap()).collect();
+            let mut bytes = Vec::new();
+            o.save_state(&mut bytes).unwrap();
+            (0..3).for_each(|_| step(&mut o));
+            let want = now();
+            let mut again = fresh();
+            again.load_state(&mut &bytes[..]).unwrap();
+            assert_eq!(again.group_lrs(), lrs, "{name} {dtype}");
+            all.iter().zip(weights).for_each(|(p, w)| p.variable.set_data(w));
+            (0..3).for_each(|_| step(&mut again));
+            assert_eq!(now(), want, "{name} {dtype}");
+        }
     }
-    check(|p| SGD::new(p, 0.1, 0.9).dampening(0.2));
-    check(|p| Adam::new(p, 0.1).amsgrad(true));
-    check(|p| AdamW::new(p, 0.1, 0.1));
-    check(|p| NAdam::new(p, 0.1));
-    check(|p| RAdam::new(p, 0.1));
-    check(|p| Adamax::new(p, 0.1));
-    check(|p| RMSprop::builder(p, 0.1).momentum(0.3).centered(true).build());
-    check(|p| Adagrad::new(p, 0.1).lr_decay(0.1));
-    check(|p| Adadelta::new(p, 1.0));
-    check(|p| Lion::new(p, 0.1));
-    check(|p| ASGD::new(p, 0.1).t0(1.0));
-    check(|p| Rprop::new(p, 0.1));
+    check(false, || SGD::with_groups(0.9).dampening(0.2));
+    check(false, || Adam::with_groups().amsgrad(true));
+    check(false, || AdamW::with_groups(0.1));
+    check(false, NAdam::with_groups);
+    check(false, RAdam::with_groups);
+    check(false, Adamax::with_groups);
+    check(false, || RMSprop::with_groups().momentum(0.3).centered(true));
+    check(false, || Adagrad::with_groups().lr_decay(0.1));
+    check(false, Adadelta::with_groups);
+    check(false, Lion::with_groups);
+    check(false, || ASGD::with_groups().t0(1.0));
+    check(false, Rprop::with_groups);
+    check(false, || Adafactor::with_groups().weight_decay(0.1));
+    check(true, Muon::with_groups);
+}
+
+/// Trajectories that `scripts/optim_references.py` writes.
+#[test]
+fn trajectories_beside_pytorchs_table() {
+    let cases: serde_json::Value = serde_json::from_str(include_str!("data/optim.json")).unwrap();
+    let rows =
+        |name: &str| -> Vec<Vec<f64>> { serde_json::from_value(cases[name].clone()).unwrap() };
+    let row = |name: &str| -> Vec<f64> { serde_json::from_value(cases[name].clone()).unwrap() };
+    let run = |case: &str, shape: &[i64], make: &Make, error: f64| {
+        let [w, grads] = match shape.len() {
+            1 => ["w", "grads"],
+            _ => ["matrix", "matrix_grads"],
+        };
+        let tensor = |v: &[f64]| Tensor::from_f64(v, shape, Device::CPU).unwrap();
+        let p = Parameter::new(tensor(&row(w)), "p");
+        let mut o = make(std::slice::from_ref(&p));
+        for (step, (g, want)) in rows(grads).iter().zip(rows(case)).enumerate() {
+            p.variable.set_grad(tensor(g));
+            o.step().unwrap();
+            for (a, b) in values(&p).iter().zip(&want) {
+                assert!((a - b).abs() <= error, "{case}, step {step}: {a} {b}");
+            }
+        }
+    };
+    let lion: Make = |p| Box::new(Lion::new(p, 0.01));
+    run("lion", &[5], &lion, 1e-14);
+    let decay: Make =
+        |p| Box::new(Lion::builder(p, 0.03).betas(0.8, 0.95).weight_decay(0.1).build());
+    run("lion_decay", &[5], &decay, 1e-14);
+    let climb: Make = |p| Box::new(Lion::new(p, 0.01).weight_decay(0.05).maximize(true));
+    run("lion_maximize", &[5], &climb, 1e-14);
+    // Inside it computes in bfloat16, whose sums have another order in PyTorch.
+    let muon: Make = |p| Box::new(Muon::new(p, 0.02).adjust_lr(MuonLr::MatchRmsAdamW));
+    run("muon_match_rms_adamw", &[3, 6], &muon, 1e-3);
+}
+
+#[test]
+fn every_optimizer_climbs_if_asked() {
+    fn check<M: Method>(matrix: bool, make: impl Fn(&[Parameter], bool) -> Optim<M>) {
+        let shape: &[i64] = if matrix { &[2, 2] } else { &[4] };
+        let start = Tensor::from_f64(&[0.5, -1.0, 2.0, 3.0], shape, Device::CPU).unwrap();
+        let run = |climb: bool| {
+            let p = Parameter::new(start.copy().unwrap(), "p");
+            let mut o = make(std::slice::from_ref(&p), climb);
+            for i in 0..5 {
+                let g = start.mul_scalar(0.3).unwrap().add_scalar(f64::from(i) - 2.0).unwrap();
+                p.variable.set_grad(if climb { g.neg().unwrap() } else { g });
+                o.step().unwrap();
+            }
+            values(&p)
+        };
+        // Climbing along -g is descending along g, bit by bit.
+        assert_eq!(run(true), run(false), "{}", M::KIND.name());
+    }
+    check(false, |p, up| SGD::new(p, 0.1, 0.9).weight_decay(0.1).maximize(up));
+    check(false, |p, up| Adam::builder(p, 0.1).weight_decay(0.1).build().maximize(up));
+    check(false, |p, up| AdamW::new(p, 0.1, 0.1).maximize(up));
+    check(false, |p, up| NAdam::builder(p, 0.1).weight_decay(0.1).build().maximize(up));
+    check(false, |p, up| RAdam::builder(p, 0.1).weight_decay(0.1).build().maximize(up));
+    check(false, |p, up| Adamax::builder(p, 0.1).weight_decay(0.1).build().maximize(up));
+    check(false, |p, up| RMSprop::builder(p, 0.1).weight_decay(0.1).build().maximize(up));
+    check(false, |p, up| Adagrad::builder(p, 0.1).weight_decay(0.1).build().maximize(up));
+    check(false, |p, up| Adadelta::builder(p, 0.1).weight_decay(0.1).build().maximize(up));
+    check(false, |p, up| Lion::builder(p, 0.1).weight_decay(0.1).build().maximize(up));
+    check(false, |p, up| ASGD::builder(p, 0.1).weight_decay(0.1).build().maximize(up));
+    check(false, |p, up| Rprop::new(p, 0.1).maximize(up));
+    check(true, |p, up| Adafactor::builder(p, 0.1).weight_decay(0.1).build().maximize(up));
+    check(true, |p, up| Muon::new(p, 0.1).maximize(up));
 }
 
 #[test]
@@ -342,4 +429,45 @@ fn wrong_settings_are_errors_before_anything_changes() {
     let empty = param(&[]);
     set_grad(&empty, &[]);
     Adam::new(&[empty], 0.1).step().unwrap();
+}
+
+#[test]
+fn lbfgs_goes_pytorchs_way() {
+    let cases: serde_json::Value = serde_json::from_str(include_str!("data/optim.json")).unwrap();
+    for (case, search, lr) in [("lbfgs_strong_wolfe", true, 1.0), ("lbfgs", false, 0.01)] {
+        let want: Vec<Vec<f64>> = serde_json::from_value(cases[case].clone()).unwrap();
+        let p = param(&[-1.2, 1.0, -0.5, 2.0]);
+        let list = std::slice::from_ref(&p);
+        let fresh = || LBFGS::new(list, lr).max_iter(4).history_size(3).strong_wolfe(search);
+        let mut o = fresh();
+        let mut valley = || {
+            p.variable.zero_grad();
+            let (a, b) = (p.variable.narrow(0, 0, 3)?, p.variable.narrow(0, 1, 3)?);
+            let walls = b.sub(&a.square()?)?.square()?.mul_scalar(100.0)?;
+            let loss = walls.add(&a.sub_scalar(1.0)?.square()?)?.sum()?;
+            loss.backward()?;
+            Ok(loss)
+        };
+        for (step, row) in want.iter().enumerate() {
+            // Saved and loaded on the way, it goes on as it would have.
+            if step == 5 {
+                let mut bytes = Vec::new();
+                o.save_state(&mut bytes).unwrap();
+                o = fresh();
+                o.load_state(&mut &bytes[..]).unwrap();
+            }
+            let loss = o.step(&mut valley).unwrap();
+            for (a, b) in [loss].iter().chain(&values(&p)).zip(row) {
+                assert!((a - b).abs() <= 1e-6 * b.abs().max(1.0), "{case}, step {step}: {a} {b}");
+            }
+        }
+    }
+    let p = param(&[1.0]);
+    let mut none = LBFGS::new(std::slice::from_ref(&p), -1.0);
+    let error = none.step(&mut || p.variable.sum()).unwrap_err().to_string();
+    assert_eq!(error, "LBFGS: lr -1 must not be negative");
+    let mut bytes = Vec::new();
+    LBFGS::new(&[param(&[1.0, 2.0])], 1.0).save_state(&mut bytes).unwrap();
+    none.load_state(&mut &bytes[..]).unwrap();
+    assert_eq!(none.lr(), 1.0);
 }

@@ -39,13 +39,20 @@ pub trait Method: Clone + Debug + Default + 'static {
         None
     }
 
-    /// One step on a parameter as a whole, for methods that are no rule on elements.
+    /// The shape of a state of a parameter of this shape.
+    fn state_shape(&self, _state: usize, param: &[i64]) -> Vec<i64> {
+        param.to_vec()
+    }
+
+    /// One step on a parameter as a whole, for methods that are no rule on elements. States are
+    /// there from the first step on, filled with [`Method::initial`], where the rule uses them.
     ///
     /// # Errors
     /// When the parameter is none that the method can work on.
     fn whole(
         &self,
         _lr: f64,
+        _step: u64,
         _param: &mut Tensor,
         _grad: &Tensor,
         _state: &mut [Option<Tensor>; 3],
@@ -185,7 +192,9 @@ impl<M: Method> Optim<M> {
             let rule = settings.rule(lr, slot.step, &mut slot.carry);
             for (k, used) in rule.states().into_iter().enumerate() {
                 if used && slot.state[k].is_none() {
-                    slot.state[k] = Some(Tensor::full_like(&grad, settings.initial(k, lr))?);
+                    let shape = settings.state_shape(k, &grad.shape());
+                    let initial = settings.initial(k, lr);
+                    slot.state[k] = Some(Tensor::full(&shape, initial, grad.options())?);
                 }
             }
             let mut data = p.variable.data_mut();
@@ -196,7 +205,8 @@ impl<M: Method> Optim<M> {
             };
             if M::WHOLE {
                 let grad = if settings.climbs() { grad.neg()? } else { grad };
-                settings.whole(lr, wider.as_mut().unwrap_or(&mut data), &grad, &mut slot.state)?;
+                let values = wider.as_mut().unwrap_or(&mut data);
+                settings.whole(lr, slot.step, values, &grad, &mut slot.state)?;
                 if let Some(w) = wider {
                     *data = w.to_dtype(home)?;
                 }
@@ -236,6 +246,10 @@ impl<M: Method> Optimizer for Optim<M> {
 
     fn lr(&self) -> f64 {
         self.lr()
+    }
+
+    fn group_lrs(&self) -> Vec<f64> {
+        self.group_lrs()
     }
 
     fn set_lr(&mut self, lr: f64) {

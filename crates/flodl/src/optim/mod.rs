@@ -19,23 +19,29 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+mod adafactor;
 mod adam;
 mod adaptive;
 mod clip;
 mod core;
 mod ema;
+mod groups;
+mod lbfgs;
 mod muon;
 mod scaler;
 mod sched;
 mod sgd;
 pub(crate) mod state;
 
+pub use adafactor::*;
 pub use adam::*;
 pub use adaptive::*;
 use clip::scale_grads;
 pub use clip::{clip_grad_norm, clip_grad_norm_with, clip_grad_value};
 pub use core::{Method, Optim, OptimBuilder};
 pub use ema::ExponentialMovingAverage;
+pub use groups::LrGroups;
+pub use lbfgs::LBFGS;
 pub use muon::*;
 pub use scaler::GradScaler;
 pub use sched::*;
@@ -55,7 +61,11 @@ pub trait Optimizer {
     fn zero_grad(&self);
     /// Learning rate of the first group.
     fn lr(&self) -> f64;
-    /// Sets the learning rate of all groups.
+    /// Learning rate of each group.
+    fn group_lrs(&self) -> Vec<f64> {
+        vec![self.lr()]
+    }
+    /// Sets the learning rate of all groups; [`LrGroups`] keeps their ratio.
     fn set_lr(&mut self, lr: f64);
     /// Sets the learning rate of one group; groups that do not exist are ignored.
     fn set_group_lr(&mut self, group: usize, lr: f64);

@@ -113,6 +113,7 @@ impl Method for MuonSettings {
     fn whole(
         &self,
         lr: f64,
+        _step: u64,
         param: &mut Tensor,
         grad: &Tensor,
         state: &mut [Option<Tensor>; 3],

@@ -26,6 +26,8 @@ pub enum StateKind {
     Asgd,
     Rprop,
     Ema,
+    Adafactor,
+    Lbfgs,
 }
 
 impl StateKind {
@@ -46,6 +48,8 @@ impl StateKind {
             StateKind::Muon => "Muon",
             StateKind::Asgd => "ASGD",
             StateKind::Rprop => "Rprop",
+            StateKind::Lbfgs => "LBFGS",
+            StateKind::Adafactor => "Adafactor",
             StateKind::Ema => "ExponentialMovingAverage",
         }
     }
@@ -209,13 +213,14 @@ impl<M: Method> Stateful for Optim<M> {
         let n = self.slots.len();
         let (steps, carry) = (file.counts("step", n)?, file.numbers("carry", n)?);
         let mut slots = Vec::with_capacity(n);
-        for (i, p) in self.parameters().enumerate() {
+        let owners = self.groups.iter().flat_map(|g| g.params.iter().map(move |p| (g, p)));
+        for (i, (group, p)) in owners.enumerate() {
             let mut slot = Slot { step: steps[i] as u64, carry: carry[i], ..Slot::default() };
             for (k, name) in M::STATES.iter().enumerate() {
                 let name = format!("{i}.{name}");
                 let Some(t) = file.find(&name) else { continue };
-                if t.shape() != p.variable.shape() {
-                    let (want, got) = (p.variable.shape(), t.shape());
+                let (want, got) = (group.settings.state_shape(k, &p.variable.shape()), t.shape());
+                if got != want {
                     let what = format!("{name} has shape {got:?}, {} has {want:?}", p.name);
                     return Err(Error::format(SOURCE, what));
                 }

@@ -100,6 +100,11 @@ const TABLE: &[(&str, Build)] = &[
         let builder = builder.step_sizes(pair(c, "step_sizes")?);
         build!(c, groups, builder, [], [maximize], |s, _decay| s)
     }),
+    ("Adafactor", |c, groups| {
+        // The first is left to the dtype in all cases.
+        c.ctor("eps");
+        build!(c, groups, Adafactor::with_groups(), [beta2_decay, d, weight_decay], [maximize])
+    }),
     ("Muon", |c, groups| {
         let n = c.ctor("ns_coefficients").numbers()?;
         c.ctor("adjust_lr_fn");
@@ -118,6 +123,7 @@ pub fn run(meta: &Value, file: &File) -> (String, Outcome) {
     let name = meta["optimizer"].as_str().or(meta["fn"].as_str()).unwrap_or("unknown").to_owned();
     let result = guarded(|| match TABLE.iter().find(|(n, _)| *n == name) {
         Some((_, build)) => steps(meta, file, *build),
+        None if name == "LBFGS" => lbfgs(meta, file),
         None if meta["fn"].is_string() => clip(meta, file),
         None => unsupported("not mapped"),
     });
@@ -169,6 +175,44 @@ fn steps(meta: &Value, file: &File, build: Build) -> Try<()> {
             loss.backward()?;
         }
         optimizer.step()?;
+        for (p, trajectory) in [(&w, &traj_w), (&b, &traj_b)] {
+            let theirs = trajectory.select(0, step + 1)?;
+            compare(&format!("{} after step {step}", p.name), &p.variable.data(), &theirs, 0.0)?;
+        }
+    }
+    Ok(())
+}
+
+/// LBFGS evaluates the loss itself, so its case has a loop of its own.
+fn lbfgs(meta: &Value, file: &File) -> Try<()> {
+    let settings = json!({"ctor": meta["defaults"]});
+    let case = Case::new(&settings, file);
+    let (traj_w, traj_b) = (tensor(meta, file, "traj_W")?, tensor(meta, file, "traj_b")?);
+    let w = Parameter::new(traj_w.select(0, 0)?.copy()?, "W");
+    let b = Parameter::new(traj_b.select(0, 0)?.copy()?, "b");
+    let mut optimizer = LBFGS::new(&[w.clone(), b.clone()], case.ctor("lr").f64()?)
+        .max_iter(case.ctor("max_iter").i64()? as usize)
+        .max_eval(case.ctor("max_eval").i64()? as usize)
+        .tolerance_grad(case.ctor("tolerance_grad").f64()?)
+        .tolerance_change(case.ctor("tolerance_change").f64()?)
+        .history_size(case.ctor("history_size").i64()? as usize);
+    if let Some(option) = case.unread().into_iter().next() {
+        return unsupported(option);
+    }
+    let x = Variable::new(tensor(meta, file, "X")?, false);
+    let y = Variable::new(tensor(meta, file, "Y")?, false);
+    for step in 0..meta["steps"].as_i64().unwrap_or(20) {
+        let loss = optimizer.step(&mut || {
+            w.variable.zero_grad();
+            b.variable.zero_grad();
+            let residual = linear(&x, &w.variable, Some(&b.variable))?.sub(&y)?;
+            let loss = residual.square()?.mean()?.mul_scalar(0.5)?;
+            loss.backward()?;
+            Ok(loss)
+        })?;
+        let theirs = tensor(meta, file, "losses")?.select(0, step)?;
+        let ours = Tensor::full(&[], loss, theirs.options())?;
+        compare(&format!("loss {step}"), &ours, &theirs, 0.0)?;
         for (p, trajectory) in [(&w, &traj_w), (&b, &traj_b)] {
             let theirs = trajectory.select(0, step + 1)?;
             compare(&format!("{} after step {step}", p.name), &p.variable.data(), &theirs, 0.0)?;

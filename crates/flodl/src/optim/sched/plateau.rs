@@ -33,6 +33,7 @@ pub enum PlateauThreshold {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlateauScheduler {
+    base: f64,
     lr: f64,
     patience: usize,
     factor: f64,
@@ -50,6 +51,7 @@ impl PlateauScheduler {
     /// For a metric that should fall, by 1e-4 of itself at least.
     pub fn new(base_lr: f64, patience: usize, factor: f64, min_lr: f64) -> Self {
         PlateauScheduler {
+            base: base_lr,
             lr: base_lr,
             patience,
             factor,
@@ -128,6 +130,11 @@ impl PlateauScheduler {
     /// The learning rate now.
     pub fn lr(&self) -> f64 {
         self.lr
+    }
+
+    /// The learning rate now as a share of the first one, to put on another scheduler's.
+    pub fn share(&self) -> f64 {
+        if self.base == 0.0 { 1.0 } else { self.lr / self.base }
     }
 
     /// What has been observed, to resume from: see [`PlateauScheduler::load_state`].
