@@ -3,17 +3,20 @@
 
 mod load;
 mod migrate;
+mod parts;
 mod pt;
 mod run;
 
 pub use load::{LoadOptions, LoadReport, load_checkpoint_with};
 pub use migrate::{MigrateReport, migrate_checkpoint, migrate_checkpoint_file};
+pub use parts::*;
 pub use pt::*;
 pub use run::*;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -35,6 +38,11 @@ pub(crate) fn checkpoint_metadata(structural_hash: Option<&str>) -> Metadata {
     std::iter::once(version).chain(hash).collect()
 }
 
+/// What the names of this process's temporary files have in them.
+fn own_mark() -> String {
+    format!(".{}-", std::process::id())
+}
+
 /// Writes a file so that a reader sees the old one or the new one, whole: to a temporary name,
 /// synced, renamed.
 ///
@@ -44,7 +52,10 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| Error::format(path, "is not the name of a file"))?;
-    let temporary = dir.join(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    // Threads that write one path must not write one temporary file.
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let temporary = dir.join(format!(".{}{}{call}.tmp", name.to_string_lossy(), own_mark()));
     let write = || -> std::io::Result<()> {
         let mut file = std::fs::File::create(&temporary)?;
         file.write_all(bytes)?;

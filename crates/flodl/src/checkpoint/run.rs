@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::load::Plan;
 use super::{
-    LoadOptions, Metadata, NamedTensors, checkpoint_metadata, deserialize_tensors,
-    serialize_tensors, write_atomic,
+    LoadOptions, Metadata, NamedTensors, SaveState, checkpoint_metadata, deserialize_tensors,
+    own_mark, serialize_tensors, write_atomic,
 };
 use crate::{
-    Buffer, DType, Device, EpochRecord, Error, Parameter, PlateauMode, PlateauScheduler, Result,
-    Rng, Stateful, Tensor, rng_state, set_rng_state,
+    Buffer, DType, Device, EpochRecord, Error, Parameter, PlateauMode, Result, Tensor, rng_state,
+    set_rng_state,
 };
 
 const RUN_KEY: &str = "flodl.run";
@@ -33,80 +33,13 @@ pub struct RunState {
     pub history: Vec<EpochRecord>,
 }
 
-/// State as bytes: every [`Stateful`] optimizer, and what you implement it for.
-pub trait SaveState {
-    /// The state.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    fn state_bytes(&self) -> Result<Vec<u8>>;
-
-    /// Goes on from a state. On an error nothing has changed.
-    ///
-    /// # Errors
-    /// When the bytes are no such state.
-    fn load_state_bytes(&mut self, bytes: &[u8]) -> Result<()>;
-}
-
-impl<S: Stateful> SaveState for S {
-    fn state_bytes(&self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.save_state(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn load_state_bytes(&mut self, mut bytes: &[u8]) -> Result<()> {
-        self.load_state(&mut bytes)
-    }
-}
-
-impl SaveState for Rng {
-    fn state_bytes(&self) -> Result<Vec<u8>> {
-        Ok(self.words().iter().flat_map(|w| w.to_le_bytes()).collect())
-    }
-
-    fn load_state_bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut words = [0; 5];
-        if bytes.len() != 8 * words.len() {
-            let what = format!("its state has 40 bytes, not {}", bytes.len());
-            return Err(Error::invalid("Rng", what));
-        }
-        for (word, c) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = u64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]);
-        }
-        *self = Rng::from_words(words)
-            .ok_or_else(|| Error::invalid("Rng", "the bytes are not its state"))?;
-        Ok(())
-    }
-}
-
-/// A [`PlateauScheduler`] whose state is kept with the run's.
-pub struct PlateauState<'a>(pub &'a mut PlateauScheduler);
-
-impl SaveState for PlateauState<'_> {
-    fn state_bytes(&self) -> Result<Vec<u8>> {
-        Ok(self.0.state().iter().flat_map(|v| v.to_le_bytes()).collect())
-    }
-
-    fn load_state_bytes(&mut self, bytes: &[u8]) -> Result<()> {
-        let words: Vec<f64> = bytes
-            .chunks_exact(8)
-            .map(|c| f64::from_le_bytes([c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]]))
-            .collect();
-        let state = <[f64; 4]>::try_from(words).map_err(|w| {
-            Error::new(&format!("a scheduler's state has 4 numbers, not {}", w.len()))
-        })?;
-        self.0.load_state(state)
-    }
-}
-
 /// A run's weights by name, and its other state by name.
 pub struct RunParts<'a, 's> {
     /// Parameters with their paths.
     pub params: &'a [(String, Parameter)],
     /// Buffers with their paths.
     pub buffers: &'a [(String, Buffer)],
-    /// Optimizers, averages, schedulers.
+    /// Optimizers, averages, schedulers, values that the model carries.
     pub states: &'a mut [(&'s str, &'s mut dyn SaveState)],
 }
 
@@ -323,16 +256,22 @@ impl RunCheckpoints {
     pub fn save(&self, state: &RunState, parts: &RunParts) -> Result<PathBuf> {
         let bytes = run_bytes(state, parts)?;
         let path = self.dir.join(format!("run-{:012}.safetensors", state.step));
-        write_atomic(&path, &bytes)?;
+        // The best first: a run that is killed between the two goes on from the save before, and
+        // comes here again; the other way round it would go on from a save whose score is lost.
         if let Some((metric, mode)) = &self.best
             && let Some(&value) = state.metrics.get(metric)
             && self.improves(metric, *mode, value)
         {
             write_atomic(self.best_path(), &bytes)?;
         }
+        write_atomic(&path, &bytes)?;
         let saved = self.saved()?;
         for old in saved.iter().filter(|p| **p != path).rev().skip(self.keep - 1) {
-            std::fs::remove_file(old).map_err(|e| Error::io(old, e))?;
+            match std::fs::remove_file(old) {
+                // Another thread was faster.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                done => done.map_err(|e| Error::io(old, e))?,
+            }
         }
         self.sweep();
         Ok(path)
@@ -354,7 +293,7 @@ impl RunCheckpoints {
 
     /// Removes temporary files that a killed process left.
     fn sweep(&self) {
-        let own = format!(".{}-", std::process::id());
+        let own = own_mark();
         for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let ours = name.starts_with(".run-") || name.starts_with(".best.");

@@ -37,6 +37,7 @@ pub use describe::{
     EdgeFrom, EdgeInfo, EdgeKind, GraphInfo, NodeInfo, NodeKind, PartInfo, PartRole,
 };
 pub use export::format_duration;
+pub(crate) use hash::{fnv1a, module_hash};
 pub use loops::{LoopBuilder, LoopEnd};
 pub use map::{MapBuilder, MapOver};
 pub use observe::Reduce;

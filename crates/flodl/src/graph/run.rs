@@ -12,7 +12,8 @@ use super::observe::Journal;
 use super::plan::{Slot, Step, place};
 use super::refs::{Frame, Source};
 use super::summary::Seen;
-use crate::{Device, Error, Module, NamedInputModule, Result, Variable};
+use crate::nn::{carried, load_carried};
+use crate::{Device, Error, Module, NamedInputModule, Result, Tensor, Variable};
 
 /// What is known of a node after compiling.
 #[derive(Debug)]
@@ -359,6 +360,15 @@ impl Module for Graph {
 
     fn detach_state(&self) {
         Graph::detach_state(self);
+    }
+
+    fn carried_state(&self) -> Vec<(String, Option<Tensor>)> {
+        self.own_carried().chain(carried(self.sub_modules(), self.sub_module_names())).collect()
+    }
+
+    fn load_carried_state(&self, values: &[(String, Tensor)]) -> Result<()> {
+        self.load_own_carried(values);
+        load_carried(self.sub_modules(), self.sub_module_names(), values)
     }
 
     fn identity(&self) -> Option<usize> {

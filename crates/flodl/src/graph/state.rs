@@ -3,7 +3,11 @@
 use super::plan::Op;
 use super::tree::visit_graphs;
 use super::{Graph, loops::Loop};
-use crate::{Error, Module, Result, Variable};
+use crate::{Error, Module, Result, Tensor, Variable};
+
+fn carried_name(number: usize) -> String {
+    format!("carried.{number}")
+}
 
 impl Graph {
     /// Forgets all state that is carried between forwards, here and in every module below.
@@ -22,6 +26,22 @@ impl Graph {
         for module in &self.modules {
             module.detach_state();
         }
+    }
+
+    /// The values that this graph itself carries, by their numbers.
+    pub(super) fn own_carried(&self) -> impl Iterator<Item = (String, Option<Tensor>)> {
+        let mut states = self.states.borrow().clone();
+        states.resize(self.carried.len(), None);
+        let named = |(i, v): (usize, Option<Variable>)| (carried_name(i), v.map(|v| v.data()));
+        states.into_iter().enumerate().map(named)
+    }
+
+    pub(super) fn load_own_carried(&self, values: &[(String, Tensor)]) {
+        let value = |i| {
+            let (_, value) = values.iter().find(|(name, _)| *name == carried_name(i))?;
+            Some(Variable::constant(value.clone()))
+        };
+        self.states.replace((0..self.carried.len()).map(value).collect());
     }
 
     fn detach_own(&self) {

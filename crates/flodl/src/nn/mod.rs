@@ -38,8 +38,8 @@ pub use glu::{GLU, GeGLU, ReGLU, SwiGLU};
 pub use init::*;
 pub use linear::Linear;
 pub use loss::*;
-pub(crate) use module::unique;
 pub use module::*;
+pub(crate) use module::{carried, load_carried, unique};
 pub(crate) use names::State;
 pub use norm::{
     GroupNorm, InstanceNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, InstanceNormNd,

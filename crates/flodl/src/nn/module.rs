@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::names::named;
 use super::{Buffer, Parameter};
-use crate::{Device, Result, Variable};
+use crate::{Device, Result, Tensor, Variable};
 
 /// A layer or model: a function with state. Everything but [`Module::forward`] has a default that
 /// walks [`Module::sub_modules`], so a composite declares its children and is done.
@@ -164,11 +164,52 @@ pub trait Module {
         }
     }
 
+    /// The values that are carried from one forward to the next, with their paths as in
+    /// [`Module::named_parameters`]: those of graphs with forward references. `None` where nothing
+    /// is carried yet. A whole run's checkpoint has them, see [`crate::CarriedState`].
+    fn carried_state(&self) -> Vec<(String, Option<Tensor>)> {
+        carried(self.sub_modules(), self.sub_module_names())
+    }
+
+    /// Goes on from carried values by their paths; what is not among them is carried no more.
+    ///
+    /// # Errors
+    /// None now; for modules of your own that cannot take a value.
+    fn load_carried_state(&self, values: &[(String, Tensor)]) -> Result<()> {
+        load_carried(self.sub_modules(), self.sub_module_names(), values)
+    }
+
     /// Identity of the shared state: equal for clones of one layer. `None` for modules without
     /// state of their own.
     fn identity(&self) -> Option<usize> {
         None
     }
+}
+
+/// What children carry.
+pub(crate) fn carried(
+    children: Vec<Rc<dyn Module>>,
+    names: Vec<String>,
+) -> Vec<(String, Option<Tensor>)> {
+    let below = |(child, name): (Rc<dyn Module>, String)| {
+        let values = child.carried_state().into_iter();
+        values.map(move |(path, value)| (format!("{name}.{path}"), value))
+    };
+    children.into_iter().zip(names).flat_map(below).collect()
+}
+
+/// Gives each child the values under its name.
+pub(crate) fn load_carried(
+    children: Vec<Rc<dyn Module>>,
+    names: Vec<String>,
+    values: &[(String, Tensor)],
+) -> Result<()> {
+    for (child, name) in children.iter().zip(names) {
+        let of = |path: &str| Some(path.strip_prefix(&name)?.strip_prefix('.')?.to_owned());
+        let own: Vec<_> = values.iter().filter_map(|(p, v)| Some((of(p)?, v.clone()))).collect();
+        child.load_carried_state(&own)?;
+    }
+    Ok(())
 }
 
 /// Declares the children of a module of your own: its fields, by the names they have in PyTorch's

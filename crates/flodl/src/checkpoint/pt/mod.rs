@@ -145,6 +145,7 @@ pub(super) struct Archive<'a> {
     zip: ZipArchive<Cursor<&'a [u8]>>,
     folder: String,
     source: &'a str,
+    bytes: usize,
 }
 
 impl<'a> Archive<'a> {
@@ -155,7 +156,12 @@ impl<'a> Archive<'a> {
         let Some(folder) = folder.map(str::to_owned) else {
             return Err(Error::format(source, "is a zip archive, but not PyTorch's: no data.pkl"));
         };
-        Ok(Archive { zip, folder, source })
+        Ok(Archive { zip, folder, source, bytes: bytes.len() })
+    }
+
+    /// The whole file's size in bytes.
+    fn size(&self) -> usize {
+        self.bytes
     }
 
     /// The bytes of an entry.

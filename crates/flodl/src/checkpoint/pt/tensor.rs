@@ -10,16 +10,26 @@ use crate::{DType, Device, Error, Result, Tensor};
 const DEPTH: usize = 64;
 /// How many values may be read; a small program can name one value very often.
 const VALUES: usize = 10_000_000;
-/// How many elements all tensors may have that lie on fewer in the file.
-const EXPANDED: usize = 1 << 26;
+/// How many bytes text and tensors may have together beyond twice the file's size: tensors may
+/// overlap, and text may be named more than once.
+const EXPANDED: usize = 1 << 28;
 
 pub(super) struct Reader<'a> {
     heap: &'a Heap,
     archive: Archive<'a>,
-    storages: HashMap<String, Vec<u8>>,
+    storages: HashMap<&'a str, Vec<u8>>,
+    /// Tensors that are one in PyTorch, tied weights among them, are one here.
+    tensors: HashMap<View<'a>, Tensor>,
     values: usize,
-    expanded: usize,
+    /// Bytes that may still be made of the file.
+    left: usize,
+    /// Bytes of storages that may still be read: no more than the file has, whose entries may
+    /// overlap.
+    unread: usize,
 }
+
+/// What makes a tensor that tensor: dtype, storage, offset, sizes and strides.
+type View<'a> = (&'a str, &'a str, usize, Vec<usize>, Vec<usize>);
 
 /// How the elements of a storage are kept.
 #[derive(Clone, Copy)]
@@ -52,11 +62,28 @@ impl Kind {
             Kind::Small(size) => size,
         }
     }
+
+    /// Bytes of an element in memory.
+    fn made(self) -> usize {
+        match self {
+            Kind::As(dtype) => dtype.element_size(),
+            Kind::Small(_) => DType::Int32.element_size(),
+        }
+    }
 }
 
 impl<'a> Reader<'a> {
     pub fn new(heap: &'a Heap, archive: Archive<'a>) -> Self {
-        Reader { heap, archive, storages: HashMap::new(), values: 0, expanded: 0 }
+        let size = archive.size();
+        Reader {
+            heap,
+            archive,
+            storages: HashMap::new(),
+            tensors: HashMap::new(),
+            values: 0,
+            left: size.saturating_mul(2).saturating_add(EXPANDED),
+            unread: size,
+        }
     }
 
     /// The result of the program.
@@ -68,12 +95,26 @@ impl<'a> Reader<'a> {
         Error::format(self.archive.source, what)
     }
 
+    /// Takes from what may be made of the file.
+    fn charge(&mut self, bytes: usize) -> Result<()> {
+        self.left = self.left.checked_sub(bytes).ok_or_else(|| {
+            let size = self.archive.size();
+            self.bad(format!("names its values so often that they outgrow its {size} bytes"))
+        })?;
+        Ok(())
+    }
+
     fn value(&mut self, id: Id, depth: usize) -> Result<PtValue> {
         self.values += 1;
         if depth > DEPTH || self.values > VALUES {
             return Err(self.bad("has values nested too deep or too often"));
         }
         let heap = self.heap;
+        match heap.get(id) {
+            Node::Str(text) => self.charge(text.len())?,
+            Node::Bytes(bytes) => self.charge(bytes.len())?,
+            _ => {}
+        }
         Ok(match heap.get(id) {
             Node::None => PtValue::None,
             Node::Bool(v) => PtValue::Bool(*v),
@@ -90,7 +131,10 @@ impl<'a> Reader<'a> {
                 let mut out: Vec<(String, PtValue)> = Vec::with_capacity(entries.len());
                 for &(key, value) in entries {
                     let key = match heap.get(key) {
-                        Node::Str(text) => text.clone(),
+                        Node::Str(text) => {
+                            self.charge(text.len())?;
+                            text.clone()
+                        }
                         Node::Int(v) => v.to_string(),
                         Node::Bool(v) => if *v { "True" } else { "False" }.to_owned(),
                         Node::None => "None".to_owned(),
@@ -135,17 +179,37 @@ impl<'a> Reader<'a> {
             else {
                 return None;
             };
-            let kind = Kind::of(kind).filter(|_| tag == "storage")?;
-            let geometry = (self.size(offset)?, self.sizes(size)?, self.sizes(stride)?);
-            Some((kind, key.as_str(), self.size(count)?, geometry))
+            Kind::of(kind).filter(|_| tag == "storage")?;
+            let view =
+                (*kind, key.as_str(), self.size(offset)?, self.sizes(size)?, self.sizes(stride)?);
+            Some((self.size(count)?, view))
         });
-        let Some((kind, key, count, (offset, size, stride))) = known else {
+        let Some((count, view)) = known else {
+            return Err(self.bad("has a tensor that is not described as PyTorch does"));
+        };
+        if let Some(tensor) = self.tensors.get(&view) {
+            return Ok(tensor.clone());
+        }
+        let tensor = self.gathered(count, &view)?;
+        self.tensors.insert(view, tensor.clone());
+        Ok(tensor)
+    }
+
+    /// A tensor that was not yet read, on a storage of `count` elements.
+    fn gathered(&mut self, count: usize, view: &View<'a>) -> Result<Tensor> {
+        let (name, key, offset, size, stride) = view;
+        let (key, offset) = (*key, *offset);
+        let Some(kind) = Kind::of(name) else {
             return Err(self.bad("has a tensor that is not described as PyTorch does"));
         };
         let width = kind.size();
         if !self.storages.contains_key(key) {
             let bytes = self.archive.entry(&format!("data/{key}"))?;
-            self.storages.insert(key.to_owned(), bytes);
+            self.unread = self
+                .unread
+                .checked_sub(bytes.len())
+                .ok_or_else(|| self.bad("has entries that overlap"))?;
+            self.storages.insert(key, bytes);
         }
         let have = self.storages[key].len() / width;
         let fault = |what: String| {
@@ -161,7 +225,7 @@ impl<'a> Reader<'a> {
         let numel = size.iter().try_fold(1usize, |n, &s| n.checked_mul(s));
         let last = size
             .iter()
-            .zip(&stride)
+            .zip(stride)
             .try_fold(offset, |at, (&n, &s)| at.checked_add(n.saturating_sub(1).checked_mul(s)?));
         let (Some(numel), Some(last)) = (numel, last) else {
             return Err(fault("beyond memory".into()));
@@ -169,15 +233,17 @@ impl<'a> Reader<'a> {
         if numel > 0 && last >= have {
             return Err(fault(format!("element {last} of {have}")));
         }
-        if numel > have {
-            self.expanded = self.expanded.saturating_add(numel);
-            if self.expanded > EXPANDED {
-                return Err(fault("more elements than are in the file; make it contiguous".into()));
-            }
-        }
+        let made = kind.made().checked_mul(numel);
+        let Some(left) = made.and_then(|made| self.left.checked_sub(made)) else {
+            return Err(fault(match numel > have {
+                true => "more elements than are in the file; make it contiguous".into(),
+                false => "the file's tensors overlap so much that they outgrow it".into(),
+            }));
+        };
+        self.left = left;
         let shape: Vec<i64> = size.iter().map(|&n| n as i64).collect();
         let storage = &self.storages[key];
-        let blob = gather(storage, width, offset, &size, &stride, numel);
+        let blob = gather(storage, width, offset, size, stride, numel);
         match kind {
             Kind::As(DType::Bool) => {
                 let bytes: Vec<bool> = blob.iter().map(|&b| b != 0).collect();
