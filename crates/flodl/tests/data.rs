@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flodl::*;
 
+#[path = "data/damage.rs"]
+mod damage;
+
 fn folder(name: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("flodl-data-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&dir);
@@ -269,9 +272,24 @@ fn image_transforms() {
     assert_eq!(values(same), values(image.clone()));
     let normal = Normalize::new(&[2.0], &[4.0]).unwrap().apply(image.clone(), rng).unwrap();
     assert_eq!(values(normal)[..3], [-0.5, -0.25, 0.0]);
-    let small = Resize::new([2, 3]).apply(image.clone(), rng).unwrap();
+    let small = Resize::new([2, 3]).antialias(false).apply(image.clone(), rng).unwrap();
     // PyTorch's bilinear interpolation without corners: means of 2 by 2.
     assert_eq!(values(small), [3.5, 5.5, 7.5, 15.5, 17.5, 19.5]);
+    // PyTorch's with antialiasing: smaller, larger in one dim, and by other than whole factors.
+    for (size, want) in [
+        ([2, 3], vec![5.0, 6.785714, 8.571428, 14.428573, 16.214287, 18.0]),
+        ([3, 4], vec![2.175, 3.577778, 5.022222, 6.425, 9.375, 10.777779, 12.222221, 13.625]),
+        ([8, 3], vec![0.714286, 2.5, 4.285714, 2.214286, 4.0, 5.785714, 5.214286, 7.0, 8.785714]),
+        ([5, 9], vec![0.0, 0.5, 1.166667, 1.833333, 2.5, 3.166667, 3.833333, 4.5, 5.0, 4.2]),
+    ] {
+        let got = values(Resize::new(size).apply(image.clone(), rng).unwrap());
+        assert!(got.iter().zip(&want).all(|(a, b)| (a - b).abs() < 1e-5), "{got:?}");
+    }
+    let short = |size: [i64; 2], n: i64| {
+        let image = Tensor::zeros(&[3, size[0], size[1]], TensorOptions::default()).unwrap();
+        Resize::shorter(n).apply(image, &mut Rng::seed(1)).unwrap().shape()
+    };
+    assert_eq!((short([30, 50], 20), short([50, 30], 20)), (vec![3, 20, 33], vec![3, 33, 20]));
     let mut places = BTreeSet::new();
     for seed in 0..200 {
         let part =

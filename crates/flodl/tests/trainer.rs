@@ -374,3 +374,155 @@ fn verbosity_is_ordered() {
     assert!(!enabled(Verbosity::Debug));
     assert_eq!(ENV_VAR, "FLODL_VERBOSITY");
 }
+
+#[test]
+fn groups_keep_their_ratio_under_a_schedule() {
+    let (set, net) = (set(), model());
+    let params = net.parameters();
+    let run = |plateau: bool, schedule: bool| {
+        let mut optimizer =
+            SGD::with_groups(0.0).group(&params[..2], 0.1).group(&params[2..], 0.01).build();
+        let mut trainer = Trainer::new(&net, &mut optimizer, loss)
+            .epochs(3)
+            .train(DataLoader::new(set.clone(), 25))
+            .quiet();
+        if schedule {
+            trainer = trainer.schedule(LambdaLR::new(0.1, |step| 1.0 / (1 + step) as f64));
+        }
+        if plateau {
+            // Nothing is ever good enough: half from the second epoch on, each time.
+            let never = PlateauScheduler::new(0.1, 0, 0.5, 0.0);
+            trainer = trainer.plateau(never.threshold(PlateauThreshold::Abs(1e9)), "loss");
+        }
+        let report = trainer.run().unwrap();
+        let first: Vec<f64> = report.history.iter().map(|r| r.get("lr").unwrap()).collect();
+        (first, optimizer.group_lrs())
+    };
+    let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12);
+    let (first, last) = run(false, true);
+    assert!(near(&first, &[0.1 / 2.0, 0.1 / 4.0, 0.1 / 6.0]), "{first:?}");
+    assert!(near(&last, &[0.1 / 6.0, 0.01 / 6.0]), "{last:?}");
+    let (first, last) = run(true, false);
+    assert!(near(&first, &[0.1, 0.1, 0.05]), "{first:?}");
+    assert!(near(&last, &[0.025, 0.0025]), "{last:?}");
+    // Both: the plateau's share of the schedule's learning rate.
+    let (first, last) = run(true, true);
+    assert!(near(&first, &[0.1 / 2.0, 0.1 / 4.0, 0.05 / 6.0]), "{first:?}");
+    assert!(near(&last, &[0.05 / 6.0, 0.005 / 6.0]), "{last:?}");
+}
+
+#[test]
+fn the_average_is_what_is_tested_and_kept() {
+    let set = set();
+    let by_trainer = model();
+    let mut optimizer = SGD::new(&by_trainer.parameters(), 0.2, 0.0);
+    let mut seen = Vec::new();
+    Trainer::new(&by_trainer, &mut optimizer, loss)
+        .epochs(2)
+        .train(DataLoader::new(set.clone(), 10).shuffle(3))
+        .validate(DataLoader::new(set.clone(), 50))
+        .average(0.8)
+        .on_epoch(|record, net| {
+            seen.push((record.get("val loss").unwrap(), weights(net)));
+            Ok(true)
+        })
+        .quiet()
+        .run()
+        .unwrap();
+
+    let by_hand = model();
+    let mut optimizer = SGD::new(&by_hand.parameters(), 0.2, 0.0);
+    let mut ema = ExponentialMovingAverage::new(&by_hand.parameters(), 0.8).unwrap();
+    let mut loader = DataLoader::new(set.clone(), 10).shuffle(3);
+    let all = DataLoader::new(set, 50).epoch(0).unwrap().next().unwrap().unwrap();
+    for (epoch, (tested, kept)) in seen.iter().enumerate() {
+        by_hand.train();
+        for batch in loader.epoch(epoch).unwrap() {
+            let batch = batch.unwrap();
+            optimizer.zero_grad();
+            let out = by_hand.forward(&batch.variable(0)).unwrap();
+            loss(&out, &batch).unwrap().backward().unwrap();
+            optimizer.step().unwrap();
+            ema.update().unwrap();
+        }
+        ema.swap().unwrap();
+        by_hand.eval();
+        let out = by_hand.forward(&all.variable(0)).unwrap();
+        assert_eq!(loss(&out, &all).unwrap().item().unwrap(), *tested);
+        assert_eq!(&weights(&by_hand), kept);
+        ema.swap().unwrap();
+    }
+    assert_eq!(weights(&by_trainer), seen[1].1);
+    assert_ne!(weights(&by_hand), seen[1].1);
+}
+
+#[test]
+fn f16_with_a_scaler_leaves_out_what_overflows() {
+    let set = set();
+    let net = model();
+    let mut optimizer = Adam::new(&net.parameters(), 0.02);
+    // Far too large a scale: the first steps overflow, and are left out.
+    let report = Trainer::new(&net, &mut optimizer, loss)
+        .epochs(20)
+        .train(DataLoader::new(set.clone(), 10).shuffle(3))
+        .validate(DataLoader::new(set, 25))
+        .metric(Accuracy::new())
+        .autocast(DType::Float16)
+        .grad_scaler(GradScaler::new().init_scale(2f64.powi(40)))
+        .clip_norm(1.0)
+        .quiet()
+        .run()
+        .unwrap();
+    let last = report.history.last().unwrap();
+    assert!(last.get("val accuracy").unwrap() > 0.9, "{last:?}");
+    assert!(weights(&net).iter().flatten().all(|w| w.is_finite()));
+    assert!(!is_autocast_enabled());
+}
+
+/// A stream gives what a loader with the same batches gives, accumulated and resumed too.
+#[test]
+fn streams_train_as_loaders_do() {
+    let set = set();
+    let run = |source: BatchSource, dir: Option<&PathBuf>, stop_after: usize| {
+        let net = model();
+        let mut optimizer = Adam::new(&net.parameters(), 0.02);
+        let flag = StopFlag::new();
+        let mut steps = 0;
+        let counted = |out: &Variable, batch: &Batch| {
+            steps += 1;
+            if steps == stop_after {
+                flag.stop();
+            }
+            loss(out, batch)
+        };
+        let mut trainer = Trainer::new(&net, &mut optimizer, counted)
+            .epochs(2)
+            .train(source)
+            .accumulate(3)
+            .stop_flag(&flag)
+            .quiet();
+        if let Some(dir) = dir {
+            trainer = trainer.checkpoints(RunCheckpoints::new(dir).unwrap());
+        }
+        let report = trainer.run().unwrap();
+        (weights(&net), report)
+    };
+    let tensors: Vec<Tensor> = set.tensors().to_vec();
+    let stream = move |_| -> Result<SampleIter> {
+        let tensors = tensors.clone();
+        let row = move |i| tensors.iter().map(|t| t.select(0, i)).collect::<Result<Vec<_>>>();
+        Ok(Box::new((0..50).map(row)))
+    };
+    let never = usize::MAX;
+    let (want, loaded) = run(DataLoader::new(set.clone(), 5).into(), None, never);
+    let (got, streamed) = run(StreamLoader::new(stream.clone(), 5).prefetch(2).into(), None, never);
+    assert_eq!((got, streamed.steps), (want.clone(), 8));
+    assert_eq!(loaded.steps, 8);
+    // Stopped in the middle of an epoch, then resumed.
+    let dir = folder("stream");
+    let (_, first) = run(StreamLoader::new(stream.clone(), 5).into(), Some(&dir), 4);
+    assert_eq!((first.stopped, first.steps), (Some(StopReason::Asked), 2));
+    let (got, second) = run(StreamLoader::new(stream, 5).into(), Some(&dir), never);
+    assert_eq!((second.resumed_at, second.steps), (Some(2), 8));
+    assert_eq!(got, want);
+}

@@ -12,12 +12,46 @@ use crate::{DType, Device, Error, Result, Tensor};
 pub fn read_image(path: impl AsRef<Path>) -> Result<Tensor> {
     let path = path.as_ref();
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    if is_cut_jpeg(&bytes) {
+        let what = "is no image that can be read: the JPEG data ends before the picture does";
+        return Err(Error::format(path, what));
+    }
     let image = image::load_from_memory(&bytes)
         .map_err(|e| Error::format(path, format!("is no image that can be read: {e}")))?
         .to_rgb8();
     let (w, h) = (i64::from(image.width()), i64::from(image.height()));
     let pixels = Tensor::from_blob(image.as_raw(), &[h, w, 3], DType::UInt8, Device::CPU)?;
     pixels.permute(&[2, 0, 1])?.contiguous()
+}
+
+/// Whether a JPEG file lacks its end. The decoder fills what is missing with grey, and training would
+/// go on with half a picture.
+fn is_cut_jpeg(bytes: &[u8]) -> bool {
+    const END: u8 = 0xd9;
+    if !bytes.starts_with(&[0xff, 0xd8]) {
+        return false;
+    }
+    let mut at = 2;
+    loop {
+        // A marker is 0xff and a byte that is neither 0 (a 0xff in the data) nor one of the restarts
+        // that stand within the data; more 0xff before it are fill.
+        let Some(step) = bytes[at..]
+            .windows(2)
+            .position(|w| w[0] == 0xff && !matches!(w[1], 0 | 0x01 | 0xd0..=0xd8 | 0xff))
+        else {
+            return true;
+        };
+        at += step + 2;
+        if bytes[at - 1] == END {
+            return false;
+        }
+        // All others say how long they are; a scan's data follows its header.
+        let Some(length) = bytes.get(at..at + 2) else { return true };
+        at += usize::from(u16::from_be_bytes([length[0], length[1]]));
+        if at >= bytes.len() {
+            return true;
+        }
+    }
 }
 
 /// The images in the folders of a folder. A folder is a class, classes are numbered in the order of

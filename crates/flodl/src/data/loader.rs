@@ -7,6 +7,7 @@ use super::{
     BatchDataSet, DataSet, PickKey, RandomSampler, Sampler, SequentialSampler, TransformFn,
     batch_dataset_with, default_collate,
 };
+use crate::graph::fnv1a;
 use crate::{Device, Error, Result, Tensor, Variable};
 
 /// The tensors of one batch, by position or name.
@@ -232,6 +233,21 @@ impl DataLoader {
     fn batches(&self, samples: usize) -> usize {
         let size = self.batch_size.max(1);
         if self.drop_last { samples / size } else { samples.div_ceil(size) }
+    }
+
+    /// What the batches depend on besides the data, in words.
+    pub(crate) fn setup(&mut self) -> Vec<(&'static str, String)> {
+        let order = self.sampler.indices(0).into_iter().chain(self.sampler.indices(1));
+        let order = fnv1a(order.flat_map(|i| (i as u64).to_le_bytes()));
+        vec![
+            ("samples", self.sampler.len().to_string()),
+            ("batch size", self.batch_size.to_string()),
+            ("drop_last", self.drop_last.to_string()),
+            ("augment", self.augment.to_string()),
+            ("seed", self.seed.to_string()),
+            ("sampler", self.sampler.name().to_owned()),
+            ("order", format!("{order:016x}")),
+        ]
     }
 
     /// The batches of an epoch.

@@ -18,14 +18,23 @@ use crate::{Error, Result};
 /// When the file cannot be read or is damaged, or a column is nested.
 pub fn read_parquet(path: impl AsRef<Path>) -> Result<Table> {
     let path = path.as_ref();
-    let bad = |e: parquet::errors::ParquetError| Error::format(path, e.to_string());
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    // The decoder panics at some damage.
+    let read = std::panic::AssertUnwindSafe(|| read(path, file));
+    std::panic::catch_unwind(read).unwrap_or_else(|_| {
+        Err(Error::format(path, "is damaged: the decoder gave up in the middle of it"))
+    })
+}
+
+fn read(path: &Path, file: File) -> Result<Table> {
+    let bad = |e: parquet::errors::ParquetError| Error::format(path, e.to_string());
     let reader = SerializedFileReader::new(file).map_err(bad)?;
     let schema = reader.metadata().file_metadata().schema();
     let names: Vec<String> = schema.get_fields().iter().map(|f| f.name().to_owned()).collect();
     let mut cells: Vec<Vec<Field>> = vec![Vec::new(); names.len()];
-    for row in reader.get_row_iter(None).map_err(bad)? {
-        for (column, (_, field)) in cells.iter_mut().zip(row.map_err(bad)?.into_columns()) {
+    for (i, row) in reader.get_row_iter(None).map_err(bad)?.enumerate() {
+        let row = row.map_err(|e| Error::format(path, format!("row {}: {e}", i + 1)))?;
+        for (column, (_, field)) in cells.iter_mut().zip(row.into_columns()) {
             column.push(field);
         }
     }

@@ -17,6 +17,11 @@ pub trait Sampler: Send {
     fn epoch_len(&self) -> usize {
         self.len()
     }
+    /// What it is called where a run that resumes compares its sampler with the saved one.
+    fn name(&self) -> &'static str {
+        let path = std::any::type_name::<Self>();
+        path.rsplit("::").next().unwrap_or(path)
+    }
 }
 
 impl<S: Sampler + ?Sized> Sampler for Box<S> {
@@ -28,6 +33,9 @@ impl<S: Sampler + ?Sized> Sampler for Box<S> {
     }
     fn epoch_len(&self) -> usize {
         (**self).epoch_len()
+    }
+    fn name(&self) -> &'static str {
+        (**self).name()
     }
 }
 

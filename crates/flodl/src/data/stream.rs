@@ -89,6 +89,27 @@ impl StreamLoader {
         self
     }
 
+    /// What the batches depend on besides the source, in words.
+    pub(crate) fn setup(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("samples", "a stream".to_owned()),
+            ("batch size", self.batch_size.to_string()),
+            ("drop_last", self.drop_last.to_string()),
+            ("shuffle", format!("{:?}", self.shuffle)),
+        ]
+    }
+
+    /// The batches of an epoch from a given one on; those before it are read and dropped. For runs
+    /// that resume in the middle of an epoch.
+    ///
+    /// # Errors
+    /// As for [`StreamLoader::epoch`], and when one of the batches before fails.
+    pub fn epoch_from(&self, epoch: usize, first: usize) -> Result<StreamIter> {
+        let mut batches = self.epoch(epoch)?;
+        batches.by_ref().take(first).try_for_each(|batch| batch.map(|_| ()))?;
+        Ok(batches)
+    }
+
     /// The batches of an epoch.
     ///
     /// # Errors

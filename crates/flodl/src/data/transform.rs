@@ -179,7 +179,7 @@ impl Transform for Compose {
 }
 
 /// Height and width of an image `[channels, height, width]`.
-fn size(op: &'static str, image: &Tensor) -> Result<(i64, i64)> {
+pub(super) fn size(op: &'static str, image: &Tensor) -> Result<(i64, i64)> {
     match image.shape()[..] {
         [_, h, w] => Ok((h, w)),
         _ => Err(Error::Shape {
@@ -224,27 +224,6 @@ impl Transform for ToTensor {
             dtype if dtype.is_float() => Ok(sample),
             got => Err(Error::DType { op: "ToTensor", expected: "uint8 or a float".into(), got }),
         }
-    }
-}
-
-/// Resizes images of floats by bilinear interpolation, without antialiasing.
-#[derive(Clone, Copy, Debug)]
-pub struct Resize((i64, i64));
-
-impl Resize {
-    /// To this size.
-    pub fn new(size: impl IntoSize) -> Self {
-        Resize(size.into_size())
-    }
-}
-
-impl Transform for Resize {
-    fn apply(&self, sample: Tensor, _rng: &mut Rng) -> Result<Tensor> {
-        if size("Resize", &sample)? == self.0 {
-            return Ok(sample);
-        }
-        let (h, w) = self.0;
-        sample.unsqueeze(0)?.interpolate(&[h, w], 1, false)?.squeeze(0)
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// For a run of `epochs` epochs of `samples` samples.
+    /// For a run of `epochs` epochs of `samples` samples, or 0 if nobody knows how many.
     pub fn new(epochs: usize, samples: usize) -> Self {
         Self::from_epoch(0, epochs, samples)
     }
@@ -67,11 +67,12 @@ impl Progress {
         let speed = self.seen as f64 / seconds;
         let left = (self.epochs.saturating_sub(self.epoch) * self.samples) as f64;
         let eta = std::time::Duration::from_secs_f64((left / speed.max(1e-9)).min(1e9));
-        self.print(&format!(
-            "{}  {speed:.0} samples/s  ETA {}",
-            line(record, self.epochs),
-            crate::monitor::human(eta)
-        ));
+        // Of a stream nobody knows how long it is.
+        let eta = match self.samples {
+            0 => String::new(),
+            _ => format!("  ETA {}", crate::monitor::human(eta)),
+        };
+        self.print(&format!("{}  {speed:.0} samples/s{eta}", line(record, self.epochs)));
     }
 
     /// Prints a line above the bar.

@@ -1,12 +1,9 @@
-//! [`Trainer`]: the loop.
+//! [`Trainer`]: what a run is made of.
 
-use std::time::{Duration, Instant};
-
-use super::{Progress, StopFlag};
+use super::{BatchSource, StopFlag};
 use crate::{
-    Batch, Buffer, DataLoader, EpochRecord, Error, Metric, Module, Optimizer, Parameter,
-    PlateauMode, PlateauScheduler, PlateauState, Result, RunCheckpoints, RunParts, RunState,
-    SaveState, Scheduler, Stateful, Variable, clip_grad_norm, clip_grad_value, no_grad,
+    Batch, DType, EpochRecord, ExponentialMovingAverage, GradScaler, Metric, Module, Optimizer,
+    PlateauMode, PlateauScheduler, Result, RunCheckpoints, Scheduler, Stateful, Variable,
 };
 
 /// Why a run ended before its last epoch.
@@ -37,13 +34,13 @@ type Loss<'a> = Box<dyn FnMut(&Variable, &Batch) -> Result<Variable> + 'a>;
 type Forward<'a, M> = Box<dyn FnMut(&M, &Batch) -> Result<Variable> + 'a>;
 type Callback<'a, M> = Box<dyn FnMut(&EpochRecord, &M) -> Result<bool> + 'a>;
 
-struct EarlyStop {
-    metric: String,
-    mode: PlateauMode,
-    patience: usize,
+pub(super) struct EarlyStop {
+    pub metric: String,
+    pub mode: PlateauMode,
+    pub patience: usize,
 }
 
-enum Clip {
+pub(super) enum Clip {
     Norm(f64),
     Value(f64),
 }
@@ -52,7 +49,11 @@ enum Clip {
 ///
 /// A run with [`Trainer::checkpoints`] that was killed, or stopped by Ctrl-C, goes on where it was
 /// when the same program is started again, and ends in the same weights, bit by bit, as one that was
-/// not.
+/// not. A save is refused by a run whose model or data loader is set up otherwise.
+///
+/// What a model carries from one forward to the next (graphs with forward references) is carried
+/// from batch to batch without its gradient, and forgotten when an epoch or the validation begins
+/// or ends.
 ///
 /// ```
 /// use flodl::*;
@@ -95,25 +96,29 @@ enum Clip {
 /// # Ok::<(), Error>(())
 /// ```
 pub struct Trainer<'a, M: Module, O: Optimizer + Stateful> {
-    model: &'a M,
-    optimizer: &'a mut O,
-    loss: Loss<'a>,
-    forward: Forward<'a, M>,
-    epochs: usize,
-    train: Option<DataLoader>,
-    validate: Option<DataLoader>,
-    metrics: Vec<Box<dyn Metric + 'a>>,
-    schedule: Option<Box<dyn Scheduler + 'a>>,
-    plateau: Option<(PlateauScheduler, String)>,
-    clip: Option<Clip>,
-    accumulate: usize,
-    early_stop: Option<EarlyStop>,
-    checkpoints: Option<RunCheckpoints>,
-    every: Option<usize>,
-    callbacks: Vec<Callback<'a, M>>,
-    stop: StopFlag,
-    ctrl_c: bool,
-    progress: bool,
+    pub(super) model: &'a M,
+    pub(super) optimizer: &'a mut O,
+    pub(super) loss: Loss<'a>,
+    pub(super) forward: Forward<'a, M>,
+    pub(super) epochs: usize,
+    pub(super) train: Option<BatchSource>,
+    pub(super) validate: Option<BatchSource>,
+    pub(super) metrics: Vec<Box<dyn Metric + 'a>>,
+    pub(super) schedule: Option<Box<dyn Scheduler + 'a>>,
+    pub(super) plateau: Option<(PlateauScheduler, String)>,
+    pub(super) clip: Option<Clip>,
+    pub(super) accumulate: usize,
+    pub(super) autocast: Option<DType>,
+    pub(super) scaler: Option<GradScaler>,
+    pub(super) decay: Option<f64>,
+    pub(super) average: Option<ExponentialMovingAverage>,
+    pub(super) early_stop: Option<EarlyStop>,
+    pub(super) checkpoints: Option<RunCheckpoints>,
+    pub(super) every: Option<usize>,
+    pub(super) callbacks: Vec<Callback<'a, M>>,
+    pub(super) stop: StopFlag,
+    pub(super) ctrl_c: bool,
+    pub(super) progress: bool,
 }
 
 impl<'a, M: Module, O: Optimizer + Stateful> Trainer<'a, M, O> {
@@ -139,6 +144,10 @@ impl<'a, M: Module, O: Optimizer + Stateful> Trainer<'a, M, O> {
             plateau: None,
             clip: None,
             accumulate: 1,
+            autocast: None,
+            scaler: None,
+            decay: None,
+            average: None,
             early_stop: None,
             checkpoints: None,
             every: None,
@@ -155,15 +164,15 @@ impl<'a, M: Module, O: Optimizer + Stateful> Trainer<'a, M, O> {
         self
     }
 
-    /// What to train on.
-    pub fn train(mut self, loader: DataLoader) -> Self {
-        self.train = Some(loader);
+    /// What to train on: a [`crate::DataLoader`] or a [`crate::StreamLoader`].
+    pub fn train(mut self, loader: impl Into<BatchSource>) -> Self {
+        self.train = Some(loader.into());
         self
     }
 
     /// What to test on after each epoch.
-    pub fn validate(mut self, loader: DataLoader) -> Self {
-        self.validate = Some(loader);
+    pub fn validate(mut self, loader: impl Into<BatchSource>) -> Self {
+        self.validate = Some(loader.into());
         self
     }
 
@@ -179,13 +188,15 @@ impl<'a, M: Module, O: Optimizer + Stateful> Trainer<'a, M, O> {
         self
     }
 
-    /// The learning rate of each optimizer step.
+    /// The learning rate of each optimizer step. That of the first group; those of the others keep
+    /// their ratio to it, as in PyTorch.
     pub fn schedule(mut self, schedule: impl Scheduler + 'a) -> Self {
         self.schedule = Some(Box::new(schedule));
         self
     }
 
-    /// A learning rate that falls when a number of the epoch's record stops improving.
+    /// A learning rate that falls when a number of the epoch's record stops improving. Beside a
+    /// [`Trainer::schedule`] it lowers the schedule's learning rate by the same share.
     pub fn plateau(mut self, schedule: PlateauScheduler, metric: &str) -> Self {
         self.plateau = Some((schedule, metric.to_owned()));
         self
@@ -206,6 +217,27 @@ impl<'a, M: Module, O: Optimizer + Stateful> Trainer<'a, M, O> {
     /// Steps once for this many batches, with the mean of their gradients.
     pub fn accumulate(mut self, batches: usize) -> Self {
         self.accumulate = batches.max(1);
+        self
+    }
+
+    /// Computes outputs and losses in 16 bits where that is safe, see [`crate::AutocastGuard`].
+    pub fn autocast(mut self, dtype: DType) -> Self {
+        self.autocast = Some(dtype);
+        self
+    }
+
+    /// Scales the losses, for [`Trainer::autocast`] to f16. Steps whose gradients overflow are left
+    /// out; the scale is part of a save.
+    pub fn grad_scaler(mut self, scaler: GradScaler) -> Self {
+        self.scaler = Some(scaler);
+        self
+    }
+
+    /// Keeps an exponential moving average of the weights, see [`ExponentialMovingAverage`]: what
+    /// is validated, what callbacks see, and what the model has when the run is over. A save has
+    /// the weights and the averages.
+    pub fn average(mut self, decay: f64) -> Self {
+        self.decay = Some(decay);
         self
     }
 
@@ -254,234 +286,4 @@ impl<'a, M: Module, O: Optimizer + Stateful> Trainer<'a, M, O> {
         self.progress = false;
         self
     }
-
-    /// Runs the loop.
-    ///
-    /// # Errors
-    /// When no training data was given, an epoch has no batches, a loss is not a finite number, a
-    /// metric that is to be watched is not recorded, or anything on the way fails.
-    pub fn run(mut self) -> Result<TrainReport> {
-        let Some(mut loader) = self.train.take() else {
-            return Err(Error::invalid("Trainer", "no training data: call train(loader)"));
-        };
-        if self.ctrl_c {
-            #[cfg(feature = "terminal")]
-            {
-                self.stop = StopFlag::on_ctrl_c()?;
-            }
-        }
-        let (params, buffers) = (self.model.named_parameters(), self.model.named_buffers());
-        let mut state = RunState::default();
-        let mut report = TrainReport::default();
-        if let Some(checkpoints) = self.checkpoints.clone()
-            && let Some(saved) =
-                self.with_parts(&params, &buffers, |parts| checkpoints.resume(parts))?
-        {
-            state = saved;
-            report.resumed_at = Some(state.step);
-        }
-        let mut progress =
-            self.progress.then(|| Progress::from_epoch(state.epoch, self.epochs, loader.samples()));
-        // A run that had ended early ends at once when it is started again.
-        report.stopped = self.exhausted(&state.history)?;
-        while state.epoch < self.epochs && report.stopped.is_none() {
-            report.stopped =
-                self.epoch(&mut loader, &mut state, &params, &buffers, &mut progress)?;
-        }
-        if let Some(progress) = progress {
-            progress.finish();
-        }
-        (report.history, report.steps) = (state.history, state.step);
-        Ok(report)
-    }
-
-    /// Calls with everything that a save consists of.
-    fn with_parts<T>(
-        &mut self,
-        params: &[(String, Parameter)],
-        buffers: &[(String, Buffer)],
-        f: impl FnOnce(&mut RunParts) -> Result<T>,
-    ) -> Result<T> {
-        let mut plateau = self.plateau.as_mut().map(|p| PlateauState(&mut p.0));
-        let mut states: Vec<(&str, &mut dyn SaveState)> = vec![("optimizer", &mut *self.optimizer)];
-        if let Some(plateau) = &mut plateau {
-            states.push(("plateau", plateau));
-        }
-        f(&mut RunParts { params, buffers, states: &mut states })
-    }
-
-    fn save(
-        &mut self,
-        state: &RunState,
-        params: &[(String, Parameter)],
-        buffers: &[(String, Buffer)],
-    ) -> Result<()> {
-        let Some(checkpoints) = self.checkpoints.clone() else { return Ok(()) };
-        self.with_parts(params, buffers, |parts| checkpoints.save(state, parts)).map(|_| ())
-    }
-
-    /// One epoch, or what is left of it.
-    fn epoch(
-        &mut self,
-        loader: &mut DataLoader,
-        state: &mut RunState,
-        params: &[(String, Parameter)],
-        buffers: &[(String, Buffer)],
-        progress: &mut Option<Progress>,
-    ) -> Result<Option<StopReason>> {
-        let start = Instant::now();
-        self.model.train();
-        let weights: Vec<Parameter> = params.iter().map(|(_, p)| p.clone()).collect();
-        let mut batches = loader.epoch_from(state.epoch, state.batch)?;
-        // Sums of an epoch that was begun before a resume are part of the save.
-        let number = |state: &RunState, name: &str| state.metrics.get(name).copied().unwrap_or(0.0);
-        let (mut sum, mut seen) = match state.batch {
-            0 => (0.0, 0.0),
-            _ => (number(state, "epoch loss sum"), number(state, "epoch samples")),
-        };
-        let before = if state.batch == 0 { 0.0 } else { number(state, "epoch seconds") };
-        while batches.len() > 0 {
-            let group = self.accumulate.min(batches.len());
-            self.optimizer.zero_grad();
-            let mut samples = 0;
-            for batch in batches.by_ref().take(group) {
-                let batch = batch?;
-                let output = (self.forward)(self.model, &batch)?;
-                let loss = (self.loss)(&output, &batch)?;
-                let value = loss.item()?;
-                if !value.is_finite() {
-                    let (e, b) = (state.epoch, state.batch);
-                    let what = format!("the loss is {value} in epoch {e}, batch {b}");
-                    return Err(Error::invalid("Trainer", what));
-                }
-                if group > 1 { loss.div_scalar(group as f64)? } else { loss }.backward()?;
-                self.model.detach_state();
-                let n = batch.samples();
-                sum += value * n as f64;
-                seen += n as f64;
-                samples += n;
-                state.batch += 1;
-            }
-            match self.clip {
-                Some(Clip::Norm(max)) => drop(clip_grad_norm(&weights, max)?),
-                Some(Clip::Value(max)) => drop(clip_grad_value(&weights, max)?),
-                None => {}
-            }
-            if let Some(schedule) = &self.schedule {
-                self.optimizer.set_lr(schedule.lr(state.step));
-            }
-            self.optimizer.step()?;
-            state.step += 1;
-            if let Some(progress) = progress {
-                progress.step(samples, &[("loss", sum / seen.max(1.0))]);
-            }
-            let asked = self.stop.is_stopped();
-            let due = self.every.is_some_and(|n| state.step.is_multiple_of(n));
-            // The last step of an epoch is saved with the epoch's end.
-            if (asked || due) && batches.len() > 0 {
-                let seconds = before + start.elapsed().as_secs_f64();
-                for (name, v) in
-                    [("epoch loss sum", sum), ("epoch samples", seen), ("epoch seconds", seconds)]
-                {
-                    state.metrics.insert(name.to_owned(), v);
-                }
-                self.save(state, params, buffers)?;
-            }
-            if asked && batches.len() > 0 {
-                return Ok(Some(StopReason::Asked));
-            }
-        }
-        let mut metrics = vec![("loss".to_owned(), sum / seen.max(1.0))];
-        metrics.extend(self.validation()?);
-        metrics.push(("lr".to_owned(), self.optimizer.lr()));
-        let duration = Duration::from_secs_f64(before + start.elapsed().as_secs_f64());
-        let record = EpochRecord { epoch: state.epoch, duration, metrics };
-        if let Some((plateau, metric)) = &mut self.plateau {
-            let lr = plateau.observe(watched(&record, metric)?);
-            self.optimizer.set_lr(lr);
-        }
-        if let Some(progress) = progress {
-            progress.epoch(&record);
-        }
-        let mut more = true;
-        for callback in &mut self.callbacks {
-            more &= callback(&record, self.model)?;
-        }
-        state.metrics = record.metrics.iter().cloned().collect();
-        state.history.push(record);
-        state.epoch += 1;
-        state.batch = 0;
-        self.save(state, params, buffers)?;
-        if !more {
-            return Ok(Some(StopReason::Callback));
-        }
-        if self.stop.is_stopped() && state.epoch < self.epochs {
-            return Ok(Some(StopReason::Asked));
-        }
-        self.exhausted(&state.history)
-    }
-
-    /// Loss and metrics on the validation data.
-    fn validation(&mut self) -> Result<Vec<(String, f64)>> {
-        let Some(mut loader) = self.validate.take() else { return Ok(Vec::new()) };
-        self.model.eval();
-        self.metrics.iter_mut().for_each(|m| m.reset());
-        let (mut sum, mut seen) = (0.0, 0.0);
-        let test = (|| -> Result<()> {
-            for batch in loader.epoch(0)? {
-                let batch = batch?;
-                let n = batch.samples() as f64;
-                no_grad(|| -> Result<()> {
-                    let output = (self.forward)(self.model, &batch)?;
-                    sum += (self.loss)(&output, &batch)?.item()? * n;
-                    if batch.len() > 1 {
-                        let output = output.data();
-                        self.metrics
-                            .iter_mut()
-                            .try_for_each(|m| m.update(&output, batch.get(1)))?;
-                    }
-                    Ok(())
-                })?;
-                seen += n;
-            }
-            Ok(())
-        })();
-        self.model.train();
-        self.validate = Some(loader);
-        test?;
-        let mut out = vec![("val loss".to_owned(), sum / f64::max(seen, 1.0))];
-        for m in &self.metrics {
-            out.push((format!("val {}", m.name()), m.compute()?));
-        }
-        Ok(out)
-    }
-
-    /// Whether the watched number has stopped improving.
-    fn exhausted(&self, history: &[EpochRecord]) -> Result<Option<StopReason>> {
-        let Some(EarlyStop { metric, mode, patience }) = &self.early_stop else { return Ok(None) };
-        let mut best = None;
-        let mut bad = 0;
-        for record in history {
-            let value = watched(record, metric)?;
-            let better = match (best, mode) {
-                (None, _) => !value.is_nan(),
-                (Some(b), PlateauMode::Min) => value < b,
-                (Some(b), PlateauMode::Max) => value > b,
-            };
-            if better {
-                (best, bad) = (Some(value), 0);
-            } else {
-                bad += 1;
-            }
-        }
-        Ok((bad > *patience).then(|| StopReason::NoImprovement(metric.clone())))
-    }
-}
-
-/// A number of a record that must be there.
-fn watched(record: &EpochRecord, metric: &str) -> Result<f64> {
-    record.get(metric).ok_or_else(|| {
-        let names: Vec<&String> = record.metrics.iter().map(|m| &m.0).collect();
-        Error::invalid("Trainer", format!("{metric:?} is not recorded; there are {names:?}"))
-    })
 }
