@@ -10,8 +10,8 @@ use super::case::{Case, File, Out, Run, Stop};
 /// Below this a result is rounding: a gradient that is 0 in truth.
 const SMALLEST_SCALE: f64 = 1e-3;
 
-/// Where PyTorch's own f64 result is not exact: names of cases begin so, and agree to this share of
-/// the result's scale only.
+/// Where PyTorch's own f64 result is not exact: names of cases begin so, and agree to this
+/// tolerance only.
 const INEXACT: &[(&str, f64)] = &[
     // PyTorch's gradient multiplies by 1/6 rounded to f32.
     ("nn.Hardsigmoid/", 1e-7),
@@ -56,18 +56,44 @@ pub fn guarded<T>(f: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
 
 /// Share of a result's scale that an f64 result of one layer or operation may be off by.
 const F64: f64 = 1e-10;
-/// The same after many steps of training.
-const F64_TRAINED: f64 = 1e-9;
 
-/// Compares what many steps of training made of a tensor with PyTorch's.
-pub fn compare(what: &str, ours: &Tensor, theirs: &Tensor, err: f64) -> Result<(), Stop> {
-    let share = if theirs.dtype() == DType::Float64 { F64_TRAINED.max(err) } else { err };
-    compare_within(what, ours, theirs, share)
+/// What a number may be off by in f64 after many steps of training, and always.
+fn trained(x: f64) -> f64 {
+    1e-9 + 1e-9 * x.abs()
 }
 
-/// Compares with PyTorch's tensor. `err` is what PyTorch's own result is off by: of a f64 tensor a
-/// share of its scale, of a f32 tensor a number.
+/// What a number may be off by in f32. `err` is what PyTorch's own result is off by.
+fn single(x: f64, err: f64) -> f64 {
+    (4.0 * err).max(2e-6 + 1e-5 * x.abs())
+}
+
+/// Compares what many steps of training made of a tensor with PyTorch's. `err` is PyTorch's own
+/// error for it.
+pub fn compare(what: &str, ours: &Tensor, theirs: &Tensor, err: f64) -> Result<(), Stop> {
+    compare_by(what, ours, theirs, |x, _| match theirs.dtype() {
+        DType::Float64 => trained(x).max(err),
+        DType::Float32 => single(x, err),
+        _ => 0.0,
+    })
+}
+
+/// Compares what a layer or an operation computes with PyTorch's tensor. `err` is what PyTorch's own
+/// result is off by.
 fn compare_within(what: &str, ours: &Tensor, theirs: &Tensor, err: f64) -> Result<(), Stop> {
+    compare_by(what, ours, theirs, |x, scale| match theirs.dtype() {
+        DType::Float64 => trained(x).min(F64 * scale).max(err),
+        DType::Float32 => single(x, err),
+        _ => 0.0,
+    })
+}
+
+/// Compares within a tolerance for a number of a tensor of a scale, its largest number.
+fn compare_by(
+    what: &str,
+    ours: &Tensor,
+    theirs: &Tensor,
+    tolerance: impl Fn(f64, f64) -> f64,
+) -> Result<(), Stop> {
     let fail = |message: String| Err(Stop::Error(format!("{what}: {message}")));
     if ours.shape() != theirs.shape() {
         return fail(format!("shape {:?}, PyTorch has {:?}", ours.shape(), theirs.shape()));
@@ -75,17 +101,12 @@ fn compare_within(what: &str, ours: &Tensor, theirs: &Tensor, err: f64) -> Resul
     if ours.dtype() != theirs.dtype() {
         return fail(format!("dtype {}, PyTorch has {}", ours.dtype(), theirs.dtype()));
     }
-    let dtype = theirs.dtype();
     let (ours, theirs) = (ours.to_f64_vec()?, theirs.to_f64_vec()?);
     let finite = theirs.iter().map(|x| x.abs()).filter(|x| x.is_finite());
     let scale = finite.fold(SMALLEST_SCALE, f64::max);
-    let tolerance = |x: f64| match dtype {
-        DType::Float64 => F64.max(err) * scale,
-        DType::Float32 => (4.0 * err).max(2e-6 + 1e-5 * x.abs()),
-        _ => 0.0,
+    let same = |a: f64, b: f64| {
+        a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance(b, scale)
     };
-    let same =
-        |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance(b);
     let wrong: Vec<usize> = (0..ours.len()).filter(|&i| !same(ours[i], theirs[i])).collect();
     match wrong.first() {
         None => Ok(()),
