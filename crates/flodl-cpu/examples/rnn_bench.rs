@@ -39,6 +39,7 @@ fn main() {
         hidden: 512,
         layers: 1,
         directions: 1,
+        dropout: None,
     };
     let (rows, wide) = (geom.rows(), 4 * 512);
     let (a, w) = (random(rows * wide), random(wide * 512));

@@ -140,11 +140,19 @@ pub(super) struct Run<S> {
     pub rows: Range<usize>,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Calls of forward and backward on this thread.
+    pub(super) static CALLS: std::cell::Cell<[usize; 2]> = const { std::cell::Cell::new([0; 2]) };
+}
+
 /// Runs a step's forward over `rows` rows.
 ///
 /// # Safety
 /// All rows that the mode uses are there and those written are nobody else's.
 pub(super) unsafe fn forward<T: FloatMath>(step: Forward<T>, rows: usize) {
+    #[cfg(test)]
+    CALLS.set([CALLS.get()[0] + 1, CALLS.get()[1]]);
     let cost = step.hidden * step.mode.gates() * GATE_COST;
     threads::parallel_rows(rows, cost, |rows| dispatch(Run { step, rows }));
 }
@@ -154,6 +162,8 @@ pub(super) unsafe fn forward<T: FloatMath>(step: Forward<T>, rows: usize) {
 /// # Safety
 /// As for [`forward`].
 pub(super) unsafe fn backward<T: FloatMath>(step: Backward<T>, rows: usize) {
+    #[cfg(test)]
+    CALLS.set([CALLS.get()[0], CALLS.get()[1] + 1]);
     let cost = step.hidden * step.mode.gates() * GATE_COST / 2;
     threads::parallel_rows(rows, cost, |rows| dispatch(Run { step, rows }));
 }

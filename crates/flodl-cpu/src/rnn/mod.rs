@@ -24,6 +24,7 @@ use std::sync::OnceLock;
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Epilogue, Gemm, Mat, PackedB, gemm, gemm_packed};
 use crate::math::FloatMath;
+use crate::random::{ALIGN, Key};
 
 /// Types that recurrent networks are computed in.
 pub trait Float: Gemm + FloatMath {}
@@ -67,7 +68,7 @@ impl Mode {
 }
 
 /// Sizes of a recurrent network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RnnGeom {
     /// The kind of cell.
     pub mode: Mode,
@@ -83,6 +84,9 @@ pub struct RnnGeom {
     pub layers: usize,
     /// 1, or 2 with a second one that runs backwards.
     pub directions: usize,
+    /// What of each layer's output but the last's is dropped before the next layer reads it, and
+    /// the first of the [`RnnGeom::draws`] numbers that say where.
+    pub dropout: Option<(f64, Key)>,
 }
 
 impl RnnGeom {
@@ -99,6 +103,18 @@ impl RnnGeom {
     /// Elements of the output.
     pub fn out_len(&self) -> usize {
         self.rows() * self.directions * self.hidden
+    }
+
+    /// Numbers that the dropout of one call draws.
+    pub fn draws(&self) -> usize {
+        self.layers.saturating_sub(1) * self.out_len().next_multiple_of(ALIGN)
+    }
+
+    /// The dropout of the input of a layer: none for the first.
+    pub fn layer_dropout(&self, layer: usize) -> Option<(f64, Key)> {
+        let below = layer.checked_sub(1)?;
+        let (p, key) = self.dropout?;
+        Some((p, key.skip((below * self.out_len().next_multiple_of(ALIGN)) as u64)))
     }
 
     /// Elements of a state of all layers and directions.

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Epilogue, Mat, gemm};
+use crate::random::{Drop, dropout};
 use crate::threads::SharedMut;
 
 /// Where things lie in the memory that a forward fills and its backward reads.
@@ -375,6 +376,7 @@ pub fn sequence_forward<T: Float>(
         return Ok(());
     }
     let memory = SharedMut::new(memory);
+    let mut dropped = Scratch::new(dropped_len(geom))?;
     for layer in 0..geom.layers {
         let x = match layer {
             0 => x,
@@ -382,6 +384,7 @@ pub fn sequence_forward<T: Float>(
             // disjoint parts of the memory.
             _ => unsafe { &*memory.range(reserve.output(layer - 1)) },
         };
+        let x = input_of(geom, layer, x, &mut dropped);
         let last = layer + 1 == geom.layers;
         let out: &mut [T] = match last {
             true => out,
@@ -447,9 +450,11 @@ pub fn sequence_backward<T: Float>(
     // What a layer hands to the one below: layer l writes to l % 2.
     let inner = |layers: usize| if geom.layers > layers { geom.out_len() } else { 0 };
     let mut between = [Scratch::new(inner(2))?, Scratch::new(inner(1))?];
+    let mut dropped = Scratch::new(dropped_len(geom))?;
 
     for layer in (0..geom.layers).rev() {
         let x = if layer == 0 { x } else { &memory[reserve.output(layer - 1)] };
+        let x = input_of(geom, layer, x, &mut dropped);
         let top = layer + 1 == geom.layers;
         let out = if top { out } else { &memory[reserve.output(layer)] };
         let [even, odd] = &mut between;
@@ -482,8 +487,30 @@ pub fn sequence_backward<T: Float>(
                 finish.input(this.weights.w_ih, None, dx, direction > 0)?;
             }
         }
+        if let Some((p, key)) = geom.layer_dropout(layer) {
+            dropout(key, Drop::plain(p), below, &mut dropped, None);
+            std::mem::swap(below, &mut dropped);
+        }
     }
     Ok(())
+}
+
+/// Room for one layer's input with dropout.
+fn dropped_len(geom: &RnnGeom) -> usize {
+    geom.layer_dropout(geom.layers - 1).map_or(0, |_| geom.out_len())
+}
+
+/// What a layer reads of the output below it. The mask is drawn, never stored: the backward draws
+/// the same one again.
+fn input_of<'a, T: Float>(
+    geom: &RnnGeom,
+    layer: usize,
+    x: &'a [T],
+    dropped: &'a mut [T],
+) -> &'a [T] {
+    let Some((p, key)) = geom.layer_dropout(layer) else { return x };
+    dropout(key, Drop::plain(p), x, dropped, None);
+    dropped
 }
 
 fn copy_or_zero<T: Float>(to: &mut [T], from: Option<&[T]>) {

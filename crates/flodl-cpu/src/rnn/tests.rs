@@ -1,6 +1,7 @@
 //! Against a naive network in f64, and its gradients by finite differences.
 
 use super::*;
+use crate::random::{Drop, Key, dropout};
 use crate::simd::Isa;
 
 fn numbers(seed: u64, len: usize) -> Vec<f64> {
@@ -52,6 +53,10 @@ fn naive(net: &Net) -> [Vec<f64>; 3] {
     let mut input = net.x.clone();
     let (mut hn, mut cn) = (Vec::new(), Vec::new());
     for layer in 0..g.layers {
+        if let Some((p, key)) = g.layer_dropout(layer) {
+            let all = input.clone();
+            dropout(key, Drop::plain(p), &all, &mut input, None);
+        }
         let width = g.layer_input(layer);
         let mut out = vec![0.0; g.out_len()];
         for dir in 0..g.directions {
@@ -158,8 +163,19 @@ fn geoms() -> Vec<RnnGeom> {
                 hidden,
                 layers,
                 directions,
+                dropout: None,
             })
         })
+        .chain(MODES.map(|mode| RnnGeom {
+            mode,
+            steps: 3,
+            batch: 4,
+            input: 2,
+            hidden: 5,
+            layers: 3,
+            directions: 2,
+            dropout: Some((0.4, Key { seed: 3, offset: 5 })),
+        }))
         .collect()
 }
 
@@ -263,7 +279,9 @@ fn gradients_match_finite_differences() {
 fn a_cell_is_a_sequence_of_one_step() {
     for mode in MODES {
         for (batch, input, hidden) in [(1, 3, 4), (2, 5, 7), (6, 4, 9)] {
-            let geom = RnnGeom { mode, steps: 1, batch, input, hidden, layers: 1, directions: 1 };
+            let (layers, directions, dropout) = (1, 1, None);
+            let geom =
+                RnnGeom { mode, steps: 1, batch, input, hidden, layers, directions, dropout };
             for states in [true, false] {
                 let net = net(geom, states, true);
                 let by = [numbers(90, batch * hidden), vec![0.0; batch * hidden], vec![]];
@@ -290,7 +308,9 @@ fn a_cell_is_a_sequence_of_one_step() {
                 for packed in [None, Some(&CellWeights::new())] {
                     let mut gates = vec![f64::NAN; g.gates_len()];
                     let mut new = vec![f64::NAN; batch * ld];
+                    super::gates::CALLS.set([0; 2]);
                     cell_forward(&g, &net.x, [h, c], &w, packed, &mut gates, &mut new).unwrap();
+                    assert_eq!(super::gates::CALLS.get(), [1, 0], "the gates of a step");
                     for i in 0..batch {
                         close(
                             "h",
@@ -328,6 +348,7 @@ fn a_cell_is_a_sequence_of_one_step() {
                     };
                     cell_backward(&g, &net.x, [h, c], &w, packed, (&gates, &new), given, grads)
                         .unwrap();
+                    assert_eq!(super::gates::CALLS.get(), [1, 1], "and of its backward");
                     close("dx", &dx, &want[0], 1e-12);
                     for (ours, want) in dw.iter().zip(&want[3..]) {
                         close("dw", ours, want, 1e-12);
@@ -388,8 +409,9 @@ fn gates_agree_on_all_instruction_sets() {
 #[test]
 fn an_empty_batch_gives_zero_gradients() {
     for mode in MODES {
+        let (layers, directions, dropout) = (2, 2, None);
         let geom =
-            RnnGeom { mode, steps: 2, batch: 0, input: 3, hidden: 4, layers: 2, directions: 2 };
+            RnnGeom { mode, steps: 2, batch: 0, input: 3, hidden: 4, layers, directions, dropout };
         let net = net(geom, true, true);
         let by = [vec![], vec![], vec![]];
         let grads = gradients::<f32>(&net, &by);

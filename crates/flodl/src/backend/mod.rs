@@ -10,6 +10,7 @@ mod cpu;
 mod families;
 mod rnn;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use flodl_cpu::alloc::Block;
@@ -52,16 +53,32 @@ pub struct Operand<'a> {
     pub dtype: DType,
 }
 
-/// The engine of a device.
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often this thread has asked for an engine: once for each kernel that it called, whatever the
+/// kernel's size. Memory does not count. What is fused is told by differences of it.
+pub fn calls() -> u64 {
+    CALLS.get()
+}
+
+/// The engine of a device, for one kernel.
 ///
 /// # Errors
 /// [`crate::Error::DeviceUnavailable`] when there is none in this build or on this machine.
 pub fn of(device: Device) -> Result<&'static dyn Backend> {
+    CALLS.set(CALLS.get() + 1);
+    engine(device)
+}
+
+/// The engine of a device, for what is no kernel.
+pub(crate) fn engine(device: Device) -> Result<&'static dyn Backend> {
     device.check()?;
     Ok(&cpu::Cpu)
 }
 
 /// A fresh, unshared storage.
 pub(crate) fn alloc(device: Device, bytes: usize) -> Result<Arc<Storage>> {
-    of(device)?.alloc(bytes).map(Arc::new)
+    engine(device)?.alloc(bytes).map(Arc::new)
 }

@@ -2,7 +2,7 @@
 
 use super::Tensor;
 use crate::backend::{
-    CellGeom, CellGrads, CellSaved, PackedCell, RnnGeom, RnnMode, RnnWeights, SequenceGrads,
+    self, CellGeom, CellGrads, CellSaved, PackedCell, RnnGeom, RnnMode, RnnWeights, SequenceGrads,
 };
 use crate::{DType, Error, Result};
 
@@ -118,6 +118,7 @@ impl SequenceSpec {
             hidden,
             layers: self.layers,
             directions: self.directions,
+            dropout: None,
         };
         if let Some(&features) = params[0].dims().get(1)
             && features != input
@@ -244,7 +245,7 @@ impl std::fmt::Debug for PackedWeights {
 
 impl PackedWeights {
     pub fn new(w_ih: &Tensor, w_hh: &Tensor) -> Result<Self> {
-        let packed = w_ih.backend()?.rnn_pack(w_ih.dtype())?;
+        let packed = backend::engine(w_ih.device())?.rnn_pack(w_ih.dtype())?;
         Ok(PackedWeights { of: [w_ih.clone(), w_hh.clone()], packed })
     }
 

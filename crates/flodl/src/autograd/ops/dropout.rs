@@ -1,7 +1,7 @@
 //! Dropout. The mask is never stored: the gradient draws it again from the same key.
 
 use super::from_nothing;
-use crate::backend::DropSpec;
+use crate::backend::{DropSpec, Key};
 use crate::tensor::{Drop, alpha_drop, drop_all, feature_drop};
 use crate::{Result, Variable};
 
@@ -38,6 +38,11 @@ pub fn alpha_dropout(input: &Variable, p: f64, training: bool) -> Result<Variabl
 /// When `p` is not in `[0, 1]`, the input has fewer than two dims, or for integers.
 pub fn feature_alpha_dropout(input: &Variable, p: f64, training: bool) -> Result<Variable> {
     apply(input, input.with_data(|t| alpha_drop("feature_alpha_dropout", t, p, training, true))?)
+}
+
+/// The elements of an input that one draw drops, with probability `p`.
+pub(super) fn dropped_by(input: &Variable, p: f64, key: Key) -> Result<Variable> {
+    apply(input, Some(Drop::plain(p, key)))
 }
 
 fn apply(input: &Variable, drop: Option<Drop>) -> Result<Variable> {

@@ -3,12 +3,14 @@
 
 use std::rc::Rc;
 
+use super::dropout::dropped_by;
 use super::rnn_sums::Shared;
 use super::{grad_by_composition, is_grad_enabled};
 use crate::autograd::tape::{Ctx, Grads, Saved, record, record_many, take_sum, wants_grad};
-use crate::backend::RnnMode;
-use crate::tensor::{CellSpec, SequenceSpec, state_rows};
-use crate::{DType, Error, Result, Tensor, TensorOptions, Variable, dropout, linear};
+use crate::backend::{RnnGeom, RnnMode};
+use crate::rng::draw;
+use crate::tensor::{CellSpec, SequenceSpec, check_probability, state_rows};
+use crate::{DType, Error, Result, Tensor, TensorOptions, Variable, linear};
 
 /// What a cell reads besides its input.
 #[derive(Clone, Copy)]
@@ -270,6 +272,7 @@ pub(crate) fn compose_cell(
 /// A sequence of plain operations on a time-major input: output, last h, last c of an LSTM.
 fn compose_sequence(
     spec: &SequenceSpec,
+    geom: &RnnGeom,
     x: &Variable,
     states: [Option<&Variable>; 2],
     params: &[Variable],
@@ -280,6 +283,9 @@ fn compose_sequence(
     let mut input = x.clone();
     let (mut last_h, mut last_c) = (Vec::new(), Vec::new());
     for layer in 0..spec.layers {
+        if let Some((p, key)) = geom.layer_dropout(layer) {
+            input = dropped_by(&input, p, key)?;
+        }
         let mut outs = Vec::new();
         for direction in 0..spec.directions {
             let run = layer * spec.directions + direction;
@@ -312,13 +318,15 @@ fn compose_sequence(
     Ok(all)
 }
 
-/// A whole sequence as one node: output, last h, last c of an LSTM.
-pub(crate) fn sequence(
+/// A whole sequence as one node: output, last h, last c of an LSTM. Between the layers elements are
+/// dropped with probability `dropout`.
+fn sequence(
     spec: SequenceSpec,
     x: &Variable,
     [h0, c0]: [Option<&Variable>; 2],
     params: &[&Variable],
     batch_first: bool,
+    dropout: f64,
 ) -> Result<Vec<Variable>> {
     if x.dtype().is_half() {
         for v in [h0, c0].into_iter().flatten().chain(params.iter().copied()) {
@@ -327,7 +335,7 @@ pub(crate) fn sequence(
         let wider = params.iter().map(|p| wide(p)).collect::<Result<Vec<_>>>()?;
         let (h, c) = (h0.map(wide).transpose()?, c0.map(wide).transpose()?);
         let states = [h.as_ref(), c.as_ref()];
-        let out = sequence(spec, &wide(x)?, states, &references(&wider), batch_first)?;
+        let out = sequence(spec, &wide(x)?, states, &references(&wider), batch_first, dropout)?;
         return out.iter().map(|v| v.to_dtype(x.dtype())).collect();
     }
     let mut data = x.data();
@@ -336,7 +344,11 @@ pub(crate) fn sequence(
     }
     let values: Vec<Tensor> = params.iter().map(|p| p.data()).collect();
     let (h, c) = (h0.map(Variable::data), c0.map(Variable::data));
-    let geom = spec.geom(&data, [h.as_ref(), c.as_ref()], &values.iter().collect::<Vec<_>>())?;
+    let mut geom =
+        spec.geom(&data, [h.as_ref(), c.as_ref()], &values.iter().collect::<Vec<_>>())?;
+    if dropout > 0.0 && geom.layers > 1 {
+        geom.dropout = Some((dropout, draw(geom.draws())));
+    }
     let data = data.contiguous()?;
     let values = values.iter().map(Tensor::contiguous).collect::<Result<Vec<_>>>()?;
     let h = h.as_ref().map(Tensor::contiguous).transpose()?;
@@ -366,7 +378,7 @@ pub(crate) fn sequence(
                 let mut rest = v[1..].iter();
                 let h = if has[0] { rest.next() } else { None };
                 let c = if has[1] { rest.next() } else { None };
-                let mut outs = compose_sequence(&spec, &x, [h, c], rest.as_slice())?;
+                let mut outs = compose_sequence(&spec, &geom, &x, [h, c], rest.as_slice())?;
                 if batch_first {
                     outs[0] = outs[0].transpose(0, 1)?;
                 }
@@ -512,7 +524,7 @@ impl Default for RnnOptions {
     }
 }
 
-/// A sequence with dropout between the layers: output, last h, last c of an LSTM.
+/// A sequence through all layers: output, last h, last c of an LSTM.
 pub(crate) fn network(
     op: &'static str,
     mode: RnnMode,
@@ -523,37 +535,17 @@ pub(crate) fn network(
 ) -> Result<Vec<Variable>> {
     let directions = 1 + usize::from(options.bidirectional);
     let spec = SequenceSpec { op, mode, layers: options.num_layers, directions };
-    let per_run = spec.per_run(params.len())?;
-    if !options.training || options.dropout == 0.0 || options.num_layers == 1 {
-        return sequence(spec, x, states, params, options.batch_first);
-    }
-    let single = SequenceSpec { layers: 1, ..spec };
-    let (mut h, mut c) = (Vec::new(), Vec::new());
-    let mut input = x.clone();
-    for (layer, weights) in params.chunks_exact(per_run * directions).enumerate() {
-        if layer > 0 {
-            input = dropout(&input, options.dropout, true)?;
-        }
-        let first = (layer * directions) as i64;
-        let [h0, c0] = states.map(|s| s.map(|s| s.narrow(0, first, directions as i64)).transpose());
-        let (h0, c0) = (h0?, c0?);
-        let state = [h0.as_ref(), c0.as_ref()];
-        let mut out = sequence(single, &input, state, weights, options.batch_first)?.into_iter();
-        input = out.next().expect("a sequence has an output");
-        h.extend(out.next());
-        c.extend(out.next());
-    }
-    let mut all = vec![input, Variable::cat_many(&references(&h), 0)?];
-    if !c.is_empty() {
-        all.push(Variable::cat_many(&references(&c), 0)?);
-    }
-    Ok(all)
+    spec.per_run(params.len())?;
+    check_probability(op, options.dropout)?;
+    let dropout = if options.training { options.dropout } else { 0.0 };
+    sequence(spec, x, states, params, options.batch_first, dropout)
 }
 
 /// A sequence through a GRU: input `[S, B, I]`, first state `[layers · directions, B, H]` (zeros
 /// where `None`); output `[S, B, directions · H]` and the last state. `params` stand layer by
 /// layer, direction by direction: `weight_ih`, `weight_hh` and, or not at all, `bias_ih`,
-/// `bias_hh`. One node on the tape, whatever the length.
+/// `bias_hh`. One node on the tape and one kernel call each way, whatever the length; the dropout
+/// between layers is drawn inside it.
 ///
 /// # Errors
 /// When shapes, dtypes or devices do not fit.

@@ -9,7 +9,7 @@ use std::rc::{Rc, Weak};
 
 use crate::autograd::engine::add_to_leaf;
 use crate::autograd::tape::{Ctx, take_sum};
-use crate::backend::CellGeom;
+use crate::backend::{CellGeom, engine};
 use crate::shape::Layout;
 use crate::tensor::{CellSpec, PackedWeights};
 use crate::{Result, Tensor, Variable};
@@ -98,7 +98,7 @@ impl Pending {
     ) -> Result<Self> {
         let (dtype, device) = (params[0].dtype(), params[0].device());
         let fresh = |width| Tensor::fresh(&[STEPS * geom.batch, width], dtype, device);
-        let width = params[0].backend()?.rnn_cell_sums(&geom, dtype)?;
+        let width = engine(device)?.rnn_cell_sums(&geom, dtype)?;
         let (sums, x, h) = (fresh(width)?, fresh(geom.input)?, fresh(geom.hidden)?);
         Ok(Pending { spec, geom, params, leaves, sums, x, h, steps: 0 })
     }

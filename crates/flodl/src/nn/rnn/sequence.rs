@@ -300,8 +300,8 @@ macro_rules! sequence_layer {
 /// Input `[seq, batch, input]`, or `[batch, seq, input]` with `batch_first`, or `[seq, input]`;
 /// output with `directions · hidden` features. Parameters of layer k, uniform in ±1/√hidden:
 /// `weight_ih_lk`, `weight_hh_lk`, `bias_ih_lk`, `bias_hh_lk`, and for the other direction the
-/// same with `_reverse`. The whole sequence is one fused operation. A clone shares the weights;
-/// [`Module::forward`] gives the output alone.
+/// same with `_reverse`. The whole sequence through all layers is one fused operation, the dropout
+/// between them included. A clone shares the weights; [`Module::forward`] gives the output alone.
 ///
 /// ```
 /// use flodl::*;

@@ -12,7 +12,15 @@ pub(crate) struct Drop {
     pub plane: usize,
 }
 
-fn check(op: &'static str, p: f64) -> Result<()> {
+impl Drop {
+    /// Single elements: zeros, and the others scaled by 1 / (1 - p).
+    pub fn plain(p: f64, key: Key) -> Drop {
+        let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
+        Drop { key, spec: DropSpec { p, scale, shift: 0.0, dead: 0.0 }, plane: 1 }
+    }
+}
+
+pub(crate) fn check_probability(op: &'static str, p: f64) -> Result<()> {
     if (0.0..=1.0).contains(&p) {
         return Ok(());
     }
@@ -33,7 +41,7 @@ fn planes(op: &'static str, x: &Tensor) -> Result<[usize; 2]> {
 
 /// Each element for itself; nothing to do unless `training`.
 pub(crate) fn drop_all(x: &Tensor, p: f64, training: bool) -> Result<Option<Drop>> {
-    check("dropout", p)?;
+    check_probability("dropout", p)?;
     x.check_float("dropout")?;
     Ok((training && p > 0.0).then(|| plain(x.len(), p, 1)))
 }
@@ -41,15 +49,14 @@ pub(crate) fn drop_all(x: &Tensor, p: f64, training: bool) -> Result<Option<Drop
 /// Whole channels.
 pub(crate) fn feature_drop(x: &Tensor, p: f64, training: bool) -> Result<Option<Drop>> {
     let op = "feature_dropout";
-    check(op, p)?;
+    check_probability(op, p)?;
     x.check_float(op)?;
     let [count, plane] = planes(op, x)?;
     Ok((training && p > 0.0).then(|| plain(count, p, plane)))
 }
 
 fn plain(count: usize, p: f64, plane: usize) -> Drop {
-    let scale = if p < 1.0 { 1.0 / (1.0 - p) } else { 0.0 };
-    Drop { key: rng::draw(count), spec: DropSpec { p, scale, shift: 0.0, dead: 0.0 }, plane }
+    Drop { plane, ..Drop::plain(p, rng::draw(count)) }
 }
 
 /// Dropped elements, or whole channels of them, take SELU's negative limit, and all are scaled and
@@ -62,7 +69,7 @@ pub(crate) fn alpha_drop(
     channels: bool,
 ) -> Result<Option<Drop>> {
     const LIMIT: f64 = -1.758_099_340_847_376_6; // -scale · alpha of SELU
-    check(op, p)?;
+    check_probability(op, p)?;
     x.check_float(op)?;
     let [count, plane] = if channels { planes(op, x)? } else { [x.len(), 1] };
     if !training || p == 0.0 {

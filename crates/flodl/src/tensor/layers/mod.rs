@@ -14,7 +14,7 @@ mod resample;
 pub(crate) use bilinear::Bilinear;
 pub use conv::ConvOptions;
 pub(crate) use conv::{ConvKind, conv_geometry, conv_transpose_geometry};
-pub(crate) use dropout::{Drop, alpha_drop, drop_all, feature_drop};
+pub(crate) use dropout::{Drop, alpha_drop, check_probability, drop_all, feature_drop};
 pub(crate) use embedding::{BagPlan, bag_plan, integers};
 pub(crate) use fold::{fold_geometry, unfold_geometry};
 pub(crate) use norm::{Batch, Rows, channels, row_length};
