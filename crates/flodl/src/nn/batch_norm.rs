@@ -33,9 +33,14 @@ impl Running {
         vec![self.mean.clone(), self.var.clone(), self.batches.clone()]
     }
 
-    /// Takes in a batch's mean and unbiased variance. Without a momentum all batches count alike.
+    /// Counts a batch.
+    fn count(&self) -> Result<()> {
+        self.batches.update(|n| n.add_scalar_(1.0))
+    }
+
+    /// Takes in a batch's mean and unbiased variance. Without a momentum all batches counted so far
+    /// have the same share.
     pub fn update(&self, mean: &Tensor, var: &Tensor, momentum: Option<f64>) -> Result<()> {
-        self.batches.update(|n| n.add_scalar_(1.0))?;
         let share = match momentum {
             Some(m) => m,
             None => 1.0 / self.batches.get().item()?,
@@ -81,6 +86,36 @@ pub(super) fn unit_affine(shape: &[i64], device: Device) -> Result<(Parameter, P
         Parameter::new(Tensor::zeros(shape, options)?, "bias"),
     ))
 }
+
+/// What norms with a weight and a bias of one element a channel share.
+macro_rules! channel_affine {
+    () => {
+        /// With `false`, leaves out weight and bias.
+        pub fn affine(mut self, affine: bool) -> Self {
+            if !affine {
+                self.affine = None;
+            }
+            self
+        }
+
+        /// The weight, one element a channel.
+        pub fn weight(&self) -> Option<&Parameter> {
+            self.affine.as_ref().map(|(w, _)| w)
+        }
+
+        /// The bias, one element a channel.
+        pub fn bias(&self) -> Option<&Parameter> {
+            self.affine.as_ref().map(|(_, b)| b)
+        }
+
+        /// Added to variances; 1e-5 unless set.
+        pub fn eps(mut self, eps: f64) -> Self {
+            self.eps = eps;
+            self
+        }
+    };
+}
+pub(super) use channel_affine;
 
 /// Batch norm over `D` spatial dims (Ioffe and Szegedy, 2015): each channel is brought to mean 0
 /// and variance 1 over batch and space, then scaled and shifted by weight and bias `[features]`.
@@ -154,12 +189,6 @@ impl<const D: usize> BatchNormNd<D> {
         })
     }
 
-    /// Added to variances; 1e-5 unless set.
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
-
     /// Share of the newest batch in the running statistics; 0.1 unless set.
     pub fn momentum(mut self, momentum: f64) -> Self {
         self.momentum = Some(momentum);
@@ -172,14 +201,6 @@ impl<const D: usize> BatchNormNd<D> {
         self
     }
 
-    /// With `false`, leaves out weight and bias.
-    pub fn affine(mut self, affine: bool) -> Self {
-        if !affine {
-            self.affine = None;
-        }
-        self
-    }
-
     /// With `false`, keeps no running statistics and uses the batch's in inference too.
     pub fn track_running_stats(mut self, track: bool) -> Self {
         if !track {
@@ -188,15 +209,7 @@ impl<const D: usize> BatchNormNd<D> {
         self
     }
 
-    /// The weight `[features]`.
-    pub fn weight(&self) -> Option<&Parameter> {
-        self.affine.as_ref().map(|(w, _)| w)
-    }
-
-    /// The bias `[features]`.
-    pub fn bias(&self) -> Option<&Parameter> {
-        self.affine.as_ref().map(|(_, b)| b)
-    }
+    channel_affine!();
 
     /// The running mean `[features]`.
     pub fn running_mean(&self) -> Option<Tensor> {
@@ -281,9 +294,9 @@ impl<const D: usize> Module for BatchNormNd<D> {
             running => {
                 let (y, stats) = batch_norm_train(input, weight, bias, self.eps)?;
                 if let Some(running) = running {
+                    running.count()?;
                     // Nothing is learned from an empty batch, which counts all the same.
                     if stats.count == 0 {
-                        running.batches.update(|n| n.add_scalar_(1.0))?;
                         return Ok(y);
                     }
                     let n = stats.count as f64;

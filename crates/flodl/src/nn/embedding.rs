@@ -74,6 +74,49 @@ fn table(op: &'static str, rows: i64, width: i64, device: Device) -> Result<Tens
     init::normal(&[rows, width], 0.0, 1.0, device)
 }
 
+/// What both layers can be told about their table.
+macro_rules! table_settings {
+    ($op:literal) => {
+        /// Makes a row count as absent: it is in no bag, gets no gradient, and keeps its values. A
+        /// negative index counts from the end.
+        ///
+        /// # Errors
+        /// When the index is outside the table.
+        pub fn padding_idx(mut self, padding_idx: i64) -> Result<Self> {
+            let rows = self.weight.variable.shape()[0];
+            self.padding_idx = Some(padding_row($op, padding_idx, rows)?);
+            Ok(self)
+        }
+
+        /// Shortens each row that is looked up to at most this norm, in the table itself.
+        pub fn max_norm(mut self, max_norm: f64) -> Self {
+            self.limit = Some(Limit { norm: max_norm, p: self.norm_type });
+            self
+        }
+
+        /// Which p-norm `max_norm` speaks of; 2 unless set.
+        pub fn norm_type(mut self, p: f64) -> Self {
+            self.norm_type = p;
+            if let Some(limit) = &mut self.limit {
+                limit.p = p;
+            }
+            self
+        }
+
+        /// Whether the gradient of each row is divided by how often it was looked up; not with the
+        /// maxima of bags.
+        pub fn scale_grad_by_freq(mut self, scale: bool) -> Self {
+            self.scale_grad_by_freq = scale;
+            self
+        }
+
+        /// The weight `[num_embeddings, embedding_dim]`.
+        pub fn weight(&self) -> &Parameter {
+            &self.weight
+        }
+    };
+}
+
 /// The row of a table for each index: integer indices `[…]` give `[…, embedding_dim]`.
 ///
 /// Weight `[num_embeddings, embedding_dim]` starts as N(0, 1). The row of `padding_idx` starts as
@@ -148,38 +191,6 @@ impl Embedding {
         Embedding { weight, padding_idx, limit: None, norm_type: 2.0, scale_grad_by_freq: false }
     }
 
-    /// Shortens each row that is looked up to at most this norm, in the table itself.
-    pub fn max_norm(mut self, max_norm: f64) -> Self {
-        self.limit = Some(Limit { norm: max_norm, p: self.norm_type });
-        self
-    }
-
-    /// Which p-norm `max_norm` speaks of; 2 unless set.
-    pub fn norm_type(mut self, p: f64) -> Self {
-        self.norm_type = p;
-        if let Some(limit) = &mut self.limit {
-            limit.p = p;
-        }
-        self
-    }
-
-    /// Whether the gradient of each row is divided by how often it was looked up.
-    pub fn scale_grad_by_freq(mut self, scale: bool) -> Self {
-        self.scale_grad_by_freq = scale;
-        self
-    }
-
-    /// Makes a row count as padding: it gets no gradient, and keeps its values. A negative index
-    /// counts from the end.
-    ///
-    /// # Errors
-    /// When the index is outside the table.
-    pub fn padding_idx(mut self, padding_idx: i64) -> Result<Self> {
-        let rows = self.weight.variable.shape()[0];
-        self.padding_idx = Some(padding_row("Embedding", padding_idx, rows)?);
-        Ok(self)
-    }
-
     /// With a given table; a frozen one is not trained.
     ///
     /// # Errors
@@ -188,10 +199,7 @@ impl Embedding {
         Ok(Self::of(given("Embedding", weight, frozen)?, None))
     }
 
-    /// The weight `[num_embeddings, embedding_dim]`.
-    pub fn weight(&self) -> &Parameter {
-        &self.weight
-    }
+    table_settings!("Embedding");
 }
 
 impl Module for Embedding {
@@ -287,41 +295,9 @@ impl EmbeddingBag {
         Ok(Self::of(given("EmbeddingBag", weight, frozen)?))
     }
 
-    /// An index that counts as absent: its row is in no bag and gets no gradient. A negative one
-    /// counts from the end.
-    ///
-    /// # Errors
-    /// When the index is outside the table.
-    pub fn padding_idx(mut self, padding_idx: i64) -> Result<Self> {
-        let rows = self.weight.variable.shape()[0];
-        self.padding_idx = Some(padding_row("EmbeddingBag", padding_idx, rows)?);
-        Ok(self)
-    }
-
     /// Whether the last offset is where the last bag ends and not where another begins.
     pub fn include_last_offset(mut self, include: bool) -> Self {
         self.include_last_offset = include;
-        self
-    }
-
-    /// Shortens each row that is looked up to at most this norm, in the table itself.
-    pub fn max_norm(mut self, max_norm: f64) -> Self {
-        self.limit = Some(Limit { norm: max_norm, p: self.norm_type });
-        self
-    }
-
-    /// Which p-norm `max_norm` speaks of; 2 unless set.
-    pub fn norm_type(mut self, p: f64) -> Self {
-        self.norm_type = p;
-        if let Some(limit) = &mut self.limit {
-            limit.p = p;
-        }
-        self
-    }
-
-    /// Whether the gradient of each row is divided by how often it was looked up; not with maxima.
-    pub fn scale_grad_by_freq(mut self, scale: bool) -> Self {
-        self.scale_grad_by_freq = scale;
         self
     }
 
@@ -331,10 +307,7 @@ impl EmbeddingBag {
         self
     }
 
-    /// The weight `[num_embeddings, embedding_dim]`.
-    pub fn weight(&self) -> &Parameter {
-        &self.weight
-    }
+    table_settings!("EmbeddingBag");
 
     /// One row for each bag: bag b holds `indices[offsets[b]..offsets[b + 1]]`, the last one the
     /// rest. Indices `[total]` and offsets `[num_bags]` are tensors or variables of integers; the

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::names::named;
 use super::{Buffer, Parameter};
-use crate::{Device, Result, Variable};
+use crate::{DType, Device, Error, Result, Variable, cast_parameters};
 
 /// A layer or model: a function with state. Everything but [`Module::forward`] has a default that
 /// walks [`Module::sub_modules`], so a composite declares its children and is done.
@@ -302,6 +302,38 @@ pub fn move_module(parameters: Vec<Parameter>, buffers: Vec<Buffer>, device: Dev
     }
     for b in buffers {
         b.to_device(device)?;
+    }
+    Ok(())
+}
+
+/// Casts all floating-point parameters and buffers of a module, PyTorch's `module.to(dtype)`:
+/// running statistics too, which [`crate::cast_parameters`] does not reach. Gradients of what was
+/// cast are cleared; integers stay.
+///
+/// # Errors
+/// When the dtype is not a floating-point one, or there is no memory for it.
+///
+/// ```
+/// use flodl::*;
+/// let model = FlowBuilder::from(Linear::new(3, 4)?).through(BatchNorm::new(4)?).build()?;
+/// cast_module(&model, DType::Float64)?;
+/// let x = Variable::new(Tensor::randn(&[5, 3], DType::Float64.into())?, false);
+/// assert_eq!(model.forward(&x)?.dtype(), DType::Float64);
+/// let buffers: Vec<DType> = model.buffers().iter().map(|b| b.get().dtype()).collect();
+/// assert_eq!(buffers, [DType::Float64, DType::Float64, DType::Int64]);
+/// # Ok::<(), Error>(())
+/// ```
+pub fn cast_module(module: &dyn Module, dtype: DType) -> Result<()> {
+    if !dtype.is_float() {
+        let expected = "a floating-point dtype".into();
+        return Err(Error::DType { op: "cast_module", expected, got: dtype });
+    }
+    cast_parameters(&module.parameters(), dtype)?;
+    for b in module.buffers() {
+        let values = b.get();
+        if values.dtype().is_float() && values.dtype() != dtype {
+            b.set(values.to_dtype(dtype)?);
+        }
     }
     Ok(())
 }

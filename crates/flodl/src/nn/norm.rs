@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use super::batch_norm::{Running, unit_affine};
+use super::batch_norm::{Running, channel_affine, unit_affine};
 use super::{Buffer, Module, Parameter};
 use crate::tensor::SPACE;
 use crate::{
@@ -305,29 +305,7 @@ impl GroupNorm {
         })
     }
 
-    /// Added to variances; 1e-5 unless set.
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
-
-    /// With `false`, leaves out weight and bias.
-    pub fn affine(mut self, affine: bool) -> Self {
-        if !affine {
-            self.affine = None;
-        }
-        self
-    }
-
-    /// The weight `[C]`.
-    pub fn weight(&self) -> Option<&Parameter> {
-        self.affine.as_ref().map(|(w, _)| w)
-    }
-
-    /// The bias `[C]`.
-    pub fn bias(&self) -> Option<&Parameter> {
-        self.affine.as_ref().map(|(_, b)| b)
-    }
+    channel_affine!();
 }
 
 impl Module for GroupNorm {
@@ -429,12 +407,6 @@ impl<const D: usize> InstanceNormNd<D> {
         })
     }
 
-    /// Added to variances; 1e-5 unless set.
-    pub fn eps(mut self, eps: f64) -> Self {
-        self.eps = eps;
-        self
-    }
-
     /// Share of the newest batch in the running statistics; 0.1 unless set.
     pub fn momentum(mut self, momentum: f64) -> Self {
         self.momentum = momentum;
@@ -450,15 +422,7 @@ impl<const D: usize> InstanceNormNd<D> {
         Ok(self)
     }
 
-    /// The weight `[C]`.
-    pub fn weight(&self) -> Option<&Parameter> {
-        self.affine.as_ref().map(|(w, _)| w)
-    }
-
-    /// The bias `[C]`.
-    pub fn bias(&self) -> Option<&Parameter> {
-        self.affine.as_ref().map(|(_, b)| b)
-    }
+    channel_affine!();
 }
 
 impl<const D: usize> Module for InstanceNormNd<D> {
@@ -485,6 +449,8 @@ impl<const D: usize> Module for InstanceNormNd<D> {
             }
             running => {
                 let y = instance_norm(input, weight, bias, None, None, true, momentum, eps)?;
+                // Nothing is learned from an empty batch; PyTorch makes the statistics NaN.
+                let running = running.as_ref().filter(|_| input.with_data(|t| t.len() > 0));
                 if let Some(running) = running {
                     let x = match input.dtype().is_half() {
                         true => input.data().to_dtype(DType::Float32)?,
@@ -493,6 +459,7 @@ impl<const D: usize> Module for InstanceNormNd<D> {
                     let space: Vec<i32> = (2..x.ndim() as i32).collect();
                     let mean = x.mean_dims(&space, false)?.mean_dim(0, false)?;
                     let var = x.var_dims(&space, 1.0, false)?.mean_dim(0, false)?;
+                    // As in PyTorch, instance norm's num_batches_tracked stays 0.
                     running.update(&mean, &var, Some(momentum))?;
                 }
                 Ok(y)
@@ -575,12 +542,15 @@ impl Module for LocalResponseNorm {
             let what = format!("size {} must be positive", self.size);
             return Err(Error::invalid("LocalResponseNorm", what));
         }
-        if shape.len() < 3 || shape.contains(&0) {
+        if shape.len() < 3 {
             return Err(Error::Shape {
                 op: "LocalResponseNorm",
-                expected: "an input [N, C, spatial...] that is not empty".into(),
+                expected: "an input [N, C, spatial...]".into(),
                 got: shape,
             });
+        }
+        if shape.contains(&0) {
+            return Ok(input.clone());
         }
         let (before, after) = (self.size / 2, (self.size - 1) / 2);
         let planes = input.mul(input)?.reshape(&[shape[0], 1, shape[1], -1])?;
