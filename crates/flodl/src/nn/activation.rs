@@ -67,13 +67,47 @@ plain! {
     Tanhshrink => tanhshrink;
 }
 
-/// Which form of GELU.
+/// A form of GELU, chosen while the program runs; a module, as [`GELU`] and [`GELUTanh`] are, which
+/// have their form in their type and no size.
+///
+/// ```
+/// use flodl::*;
+/// let form = GELU::with_approximate(GeluApprox::Tanh);
+/// assert_eq!((form.approximate(), GELU.approximate()), (GeluApprox::Tanh, GeluApprox::Exact));
+/// let x = Variable::new(Tensor::from_f32(&[1.0], &[1], Device::CPU)?, false);
+/// assert_eq!(form.forward(&x)?.item()?, x.gelu_tanh()?.item()?);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GeluApprox {
     /// With the error function.
     Exact,
     /// With tanh.
     Tanh,
+}
+
+impl GeluApprox {
+    /// Which form.
+    pub const fn approximate(&self) -> GeluApprox {
+        *self
+    }
+}
+
+impl Module for GeluApprox {
+    fn forward(&self, input: &Variable) -> Result<Variable> {
+        match self {
+            GeluApprox::Exact => input.gelu(),
+            GeluApprox::Tanh => input.gelu_tanh(),
+        }
+    }
+
+    fn name(&self) -> &str {
+        "GELU"
+    }
+
+    fn structural_hash(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
 }
 
 impl GELU {
@@ -85,6 +119,23 @@ impl GELU {
     /// The tanh form, a type of its own.
     pub const fn tanh() -> GELUTanh {
         GELUTanh
+    }
+
+    /// Either form.
+    pub const fn with_approximate(approximate: GeluApprox) -> GeluApprox {
+        approximate
+    }
+
+    /// Which form this type is.
+    pub const fn approximate(&self) -> GeluApprox {
+        GeluApprox::Exact
+    }
+}
+
+impl GELUTanh {
+    /// Which form this type is.
+    pub const fn approximate(&self) -> GeluApprox {
+        GeluApprox::Tanh
     }
 }
 
@@ -125,13 +176,13 @@ with_settings! {
     LeakyReLU { negative_slope: f64 } => leaky_relu;
     /// x for x > 0, else α · (exp(x) - 1) (Clevert et al., 2015).
     ELU { alpha: f64 } => elu;
-    /// x for x > 0, else α · (exp(x / α) - 1).
+    /// x for x > 0, else α · (exp(x / α) - 1). An α of 0 is an error of the forward.
     CELU { alpha: f64 } => celu;
     /// log(1 + exp(β x)) / β, and x where β x is above the threshold.
     Softplus { beta: f64, threshold: f64 } => softplus;
-    /// Each element moved into `min..=max`.
+    /// Each element moved into `min..=max`. A `min` above `max` is an error of the forward.
     Hardtanh { min: f64, max: f64 } => hardtanh;
-    /// x moved towards 0 by λ, and 0 within λ of it.
+    /// x moved towards 0 by λ, and 0 within λ of it. A λ below 0 is an error of the forward.
     Softshrink { lambda: f64 } => softshrink;
     /// x, and 0 within λ of 0.
     Hardshrink { lambda: f64 } => hardshrink;
@@ -229,8 +280,12 @@ impl PReLU {
     /// With one weight for all, or one for each channel (dim 1).
     ///
     /// # Errors
-    /// When the number is negative or the device cannot be used.
+    /// When the number is not positive or the device cannot be used.
     pub fn new(num_parameters: i64, device: Device) -> Result<Self> {
+        if num_parameters < 1 {
+            let what = format!("number of parameters {num_parameters} must be positive");
+            return Err(Error::invalid("PReLU", what));
+        }
         let opts = TensorOptions { device, ..TensorOptions::default() };
         let weight = Tensor::full(&[num_parameters], 0.25, opts)?;
         Ok(PReLU { weight: Parameter::new(weight, "weight") })

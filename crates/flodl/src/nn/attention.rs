@@ -79,6 +79,31 @@ pub struct AttentionOptions {
     pub average_attn_weights: bool,
 }
 
+/// What [`MultiheadAttention::forward_ext`] takes as a mask. There is one form with an `Option`, so
+/// that `None` alone says what it is.
+pub trait AttentionMask {
+    /// The mask, if there is one.
+    fn mask(&self) -> Option<&dyn AsTensor>;
+}
+
+impl AttentionMask for Option<&Tensor> {
+    fn mask(&self) -> Option<&dyn AsTensor> {
+        self.map(|m| m as _)
+    }
+}
+
+impl AttentionMask for &Tensor {
+    fn mask(&self) -> Option<&dyn AsTensor> {
+        Some(*self)
+    }
+}
+
+impl AttentionMask for &Variable {
+    fn mask(&self) -> Option<&dyn AsTensor> {
+        Some(*self)
+    }
+}
+
 impl Default for AttentionOptions {
     fn default() -> Self {
         AttentionOptions {
@@ -233,25 +258,38 @@ impl MultiheadAttention {
         self.num_heads
     }
 
-    /// Attention of `query` over `key` and `value`. The mask is a [`Tensor`] or [`Variable`]
-    /// `[L, S]`, `[B · H, L, S]` or `[B, H, L, S]`: bool (or whole numbers), true where a key is
-    /// masked out, or floats to add to the scores.
+    /// Attention of `query` over `key` and `value`. The mask is an `Option<&Tensor>`, or a
+    /// [`Tensor`] or [`Variable`] by reference, `[L, S]`, `[B · H, L, S]` or `[B, H, L, S]`: bool
+    /// (or whole numbers), true where a key is masked out, or floats to add to the scores.
     ///
     /// # Errors
     /// When shapes do not fit, dtypes or devices differ, or the mask requires a gradient.
+    ///
+    /// ```
+    /// use flodl::*;
+    /// let mha = MultiheadAttention::new(8, 2)?;
+    /// let x = Variable::new(Tensor::randn(&[2, 3, 8], TensorOptions::default())?, false);
+    /// let mask = Variable::new(Tensor::zeros(&[3, 3], TensorOptions::default())?, false);
+    /// let by_variable = mha.forward_ext(&x, &x, &x, &mask)?;
+    /// let given: Option<&Tensor> = None;
+    /// let without = mha.forward_ext(&x, &x, &x, given)?;
+    /// assert_eq!(by_variable.data().to_f32_vec()?, without.data().to_f32_vec()?);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn forward_ext(
         &self,
         query: &Variable,
         key: &Variable,
         value: &Variable,
-        mask: Option<&dyn AsTensor>,
+        mask: impl AttentionMask,
     ) -> Result<Variable> {
-        if mask.is_some_and(|m| m.wants_grad()) && is_grad_enabled() {
+        let mask = mask.mask();
+        if mask.as_ref().is_some_and(|m| m.wants_grad()) && is_grad_enabled() {
             let what = "the mask requires a gradient, which a mask does not get here; detach it, \
                         or call scaled_dot_product_attention_bias";
             return Err(Error::invalid(OP, what));
         }
-        let attn_mask = mask.map(AsTensor::as_tensor);
+        let attn_mask = mask.map(|m| m.as_tensor());
         let options = AttentionOptions { attn_mask, ..AttentionOptions::default() };
         Ok(self.forward_with(query, key, value, &options)?.0)
     }

@@ -318,7 +318,7 @@ impl<const D: usize> ConvTransposeBuilder<D> {
             return Err(Error::invalid(
                 name,
                 format!(
-                    "output_padding {:?} must be smaller than stride or dilation",
+                    "output_padding {:?} must not be negative, and smaller than stride or dilation",
                     self.output_padding
                 ),
             ));

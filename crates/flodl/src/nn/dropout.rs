@@ -17,7 +17,9 @@ macro_rules! dropouts {
         }
 
         impl $name {
-            /// Drops with probability `p`.
+            /// Drops with probability `p`. One outside `[0, 1]` or NaN is an error of the first
+            /// forward, in eval mode too: a layer without weights is made without a `?`, also
+            /// inside a chain of a [`crate::FlowBuilder`].
             pub fn new(p: f64) -> Self {
                 $name { p, training: Rc::new(Cell::new(true)) }
             }

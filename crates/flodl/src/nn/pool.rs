@@ -268,7 +268,8 @@ impl<const D: usize> AvgPool<D> {
     }
 }
 
-/// (Σ xᵖ)^(1/p) of each window; shapes as in [`MaxPool`]. p = 1 is the sum, p = ∞ the maximum.
+/// (Σ xᵖ)^(1/p) of each window; shapes as in [`MaxPool`]. p = 1 is the sum, p = ∞ the maximum, and
+/// p = 0 an error of the forward.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LPPool<const D: usize> {
     norm_type: f64,
@@ -299,12 +300,43 @@ impl<const D: usize> LPPool<D> {
     }
 
     fn pool(&self, input: &Variable) -> Result<Variable> {
+        if self.norm_type == 0.0 {
+            return Err(Error::invalid("LPPool", "norm_type must not be 0"));
+        }
         if self.norm_type.is_infinite() {
             return max_pool(input, &self.windows);
         }
         let sums = avg_pool(&input.pow_scalar(self.norm_type)?, &self.windows, true, Some(1))?;
         sums.pow_scalar(1.0 / self.norm_type)
     }
+}
+
+/// Output size of an adaptive pooling: what gives sizes, or an array of them with `None` where the
+/// input's size is kept.
+pub trait IntoOutputSize<const D: usize> {
+    /// The size of each dim.
+    fn into_output_size(self) -> [Option<i64>; D];
+}
+
+impl<const D: usize, T: IntoSizes<D>> IntoOutputSize<D> for T {
+    fn into_output_size(self) -> [Option<i64>; D] {
+        self.into_sizes().map(Some)
+    }
+}
+
+impl<const D: usize> IntoOutputSize<D> for [Option<i64>; D] {
+    fn into_output_size(self) -> [Option<i64>; D] {
+        self
+    }
+}
+
+/// The size for an input; one of too few dims fails in the pooling, whatever the size.
+fn resolved<const D: usize>(size: [Option<i64>; D], input: &Variable) -> [i64; D] {
+    input.with_data(|t| {
+        let outer = t.ndim().saturating_sub(D);
+        let own = |d: usize| t.dims().get(outer + d).map_or(1, |&n| n as i64);
+        std::array::from_fn(|d| size[d].unwrap_or_else(|| own(d)))
+    })
 }
 
 /// The mean of each of `output_size` parts that share the input evenly, whatever its size: part i
@@ -315,17 +347,20 @@ impl<const D: usize> LPPool<D> {
 /// let pool = AdaptiveAvgPool2d::new([1, 1]);
 /// let x = Variable::new(Tensor::randn(&[2, 8, 5, 9], TensorOptions::default())?, false);
 /// assert_eq!(pool.forward(&x)?.shape(), [2, 8, 1, 1]);
+/// // None keeps the input's size.
+/// let rows = AdaptiveAvgPool2d::new([None, Some(1)]);
+/// assert_eq!(rows.forward(&x)?.shape(), [2, 8, 5, 1]);
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdaptiveAvgPool<const D: usize> {
-    output_size: [i64; D],
+    output_size: [Option<i64>; D],
 }
 
 impl<const D: usize> AdaptiveAvgPool<D> {
-    /// To this size.
-    pub fn new(output_size: impl IntoSizes<D>) -> Self {
-        AdaptiveAvgPool { output_size: output_size.into_sizes() }
+    /// To this size: one number for all dims or one for each, where `None` keeps the input's.
+    pub fn new(output_size: impl IntoOutputSize<D>) -> Self {
+        AdaptiveAvgPool { output_size: output_size.into_output_size() }
     }
 }
 
@@ -341,13 +376,13 @@ impl<const D: usize> AdaptiveAvgPool<D> {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdaptiveMaxPool<const D: usize> {
-    output_size: [i64; D],
+    output_size: [Option<i64>; D],
 }
 
 impl<const D: usize> AdaptiveMaxPool<D> {
-    /// To this size, one number for all dims or one for each.
-    pub fn with_size(output_size: impl IntoSizes<D>) -> Self {
-        AdaptiveMaxPool { output_size: output_size.into_sizes() }
+    /// To this size: one number for all dims or one for each, where `None` keeps the input's.
+    pub fn with_size(output_size: impl IntoOutputSize<D>) -> Self {
+        AdaptiveMaxPool { output_size: output_size.into_output_size() }
     }
 
     /// The pooled input, and where each value stood in its plane, as `Int64`.
@@ -355,7 +390,7 @@ impl<const D: usize> AdaptiveMaxPool<D> {
     /// # Errors
     /// When the input does not fit.
     pub fn forward_with_indices(&self, input: &Variable) -> Result<(Variable, Tensor)> {
-        adaptive_max_pool_with_indices(input, self.output_size)
+        adaptive_max_pool_with_indices(input, resolved(self.output_size, input))
     }
 }
 
@@ -415,7 +450,7 @@ pools! {
         |self, x| self.pool(x);
     LPPool LPPool1d LPPool2d LPPool3d |self, x| self.pool(x);
     AdaptiveAvgPool AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d
-        |self, x| adaptive_avg_pool(x, self.output_size);
+        |self, x| adaptive_avg_pool(x, resolved(self.output_size, x));
     AdaptiveMaxPool AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d
-        |self, x| adaptive_max_pool(x, self.output_size);
+        |self, x| adaptive_max_pool(x, resolved(self.output_size, x));
 }

@@ -316,7 +316,7 @@ methods! { multihead_attention_: MultiheadAttention;
     fn new(embed_dim: i64, num_heads: i64) -> Result<MultiheadAttention>;
     fn on_device(embed_dim: i64, num_heads: i64, device: Device) -> Result<MultiheadAttention>;
     fn rotary(self, rope: RotaryEmbedding) -> Result<MultiheadAttention>;
-    fn forward_ext(&self, query: &Variable, key: &Variable, value: &Variable, mask: Option<&dyn AsTensor>) -> Result<Variable>;
+    fn forward_ext(&self, query: &Variable, key: &Variable, value: &Variable, mask: Option<&Tensor>) -> Result<Variable>;
 }
 
 methods! { rotary_embedding_: RotaryEmbedding;

@@ -178,8 +178,11 @@ impl Variable {
     /// x for x > 0, else α · (exp(x / α) - 1).
     ///
     /// # Errors
-    /// For integer and boolean tensors.
+    /// When α is 0, or for integer and boolean tensors.
     pub fn celu(&self, alpha: f64) -> Result<Variable> {
+        if alpha == 0.0 {
+            return Err(Error::invalid("celu", "alpha must not be 0"));
+        }
         activation("celu", self, UnaryOp::Celu { alpha }, BinaryOp::CeluGrad { alpha }, move |x| {
             let below = x.clamp_max(0.0)?.div_scalar(alpha)?.exp()?;
             above_zero(x, &constant_like(x, 1.0)?, &below)
@@ -278,8 +281,12 @@ impl Variable {
     /// Each element moved into `min..=max`; at and beyond the ends the gradient is 0.
     ///
     /// # Errors
-    /// For integer and boolean tensors.
+    /// When `min` is above `max`, or for integer and boolean tensors.
     pub fn hardtanh(&self, min: f64, max: f64) -> Result<Variable> {
+        if min > max {
+            let what = format!("min {min} must not be above max {max}");
+            return Err(Error::invalid("hardtanh", what));
+        }
         let (op, kernel) = (UnaryOp::Hardtanh { min, max }, BinaryOp::HardtanhGrad { min, max });
         activation("hardtanh", self, op, kernel, move |x| {
             indicator(x, |t| t.gt_scalar(min)?.logical_and(&t.lt_scalar(max)?))
@@ -289,8 +296,12 @@ impl Variable {
     /// x moved towards 0 by λ, and 0 within λ of it.
     ///
     /// # Errors
-    /// For integer and boolean tensors.
+    /// When λ is negative or NaN, or for integer and boolean tensors.
     pub fn softshrink(&self, lambda: f64) -> Result<Variable> {
+        if lambda.is_nan() || lambda < 0.0 {
+            let what = format!("lambda {lambda} must not be negative");
+            return Err(Error::invalid("softshrink", what));
+        }
         let (op, kernel) = (UnaryOp::Softshrink { lambda }, BinaryOp::ShrinkGrad { lambda });
         activation("softshrink", self, op, kernel, move |x| outside(x, lambda))
     }

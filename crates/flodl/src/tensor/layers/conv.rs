@@ -216,7 +216,7 @@ pub(crate) fn conv_transpose_geometry<const D: usize>(
             return Err(Error::invalid(
                 op,
                 format!(
-                    "output_padding {output_padding:?} must be smaller than stride or dilation"
+                    "output_padding {output_padding:?} must not be negative, and smaller than stride or dilation"
                 ),
             ));
         }
