@@ -232,7 +232,7 @@ fn dropouts_are_random_in_training_and_nothing_in_inference() -> Checked {
         assert_eq!(values(&make(0.0).forward(&x)?), values(&x));
         assert!(values(&make(1.0).forward(&x)?).iter().all(|&v| v == 0.0));
         for p in [-0.1, 1.1, f64::NAN] {
-            assert!(make(p).forward(&x).is_err(), "{p}");
+            fails(make(p).forward(&x), &format!("probability {p} must be in [0, 1]"));
         }
     }
     Ok(())

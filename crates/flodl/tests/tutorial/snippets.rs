@@ -277,7 +277,7 @@ let mask = Tensor::from_bool(&[false; 15], &[3, 5], Device::CPU)?;
 let y = mha.forward_ext(&query, &key, &value, Some(&mask))?;
 assert_eq!(y.shape(), [2, 3, 512]);
 let mask = Variable::new(Tensor::zeros(&[3, 5], TensorOptions::default())?, false);
-let y = mha.forward_ext(&query, &key, &value, Some(&mask))?;
+let y = mha.forward_ext(&query, &key, &value, &mask)?;
 assert_eq!(y.shape(), [2, 3, 512]);
 let (x1, x2) = (randn(&[5, 128]), randn(&[5, 64]));
 let bi = Bilinear::new(128, 64, 32, true)?; // in1=128, in2=64, out=32, bias=true

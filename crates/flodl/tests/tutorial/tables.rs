@@ -248,7 +248,7 @@ fn attention_is_the_formula_and_takes_masks() -> Checked {
     // A mask that masks nothing, as booleans, as numbers that are added, as a variable.
     let nothing = Tensor::from_bool(&[false; 15], &[3, 5], Device::CPU)?;
     close(&mha.forward_ext(&q, &k, &v, Some(&nothing))?, &values(&crossed), 1e-6);
-    close(&mha.forward_ext(&q, &k, &v, Some(&zeros(&[3, 5])))?, &values(&crossed), 1e-6);
+    close(&mha.forward_ext(&q, &k, &v, &zeros(&[3, 5]))?, &values(&crossed), 1e-6);
     // True is masked out: what stands there has no influence.
     let last: Vec<bool> = (0..15).map(|i| i % 5 == 4).collect();
     let last = Tensor::from_bool(&last, &[3, 5], Device::CPU)?;
@@ -257,7 +257,7 @@ fn attention_is_the_formula_and_takes_masks() -> Checked {
     close(&masked, &values(&mha.forward_ext(&q, &cut(&k)?, &cut(&v)?, none)?), 1e-5);
     let floats: Vec<f64> =
         (0..15).map(|i| if i % 5 == 4 { f64::NEG_INFINITY } else { 0.0 }).collect();
-    let y = mha.forward_ext(&q, &k, &v, Some(&var(&floats, &[3, 5])))?;
+    let y = mha.forward_ext(&q, &k, &v, &var(&floats, &[3, 5]))?;
     close(&y, &values(&masked), 1e-6);
     // Causal: the first outputs do not see the later inputs.
     let causal: Vec<bool> = (0..25).map(|i| i % 5 > i / 5).collect();

@@ -2,16 +2,37 @@
 
 use super::*;
 
-/// A layer under the name of its case in the file.
-type Case = (&'static str, Box<dyn Module>);
+/// A layer under the name of its case in the file, and how it is called.
+struct Case {
+    name: &'static str,
+    layer: Box<dyn Module>,
+    forward: Box<dyn Fn(&[Variable]) -> Result<Variable>>,
+}
+
+fn case<M: Module + Clone + 'static>(
+    name: &'static str,
+    layer: M,
+    forward: fn(&M, &[Variable]) -> Result<Variable>,
+) -> Case {
+    // The clone shares all state.
+    let same = layer.clone();
+    Case { name, layer: Box::new(layer), forward: Box::new(move |x| forward(&same, x)) }
+}
+
+/// A layer of one input.
+fn one<M: Module + Clone + 'static>(name: &'static str, layer: M) -> Case {
+    case(name, layer, |m, x| m.forward(&x[0]))
+}
 
 fn cases() -> Result<Vec<Case>> {
-    fn case(name: &'static str, layer: impl Module + 'static) -> Case {
-        (name, Box::new(layer))
-    }
     let config = TransformerConfig::new(8, 2).dim_feedforward(12).dropout(0.0);
     let encoder = TransformerEncoderLayer::configured(&config)?;
+    let decoder = TransformerDecoderLayer::configured(&config)?;
+    let decoders = TransformerDecoder::new(&decoder, 2, Some(LayerNorm::new(8)?))?;
     let tracking = InstanceNorm2d::new(4, true)?.track_running_stats(true)?;
+    let line = InstanceNorm1d::new(4, true)?.track_running_stats(true)?;
+    let volume = InstanceNorm3d::new(4, true)?.track_running_stats(true)?;
+    let widths = MultiheadAttention::new(8, 2)?.key_value_dims(5, 5)?.add_bias_kv()?;
     let strided =
         ConvTranspose2d::configure(4, 6, 3).with_stride(2).with_padding(1).with_output_padding(1);
     let sequential = FlowBuilder::from(Conv2d::new(3, 4, 3)?)
@@ -21,89 +42,61 @@ fn cases() -> Result<Vec<Case>> {
         .through(Linear::new(36, 2)?)
         .build()?;
     Ok(vec![
-        case("Linear", Linear::new(5, 3)?),
-        case("Linear_no_bias", Linear::no_bias(5, 3)?),
-        case("Conv1d", Conv1d::configure(4, 6, 3).with_stride(2).with_padding(1).done()?),
-        case("Conv2d", Conv2d::configure(4, 6, 3).with_padding(1).with_groups(2).done()?),
-        case("Conv3d", Conv3d::no_bias(4, 2, 2)?),
-        case("ConvTranspose1d", ConvTranspose1d::new(4, 2, 3)?),
-        case("ConvTranspose2d", strided.with_groups(2).done()?),
-        case("ConvTranspose3d", ConvTranspose3d::new(4, 2, 2)?),
-        case("BatchNorm", BatchNorm::new(5)?),
-        case("BatchNorm2d", BatchNorm2d::new(4)?),
-        case("BatchNorm3d", BatchNorm3d::new(4)?),
-        case("LayerNorm", LayerNorm::new(5)?),
-        case("RMSNorm", RMSNorm::new(5)?),
-        case("GroupNorm", GroupNorm::new(2, 4)?),
-        case("InstanceNorm", InstanceNorm::new(4, true)?),
-        case("InstanceNorm_tracking", tracking),
-        case("Embedding", Embedding::new(5, 3)?),
-        case("EmbeddingBag", EmbeddingBag::new(5, 3)?),
-        case("RNNCell", RNNCell::new(3, 4)?),
-        case("GRUCell", GRUCell::new(3, 4)?),
-        case("LSTMCell", LSTMCell::new(3, 4)?),
-        case("RNN", RNN::new(3, 4, 2)?),
-        case("GRU", GRU::new(3, 4, 2)?.batch_first(true)),
-        case("LSTM", LSTM::configure(3, 4).with_layers(2).with_bidirectional(true).done()?),
-        case("MultiheadAttention", MultiheadAttention::new(8, 2)?),
-        case("TransformerEncoder", TransformerEncoder::new(&encoder, 2, None)?),
-        case("TransformerEncoderLayer", encoder),
-        case("TransformerDecoderLayer", Decoder(TransformerDecoderLayer::configured(&config)?)),
-        case("Bilinear", Pair(Bilinear::new(3, 4, 2, true)?)),
-        case("PReLU", PReLU::new(4, Device::CPU)?),
-        case("Sequential", sequential),
+        one("Linear", Linear::new(5, 3)?),
+        one("Linear_no_bias", Linear::no_bias(5, 3)?),
+        one("Conv1d", Conv1d::configure(4, 6, 3).with_stride(2).with_padding(1).done()?),
+        one("Conv2d", Conv2d::configure(4, 6, 3).with_padding(1).with_groups(2).done()?),
+        one("Conv3d", Conv3d::no_bias(4, 2, 2)?),
+        one("ConvTranspose1d", ConvTranspose1d::new(4, 2, 3)?),
+        one("ConvTranspose2d", strided.with_groups(2).done()?),
+        one("ConvTranspose3d", ConvTranspose3d::new(4, 2, 2)?),
+        one("BatchNorm", BatchNorm::new(5)?),
+        one("BatchNorm2d", BatchNorm2d::new(4)?),
+        one("BatchNorm3d", BatchNorm3d::new(4)?),
+        one("LayerNorm", LayerNorm::new(5)?),
+        one("RMSNorm", RMSNorm::new(5)?),
+        one("GroupNorm", GroupNorm::new(2, 4)?),
+        one("InstanceNorm", InstanceNorm::new(4, true)?),
+        one("InstanceNorm_tracking", tracking),
+        one("Embedding", Embedding::new(5, 3)?),
+        one("EmbeddingBag", EmbeddingBag::new(5, 3)?),
+        one("RNNCell", RNNCell::new(3, 4)?),
+        one("GRUCell", GRUCell::new(3, 4)?),
+        one("LSTMCell", LSTMCell::new(3, 4)?),
+        one("RNN", RNN::new(3, 4, 2)?),
+        one("GRU", GRU::new(3, 4, 2)?.batch_first(true)),
+        one("LSTM", LSTM::configure(3, 4).with_layers(2).with_bidirectional(true).done()?),
+        one("MultiheadAttention", MultiheadAttention::new(8, 2)?),
+        one("TransformerEncoder", TransformerEncoder::new(&encoder, 2, None)?),
+        one("TransformerEncoderLayer", encoder),
+        case("TransformerDecoderLayer", decoder, |m, x| m.forward_ext(&x[0], &x[1])),
+        case("Bilinear", Bilinear::new(3, 4, 2, true)?, |m, x| m.forward_bilinear(&x[0], &x[1])),
+        one("PReLU", PReLU::new(4, Device::CPU)?),
+        one("Sequential", Rc::new(sequential)),
+        one("InstanceNorm1d", line),
+        one("InstanceNorm3d", volume),
+        case("MultiheadAttention_of_widths", widths, |m, x| {
+            m.forward_ext(&x[0], &x[1], &x[1], None)
+        }),
+        case("TransformerDecoder", decoders, |m, x| m.forward_ext(&x[0], &x[1])),
+        case("Transformer", Transformer::configured(&config, 1, 2)?, |m, x| {
+            m.forward_ext(&x[0], &x[1])
+        }),
     ])
-}
-
-/// A layer of two inputs, behind a module of one: the inputs stand side by side in the last dim.
-struct Pair(Bilinear);
-
-impl Module for Pair {
-    fn forward(&self, input: &Variable) -> Result<Variable> {
-        self.0.forward_bilinear(&input.narrow(1, 0, 3)?, &input.narrow(1, 3, 4)?)
-    }
-    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
-        vec![Rc::new(self.0.clone())]
-    }
-    fn named_parameters(&self) -> Vec<(String, Parameter)> {
-        self.0.named_parameters()
-    }
-}
-
-/// The same for a decoder layer, whose inputs stand behind each other in dim 1.
-struct Decoder(TransformerDecoderLayer);
-
-impl Module for Decoder {
-    fn forward(&self, input: &Variable) -> Result<Variable> {
-        self.0.forward_ext(&input.narrow(1, 0, 3)?, &input.narrow(1, 3, 4)?)
-    }
-    fn sub_modules(&self) -> Vec<Rc<dyn Module>> {
-        vec![Rc::new(self.0.clone())]
-    }
-    fn named_parameters(&self) -> Vec<(String, Parameter)> {
-        self.0.named_parameters()
-    }
 }
 
 type Named = (Vec<(String, Parameter)>, Vec<(String, Buffer)>);
 
-fn named(name: &str, m: &dyn Module) -> Named {
+fn named(Case { name, layer, .. }: &Case) -> Named {
     (
-        m.named_parameters().into_iter().map(|(k, p)| (format!("{name}.{k}"), p)).collect(),
-        m.named_buffers().into_iter().map(|(k, b)| (format!("{name}.{k}"), b)).collect(),
+        layer.named_parameters().into_iter().map(|(k, p)| (format!("{name}.{k}"), p)).collect(),
+        layer.named_buffers().into_iter().map(|(k, b)| (format!("{name}.{k}"), b)).collect(),
     )
 }
 
-fn input(name: &str, tensors: &HashMap<String, Tensor>) -> Result<Variable> {
-    let get = |i: usize| tensors.get(&format!("in.{name}.{i}"));
-    let first = get(0).expect("an input");
-    Ok(Variable::new(
-        match get(1) {
-            Some(second) => first.cat(second, 1)?,
-            None => first.clone(),
-        },
-        false,
-    ))
+fn inputs(name: &str, tensors: &HashMap<String, Tensor>) -> Vec<Variable> {
+    let given = |i: usize| tensors.get(&format!("in.{name}.{i}"));
+    (0..).map_while(given).map(|t| Variable::new(t.clone(), false)).collect()
 }
 
 /// Written by scripts/state_dict_references.py.
@@ -114,15 +107,15 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/state_dicts.
 fn state_dicts_of_pytorch_load_by_name() -> Checked {
     let tensors: HashMap<String, Tensor> = load_tensors(FILE)?.into_iter().collect();
     let mut seen = 0;
-    for (name, layer) in cases()? {
-        let (params, buffers) = named(name, &*layer);
+    for case in cases()? {
+        let (name, (params, buffers)) = (case.name, named(&case));
         let report = load_checkpoint_file(FILE, &params, &buffers, None)?;
         assert!(report.missing.is_empty(), "{name}: {:?}", report.missing);
         let start = format!("{name}.");
         let left: Vec<_> = report.unexpected.iter().filter(|n| n.starts_with(&start)).collect();
         assert!(left.is_empty(), "{name} leaves {left:?}");
-        layer.eval();
-        let y = layer.forward(&input(name, &tensors)?)?;
+        case.layer.eval();
+        let y = (case.forward)(&inputs(name, &tensors))?;
         let want = &tensors[&format!("out.{name}")];
         assert_eq!(y.shape(), want.shape(), "{name}");
         for (got, want) in values(&y).iter().zip(want.to_f64_vec()?) {
@@ -135,41 +128,64 @@ fn state_dicts_of_pytorch_load_by_name() -> Checked {
     Ok(())
 }
 
-/// What we write has PyTorch's names and shapes, and comes back. To see PyTorch load it and compute
-/// the same: `python scripts/state_dict_references.py target/tmp/state_dicts_of_flodl.safetensors`.
-#[test]
-fn our_state_dicts_have_pytorchs_names() -> Checked {
+/// Writes the state of our layers, their inputs and outputs, as PyTorch's script reads them.
+fn write(path: &str) -> Result<()> {
     manual_seed(5);
     let theirs: HashMap<String, Tensor> = load_tensors(FILE)?.into_iter().collect();
     let mut file = Vec::new();
-    for (name, layer) in cases()? {
-        let x = input(name, &theirs)?;
+    for case in cases()? {
+        let (name, x) = (case.name, inputs(case.name, &theirs));
         // A forward in training, so that running statistics are not those of the start.
-        layer.forward(&x)?;
-        layer.eval();
-        let (params, buffers) = named(name, &*layer);
+        (case.forward)(&x)?;
+        case.layer.eval();
+        let (params, buffers) = named(&case);
         file.extend(params.into_iter().map(|(k, p)| (k, p.variable.data())));
         file.extend(buffers.into_iter().map(|(k, b)| (k, b.get())));
-        file.push((format!("out.{name}"), layer.forward(&x)?.data()));
+        file.push((format!("out.{name}"), (case.forward)(&x)?.data()));
     }
     for (key, t) in theirs.iter().filter(|(k, _)| k.starts_with("in.")) {
         file.push((key.clone(), t.clone()));
     }
+    save_tensors(path, &file)
+}
+
+/// What we write has PyTorch's names and shapes, and comes back.
+#[test]
+fn our_state_dicts_have_pytorchs_names() -> Checked {
+    let theirs: HashMap<String, Tensor> = load_tensors(FILE)?.into_iter().collect();
     let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/state_dicts_of_flodl.safetensors");
-    save_tensors(path, &file)?;
+    write(path)?;
     let ours: HashMap<String, Tensor> = load_tensors(path)?.into_iter().collect();
     let keys = |m: &HashMap<String, Tensor>| m.keys().cloned().collect::<HashSet<_>>();
     assert_eq!(keys(&ours), keys(&theirs));
     for (key, t) in &ours {
         assert_eq!((t.shape(), t.dtype()), (theirs[key].shape(), theirs[key].dtype()), "{key}");
     }
-    for (name, layer) in cases()? {
-        let (params, buffers) = named(name, &*layer);
+    for case in cases()? {
+        let (name, (params, buffers)) = (case.name, named(&case));
         load_checkpoint_file(path, &params, &buffers, None)?;
-        layer.eval();
-        let y = layer.forward(&input(name, &ours)?)?;
+        case.layer.eval();
+        let y = (case.forward)(&inputs(name, &ours))?;
         assert_eq!(values(&y), ours[&format!("out.{name}")].to_f64_vec()?, "{name}");
     }
+    Ok(())
+}
+
+/// PyTorch itself loads what we write, strictly, and computes the same. It runs where the variable
+/// FLODL_PYTHON names a Python that has torch.
+#[test]
+fn pytorch_loads_our_state_dicts_if_flodl_python_names_one() -> Checked {
+    let Some(python) = std::env::var_os("FLODL_PYTHON") else {
+        eprintln!("skipped: FLODL_PYTHON is not set");
+        return Ok(());
+    };
+    let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/state_dicts_for_pytorch.safetensors");
+    write(path)?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/state_dict_references.py");
+    let run = std::process::Command::new(python).args([script, path]).output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success(), "{out}{err}");
+    assert!(out.contains("PyTorch loads every state dict and computes the same"), "{out}{err}");
     Ok(())
 }
 
@@ -209,7 +225,22 @@ fn fresh_weights_have_pytorchs_distribution() -> Checked {
     // kernel: PyTorch reads the layout [in, out / groups, k…] as if it were a convolution's.
     let grouped = ConvTranspose2d::configure(64, 32, 3).with_groups(2).done()?;
     let own = MultiheadAttention::new(64, 8)?.key_value_dims(32, 128)?.add_bias_kv()?;
+    // Every matrix of a transformer is Xavier uniform; the vectors start as those of its layers.
+    let config = TransformerConfig::new(64, 4).dim_feedforward(96);
+    let transformer = Transformer::configured(&config, 1, 1)?;
+    let start = |(name, p): (String, Parameter)| {
+        let fresh = match p.variable.shape()[..] {
+            [out, inputs] => glorot(inputs as f64, out as f64),
+            _ if name.contains("norm") => All(if name.ends_with("weight") { 1.0 } else { 0.0 }),
+            _ if name.contains("linear1") => over(64.0),
+            _ if name.contains("linear2") => over(96.0),
+            _ => All(0.0),
+        };
+        (name, fresh)
+    };
+    let transformer_starts = transformer.named_parameters().into_iter().map(start).collect();
     let table: Vec<(Layer, Vec<(String, Fresh)>)> = vec![
+        (Box::new(transformer), transformer_starts),
         layer(Linear::new(784, 128)?, Uniform(0.035714), Some(over(784.0))),
         layer(Linear::no_bias(100, 80)?, over(100.0), None),
         layer(Conv1d::new(32, 64, 5)?, over(160.0), Some(over(160.0))),
@@ -228,6 +259,7 @@ fn fresh_weights_have_pytorchs_distribution() -> Checked {
         layer(RMSNorm::new(9)?, All(1.0), None),
         layer(BatchNorm::new(9)?, All(1.0), Some(All(0.0))),
         layer(BatchNorm2d::new(9)?, All(1.0), Some(All(0.0))),
+        layer(BatchNorm3d::new(9)?, All(1.0), Some(All(0.0))),
         layer(GroupNorm::new(3, 9)?, All(1.0), Some(All(0.0))),
         layer(InstanceNorm::new(9, true)?, All(1.0), Some(All(0.0))),
         recurrent(Box::new(RNNCell::new(20, 64)?)),
@@ -260,8 +292,7 @@ fn fresh_weights_have_pytorchs_distribution() -> Checked {
         ),
     ];
     for (m, want) in table {
-        let got: HashMap<String, Parameter> =
-            m.parameters().into_iter().map(|p| (p.name.clone(), p)).collect();
+        let got: HashMap<String, Parameter> = m.named_parameters().into_iter().collect();
         assert_eq!(got.len(), want.len(), "{}", m.name());
         for (name, fresh) in want {
             let what = format!("{}'s {name}", m.name());
