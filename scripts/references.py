@@ -24,7 +24,8 @@ NAMES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.b
 def save(path, tensors, cases):
     """A .safetensors file, larger alignments first."""
     order = sorted(tensors, key=lambda n: (-tensors[n].element_size(), n))
-    header, blobs, offset = {"__metadata__": {"cases": json.dumps(cases)}}, [], 0
+    compact = {"separators": (",", ":")}
+    header, blobs, offset = {"__metadata__": {"cases": json.dumps(cases, **compact)}}, [], 0
     for name in order:
         t = tensors[name].detach().contiguous()
         blob = bytes(t.reshape(-1).view(torch.uint8).tolist()) if t.numel() else b""
@@ -32,7 +33,7 @@ def save(path, tensors, cases):
         header[name] = {"dtype": NAMES[t.dtype], "shape": list(t.shape), "data_offsets": [offset, end]}
         blobs.append(blob)
         offset = end
-    text = json.dumps(header).encode()
+    text = json.dumps(header, **compact).encode()
     text += b" " * (-len(text) % 8)
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
@@ -56,47 +57,63 @@ def encode(value):
     return list(value) if isinstance(value, tuple) else value
 
 
-class Writer:
-    def __init__(self):
-        self.tensors, self.cases = {}, []
+def flat(out):
+    """Tensors of a nested result in order; a None is none of them."""
+    if torch.is_tensor(out):
+        return [out]
+    return [] if out is None else [t for part in out for t in flat(part)]
 
-    def compute(self, dtype, call, args, kwargs, module, training):
+
+class Writer:
+    """Collects cases. Their tensors are named after them, or by a number, which is shorter."""
+
+    def __init__(self, numbered=False):
+        self.tensors, self.cases, self.numbered = {}, [], numbered
+
+    def compute(self, dtype, call, args, kwargs, module, training, constant):
         """Arguments and outputs in one dtype, and the module that made them."""
-        to = lambda v: (
-            v.to(dtype).requires_grad_() if torch.is_tensor(v) and v.is_floating_point() else v
+        to = lambda v, learned=True: (
+            v.to(dtype).requires_grad_(learned) if torch.is_tensor(v) and v.is_floating_point() else v
         )
-        args = [[to(v) for v in a] if isinstance(a, list) else to(a) for a in args]
-        kwargs = {k: to(v) for k, v in kwargs.items()}
-        buffers = {}
+        args = [[to(v) for v in a] if isinstance(a, list) else to(a, i not in constant) for i, a in enumerate(args)]
+        kwargs = {k: to(v, k not in constant) for k, v in kwargs.items()}
+        params, buffers = {}, {}
         if module is not None:
             module = copy.deepcopy(module).to(dtype).train(training)
+            params = {n: p.detach().clone() for n, p in module.named_parameters()}
             buffers = {n: b.clone() for n, b in module.named_buffers()}
         out = (call if module is None else module)(*args, **kwargs)
-        outs = list(out) if isinstance(out, (tuple, list)) else [out]
-        return args, kwargs, outs, module, buffers
+        outs = flat(out)
+        return args, kwargs, outs, module, params, buffers
 
-    def add(self, name, label, call, args, kwargs=None, *, module=None, ctor=None, view=(), training=True):
+    def add(self, name, label, call, args, kwargs=None, *, module=None, ctor=None, view=(), training=True, constant=()):
+        """One case in both dtypes; `view` names arguments that come as views, `constant` those without a gradient."""
         kwargs = kwargs or {}
-        errors, exact = {}, None
+        errors, exact, label_key = {}, None, f"{len(self.cases)}g"
         for dtype_name in ("float64", "float32"):
             dtype = DTYPES[dtype_name]
-            key = f"{label}.{dtype_name[5:]}"
-            a, k, outs, own, buffers = self.compute(dtype, call, args, kwargs, module, training)
+            key = str(len(self.cases)) if self.numbered else f"{label}.{dtype_name[5:]}"
+            a, k, outs, own, params, buffers = self.compute(dtype, call, args, kwargs, module, training, constant)
 
-            def put(suffix, t):
-                self.tensors[f"{key}.{suffix}"] = t.detach().clone()
-                return f"{key}.{suffix}"
+            def put(suffix, t, given=False):
+                if given and self.numbered and t.is_floating_point():
+                    # Both dtypes start from the same numbers, which float32 holds exactly.
+                    name, t = f"{label_key}.{suffix}", t.float()
+                else:
+                    name = f"{key}.{suffix}"
+                self.tensors[name] = t.detach().clone()
+                return name
 
             case = {
                 "id": f"{name}/{label}/{dtype_name}", "source": "own", "desc": label,
                 "dtype": dtype_name, "training": training,
                 ("module" if module is not None else "op"): name,
-                "view": [], "buffers_after": {},
+                "view": [], "buffers_after": {}, "widen": self.numbered and dtype_name == "float64" or None,
             }
             sources = {}
 
             def encode_tensor(suffix, t, place):
-                full = put(suffix, t)
+                full = put(suffix, t, given=True)
                 if t.requires_grad:
                     sources[full] = t
                 if place in view:
@@ -117,8 +134,8 @@ class Writer:
             case["fwd"] = {"args": enc_args, "kwargs": enc_kwargs}
             if module is not None:
                 case["ctor"] = {n: encode(v) for n, v in ctor.items()}
-                case["params"] = {n: put(f"p.{n}", p) for n, p in own.named_parameters()}
-                case["buffers"] = {n: put(f"b.{n}", b) for n, b in buffers.items()}
+                case["params"] = {n: put(f"p.{n}", p, given=True) for n, p in params.items()}
+                case["buffers"] = {n: put(f"b.{n}", b, given=True) for n, b in buffers.items()}
                 if training:
                     after = own.named_buffers()
                     case["buffers_after"] = {n: put(f"b.{n}.after", b) for n, b in after}
@@ -131,7 +148,7 @@ class Writer:
                     case["cot"].append(None)
                     continue
                 cot = torch.randn(o.shape, generator=rng, dtype=torch.float64).float().to(dtype)
-                case["cot"].append(put(f"cot.{i}", cot))
+                case["cot"].append(put(f"cot.{i}", cot, given=True))
                 loss = loss + (o * cot).sum()
             targets = dict(sources)
             if module is not None:
@@ -140,7 +157,7 @@ class Writer:
             if torch.is_tensor(loss):
                 values = torch.autograd.grad(loss, list(targets.values()), allow_unused=True)
                 grads = {n: g for n, g in zip(targets, values) if g is not None}
-            case["grad_in"] = {n: put(n[len(key) + 1:] + ".g", g) for n, g in grads.items() if n in sources}
+            case["grad_in"] = {n: put(n[len(label_key if self.numbered else key) + 1:] + ".g", g) for n, g in grads.items() if n in sources}
             case["grad_param"] = {
                 n[2:]: put(f"p.{n[2:]}.g", g) for n, g in grads.items() if n.startswith("p:")
             }
@@ -155,6 +172,12 @@ class Writer:
                         error = error[error.isfinite()]
                         errors[n] = float(f"{error.max().item():.3g}") if error.numel() else 0.0
                 case["f32_err"] = errors
+            if self.numbered:
+                # What the readers take for granted, and errors below what is tolerated anyway.
+                case["f32_err"] = {n: e for n, e in errors.items() if e > 5e-7}
+                case = {n: v for n, v in case.items() if n not in ("source", "desc") and v not in ([], {}, None)}
+            elif case["widen"] is None:
+                del case["widen"]
             self.cases.append(case)
 
 

@@ -25,6 +25,8 @@ def cases():
     """Name, layer and inputs; the layers have been used in training once."""
     options = {"dim_feedforward": 12, "dropout": 0.0, "batch_first": True}
     encoder = nn.TransformerEncoderLayer(8, 2, **options)
+    decoder = nn.TransformerDecoderLayer(8, 2, **options)
+    widths = {"kdim": 5, "vdim": 5, "add_bias_kv": True, "batch_first": True}
     mixed = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 2)
     )
@@ -63,6 +65,11 @@ def cases():
         "Bilinear": (nn.Bilinear(3, 4, 2), (5, 3), (5, 4)),
         "PReLU": (nn.PReLU(4), image),
         "Sequential": (mixed, (2, 3, 5, 5)),
+        "InstanceNorm1d": (nn.InstanceNorm1d(4, affine=True, track_running_stats=True), (2, 4, 5)),
+        "InstanceNorm3d": (nn.InstanceNorm3d(4, affine=True, track_running_stats=True), volume),
+        "MultiheadAttention_of_widths": (nn.MultiheadAttention(8, 2, **widths), (2, 3, 8), (2, 4, 5)),
+        "TransformerDecoder": (nn.TransformerDecoder(decoder, 2, nn.LayerNorm(8)), (2, 3, 8), (2, 4, 8)),
+        "Transformer": (nn.Transformer(8, 2, 1, 2, **options), (2, 3, 8), (2, 4, 8)),
     }
     for name, (layer, *shapes) in layers.items():
         inputs = [s if torch.is_tensor(s) else torch.randn(s) for s in shapes]
@@ -75,7 +82,7 @@ def cases():
 
 def forward(layer, inputs):
     if isinstance(layer, nn.MultiheadAttention):
-        inputs = inputs * 3
+        inputs = [inputs[0], inputs[-1], inputs[-1]]
     out = layer(*inputs)
     if isinstance(layer, nn.LSTMCell):
         # flodl's state is one value: h and c side by side.

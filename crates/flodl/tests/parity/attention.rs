@@ -17,6 +17,19 @@ pub const LAYERS: &[Entry] = &[
         };
         one(layer.forward_with(&c.arg(0, "src").var()?, &masks))
     }),
+    ("TransformerDecoderLayer", |c| {
+        let layer = TransformerDecoderLayer::configured(&config(c)?)?;
+        c.load(&layer)?;
+        let masks = TransformerMasks {
+            tgt_mask: c.arg(2, "tgt_mask").opt_tensor()?,
+            memory_mask: c.arg(3, "memory_mask").opt_tensor()?,
+            tgt_key_padding_mask: c.arg(4, "tgt_key_padding_mask").opt_tensor()?,
+            memory_key_padding_mask: c.arg(5, "memory_key_padding_mask").opt_tensor()?,
+            ..TransformerMasks::default()
+        };
+        let (tgt, memory) = (c.arg(0, "tgt").var()?, c.arg(1, "memory").var()?);
+        one(layer.forward_with(&tgt, &memory, &masks))
+    }),
     ("GLU", |c| c.layer(GLU::new(c.ctor("dim").i32()?))),
 ];
 

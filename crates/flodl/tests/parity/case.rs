@@ -194,6 +194,15 @@ impl<'a> Case<'a> {
         left
     }
 
+    /// A tensor that the case starts from. Where `widen` is set, an f64 case starts from f32 numbers.
+    pub fn given(&self, name: &str) -> Try<Tensor> {
+        let t = self.file.tensor(name)?;
+        match self.meta["widen"].as_bool() == Some(true) && t.dtype() == DType::Float32 {
+            true => Ok(t.to_dtype(DType::Float64)?),
+            false => Ok(t),
+        }
+    }
+
     pub fn training(&self) -> bool {
         self.meta["training"].as_bool().unwrap_or(true)
     }
@@ -228,12 +237,12 @@ impl<'a> Case<'a> {
             false => Err(Stop::Error(format!("{name} is {ours:?}, PyTorch's is {:?}", t.shape()))),
         };
         for (name, p) in &params {
-            let t = self.file.tensor(self.meta["params"][name].as_str().unwrap_or(name))?;
+            let t = self.given(self.meta["params"][name].as_str().unwrap_or(name))?;
             shape_fits(name, p.variable.shape(), &t)?;
             p.variable.set_data(t);
         }
         for (name, b) in &buffers {
-            let t = self.file.tensor(self.meta["buffers"][name].as_str().unwrap_or(name))?;
+            let t = self.given(self.meta["buffers"][name].as_str().unwrap_or(name))?;
             shape_fits(name, b.shape(), &t)?;
             b.set(t);
         }
@@ -253,7 +262,7 @@ impl<'a> Case<'a> {
         if let Some(v) = self.inputs.borrow().get(name) {
             return Ok(v.clone());
         }
-        let mut t = self.file.tensor(name)?;
+        let mut t = self.given(name)?;
         let viewed = self.meta["view"].as_array().is_some_and(|a| a.iter().any(|v| v == name));
         if viewed {
             // The same values with other strides: copied transposed, then seen transposed.

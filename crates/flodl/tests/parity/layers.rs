@@ -77,18 +77,23 @@ macro_rules! lp_pool {
     };
 }
 
+fn output_size<const D: usize>(c: &Case) -> Try<[Option<i64>; D]> {
+    let sizes = c.ctor("output_size").maybe_ints()?;
+    Ok(std::array::from_fn(|d| sizes[if sizes.len() == 1 { 0 } else { d }]))
+}
+
 fn adaptive_avg<const D: usize>(c: &Case) -> Run
 where
     AdaptiveAvgPool<D>: Module,
 {
-    c.layer(AdaptiveAvgPool::<D>::new(super::spatial::output_size::<D>(c)?))
+    c.layer(AdaptiveAvgPool::<D>::new(output_size::<D>(c)?))
 }
 
 fn adaptive_max<const D: usize>(c: &Case) -> Run
 where
     AdaptiveMaxPool<D>: Module,
 {
-    let layer = AdaptiveMaxPool::<D>::with_size(super::spatial::output_size::<D>(c)?);
+    let layer = AdaptiveMaxPool::<D>::with_size(output_size::<D>(c)?);
     if c.ctor("return_indices").bool_or(false)? {
         let x = c.arg(0, "input").var()?;
         return super::shapes::indexed(layer.forward_with_indices(&x)?);
@@ -113,14 +118,11 @@ pub const LAYERS: &[Entry] = &[
         c.layer(layer)
     }),
     ("RMSNorm", |c| {
-        // PyTorch's default is the machine epsilon of the dtype.
-        let machine = match c.arg(0, "input").var()?.dtype() {
-            DType::Float64 => f64::EPSILON,
-            _ => f32::EPSILON.into(),
-        };
-        let layer = RMSNorm::over(&c.ctor("normalized_shape").ints()?)?
-            .eps(c.ctor("eps").f64_or(machine)?)
+        let mut layer = RMSNorm::over(&c.ctor("normalized_shape").ints()?)?
             .affine(c.ctor("elementwise_affine").bool_or(true)?);
+        if !c.ctor("eps").is_none() {
+            layer = layer.eps(c.ctor("eps").f64()?);
+        }
         c.layer(layer)
     }),
     ("GroupNorm", |c| {

@@ -88,7 +88,7 @@ fn avg_pool_function<const D: usize>(c: &Case) -> Run {
 }
 
 /// The output size of an adaptive pooling; PyTorch's None keeps the input's size.
-pub fn output_size<const D: usize>(c: &Case) -> Try<[i64; D]> {
+fn output_size<const D: usize>(c: &Case) -> Try<[i64; D]> {
     let size = c.arg(1, "output_size");
     let shape = c.arg(0, "input").var()?.shape();
     let own = &shape[shape.len() - D..];
