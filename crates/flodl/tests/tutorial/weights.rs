@@ -6,8 +6,10 @@ use super::*;
 struct Case {
     name: &'static str,
     layer: Box<dyn Module>,
-    forward: Box<dyn Fn(&[Variable]) -> Result<Variable>>,
+    forward: Box<Forward>,
 }
+
+type Forward = dyn Fn(&[Variable]) -> Result<Variable>;
 
 fn case<M: Module + Clone + 'static>(
     name: &'static str,
