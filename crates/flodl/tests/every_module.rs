@@ -41,7 +41,9 @@ fn one(module: impl Module, shape: &[i64]) -> Result<Walk> {
     walk(module, vec![input(shape)], |m, x| m.forward(&x[0]))
 }
 
-const MODULES: &[(&str, fn() -> Result<Walk>)] = &[
+type Run = fn() -> Result<Walk>;
+
+const MODULES: &[(&str, Run)] = &[
     ("GELU", || one(GELU, &[2, 3])),
     ("GELUTanh", || one(GELUTanh, &[2, 3])),
     ("Hardsigmoid", || one(Hardsigmoid, &[2, 3])),
