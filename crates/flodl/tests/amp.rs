@@ -81,7 +81,8 @@ fn layers_with_several_inputs_take_either_dtype() {
             .rotary(RotaryEmbedding::new(4, 16).unwrap())
             .unwrap(),
     ];
-    let run = |f: &dyn Fn(&dyn Fn(&Variable) -> Variable) -> Result<Variable>| {
+    type Take<'a> = &'a dyn Fn(&Variable) -> Variable;
+    let run = |f: &dyn Fn(Take) -> Result<Variable>| {
         let high = f(&|x| x.clone()).unwrap();
         near(autocast(DType::BFloat16, || f(&|x| x.clone())).unwrap(), &high);
         near(autocast(DType::BFloat16, || f(&low)).unwrap(), &high);

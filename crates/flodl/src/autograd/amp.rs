@@ -160,7 +160,7 @@ pub(crate) fn recurrent(
 ) -> Result<Option<Vec<Variable>>> {
     let Some(dtype) = CAST.get()[0] else { return Ok(None) };
     let ours = |v: &&Variable| v.dtype().is_half() || v.dtype() == DType::Float32;
-    if !inputs.iter().all(|v| ours(v)) {
+    if !inputs.iter().all(ours) {
         return Ok(None);
     }
     let wide = inputs[..data].iter().any(|v| v.dtype() == DType::Float32);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::SaveState;
 use crate::checkpoint::{
-    Plan, checkpoint_metadata, own_mark, deserialize_tensors, serialize_tensors, write_atomic,
+    Plan, checkpoint_metadata, deserialize_tensors, own_mark, serialize_tensors, write_atomic,
 };
 use crate::{
     Buffer, DType, Device, EpochRecord, Error, LoadOptions, Metadata, NamedTensors, Parameter,
