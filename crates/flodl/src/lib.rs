@@ -29,6 +29,7 @@ mod device;
 mod dtype;
 mod error;
 pub mod graph;
+mod hash;
 pub mod log;
 pub mod metrics;
 pub mod monitor;

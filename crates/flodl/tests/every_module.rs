@@ -292,7 +292,9 @@ fn exported() -> BTreeSet<String> {
             assert!(["init", "loss", "module"].contains(&from), "{from} is exported as a whole");
             continue;
         }
-        let list = what.split(|c: char| !c.is_alphanumeric()).filter(|name| !name.is_empty());
+        let words = what.split(|c: char| !c.is_alphanumeric() && c != '_');
+        // Types begin with a capital letter; the rest are functions.
+        let list = words.filter(|name| name.starts_with(char::is_uppercase));
         names.extend(list.map(str::to_owned));
     }
     names

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules of the crate from the ground up. Those of one line may use each other.
 const FLOORS: &[&[&str]] = &[
-    &["error", "dtype", "device", "shape"],
+    &["error", "dtype", "device", "shape", "hash"],
     &["rng", "log"],
     &["backend", "worker"],
     &["tensor"],

@@ -111,18 +111,21 @@ fn extreme_inputs_give_pytorchs_numbers_in_both_precisions() {
         // PyTorch adds 1e-12 to each squared length before it divides, which shows here.
         let fine = if *name == "cosine_embedding" { 1e-8 } else { 1e-10 };
         for (dtype, error) in [(DType::Float32, 2e-5), (DType::Float64, fine)] {
-            if *name == "triplet_margin" && dtype == DType::Float32 {
-                // The difference of two lengths of 4e18: what is left is how they were rounded.
-                continue;
-            }
             let t = Tensor::from_f64(&input, &shape, Device::CPU).unwrap();
             let x = Variable::new(t.to_dtype(dtype).unwrap(), true);
             let y = loss(&x, &classes).unwrap();
             y.sum().unwrap().backward().unwrap();
             let of = &known[if dtype == DType::Float32 { "float32" } else { "float64" }];
-            compare(&format!("{name} {dtype}"), &y.data(), &numbers(&of["value"]), error);
+            let (mut value, mut slope) = (numbers(&of["value"]), numbers(&of["grad"]));
+            if *name == "triplet_margin" {
+                // The last row is the difference of two equal lengths of 4e18: what PyTorch gives for
+                // it is how it rounded them.
+                value.truncate(5);
+                slope.truncate(15);
+            }
+            compare(&format!("{name} {dtype}"), &y.data(), &value, error);
             let grad = x.grad().unwrap();
-            compare(&format!("{name} {dtype} gradient"), &grad, &numbers(&of["grad"]), error);
+            compare(&format!("{name} {dtype} gradient"), &grad, &slope, error);
         }
     }
 }

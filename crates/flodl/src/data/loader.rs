@@ -7,7 +7,7 @@ use super::{
     BatchDataSet, DataSet, PickKey, RandomSampler, Sampler, SequentialSampler, TransformFn,
     batch_dataset_with, default_collate,
 };
-use crate::graph::fnv1a;
+use crate::hash::fnv1a;
 use crate::{Device, Error, Result, Tensor, Variable};
 
 /// The tensors of one batch, by position or name.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::plan::Slot;
 use super::run::CompiledNode;
 use crate::Module;
+use crate::hash::fnv1a;
 
 /// FNV-1a over the wiring and over every module's own text, shapes included.
 pub(super) fn structural_hash(
@@ -33,13 +34,6 @@ pub(crate) fn module_hash(module: &dyn Module) -> String {
     let mut text = String::new();
     module_text(module, &mut HashMap::new(), &mut text);
     format!("{:016x}", fnv1a(text.bytes()))
-}
-
-/// FNV-1a (Fowler, Noll and Vo).
-pub(crate) fn fnv1a(bytes: impl IntoIterator<Item = u8>) -> u64 {
-    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 fn module_text(module: &dyn Module, seen: &mut HashMap<usize, usize>, text: &mut String) {

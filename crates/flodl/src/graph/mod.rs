@@ -41,7 +41,7 @@ pub use describe::{
 };
 pub use epochs::{ActiveGraphEpochIterator, GraphEpochIterator};
 pub use export::format_duration;
-pub(crate) use hash::{fnv1a, module_hash};
+pub(crate) use hash::module_hash;
 pub use loops::{LoopBuilder, LoopEnd};
 pub use map::{MapBuilder, MapOver};
 pub use observe::Reduce;

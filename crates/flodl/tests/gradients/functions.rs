@@ -296,17 +296,17 @@ pub const FUNCTIONS: &[Row] = &[
         Ok(rnn_relu_seq(&v[0], Some(&v[1]), &v[2..], &RnnOptions::default())?.0)
     }),
     // Nodes of a graph that run as one.
-    ("linear, relu", LINEAR, |v| behind_linear(v, ReLU)),
-    ("linear, gelu", LINEAR, |v| behind_linear(v, GELU)),
-    ("linear, gelu_tanh", LINEAR, |v| behind_linear(v, GELUTanh)),
-    ("linear, silu", LINEAR, |v| behind_linear(v, SiLU)),
-    ("linear, tanh", LINEAR, |v| behind_linear(v, Tanh)),
-    ("linear, sigmoid", LINEAR, |v| behind_linear(v, Sigmoid)),
-    ("sum, layer_norm", &[(&[3, 4], Any)], |v| {
+    ("linear relu", LINEAR, |v| behind_linear(v, ReLU)),
+    ("linear gelu", LINEAR, |v| behind_linear(v, GELU)),
+    ("linear gelu_tanh", LINEAR, |v| behind_linear(v, GELUTanh)),
+    ("linear silu", LINEAR, |v| behind_linear(v, SiLU)),
+    ("linear tanh", LINEAR, |v| behind_linear(v, Tanh)),
+    ("linear sigmoid", LINEAR, |v| behind_linear(v, Sigmoid)),
+    ("layer_norm of a sum", &[(&[3, 4], Any)], |v| {
         let norm = LayerNorm::new(4)?.affine(false);
         FlowBuilder::new().also(Tanh).through(norm).build()?.forward(&v[0])
     }),
-    ("sum, rms_norm", &[(&[3, 4], Any)], |v| {
+    ("rms_norm of a sum", &[(&[3, 4], Any)], |v| {
         let norm = RMSNorm::new(4)?.eps(1e-3).affine(false);
         FlowBuilder::new().also(Tanh).through(norm).build()?.forward(&v[0])
     }),

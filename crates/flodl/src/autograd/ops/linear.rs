@@ -168,7 +168,7 @@ pub(crate) enum Act {
 
 impl Act {
     /// The operation by itself.
-    pub fn apply(self, x: &Variable) -> Result<Variable> {
+    fn apply(self, x: &Variable) -> Result<Variable> {
         match self {
             Act::Relu => x.relu(),
             Act::Sigmoid => x.sigmoid(),
