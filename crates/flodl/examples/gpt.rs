@@ -6,7 +6,8 @@
 //! ```
 //!
 //! It prints its score, in bits per character of unseen text, beside those of models that only count
-//! which character follows the last one, two or three: 3.615, 3.040 and 2.655 bits.
+//! which character follows the last one, two or three: 3.615, 3.040 and 2.655 bits. It comes to about
+//! 2.66 in two minutes, as good as counting threes, which would need a table of every triple.
 
 mod text;
 
