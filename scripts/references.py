@@ -352,12 +352,18 @@ def operations(w, x):
     w.add("expand", "expand of a view", lambda v, n: v.expand(n), [x(3, 1), (2, 3, 4)], view=(0,))
 
 
-def main():
+def start():
+    """The folder to write to, with PyTorch made repeatable."""
     root = Path(__file__).resolve().parent.parent
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else root / "crates/flodl/tests/goldens/own"
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    return folder
+
+
+def main():
+    folder = start()
     for name, fill, seed in [("layers", layers, 1), ("operations", operations, 2)]:
         writer = Writer()
         fill(writer, Sample(seed))

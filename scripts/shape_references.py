@@ -9,11 +9,9 @@ Needs torch only; the tests read the committed file.
 """
 
 import inspect
-import sys
-from pathlib import Path
 
 import torch
-from references import Sample, Writer, save
+from references import Sample, Writer, save, start
 from torch import nn
 
 SPACE = {1: (7,), 2: (3, 5), 3: (2, 3, 3)}
@@ -56,13 +54,15 @@ def convolutions(l):
     for d in (1, 2, 3):
         s, w, size = SPACE[d], WIDE[d], KERNEL[d]
         cls, back = getattr(nn, f"Conv{d}d"), getattr(nn, f"ConvTranspose{d}d")
-        make = lambda i=2, o=3, k=size, **o2: built(cls, i, o, k, **o2)
-        l.rows(make, [
+        both = [
             ("batch 0", {}, (0, 2, *s)),
             ("batch 1", dict(padding=1), (1, 2, *s)),
             ("unbatched", {}, (2, *s)),
             ("odd channels", dict(i=3, o=5, k=1), (2, 3, *s)),
             ("groups", dict(i=4, o=6, groups=2, padding=1), (2, 4, *s)),
+        ]
+        make = lambda i=2, o=3, k=size, **o2: built(cls, i, o, k, **o2)
+        l.rows(make, both + [
             ("depthwise", dict(i=3, o=6, groups=3, padding=1, bias=False), (1, 3, *s)),
             ("dilation", dict(dilation=2, padding=2), (1, 2, *w)),
             ("padding above stride", dict(padding=2), (1, 2, *s)),
@@ -74,12 +74,7 @@ def convolutions(l):
         for mode in ("reflect", "replicate", "circular"):
             l.add(f"{mode} view", make(padding=1, padding_mode=mode), l.x(1, 2, *s), view=(0,))
         make = lambda i=2, o=3, k=size, **o2: built(back, i, o, k, **o2)
-        l.rows(make, [
-            ("batch 0", {}, (0, 2, *s)),
-            ("batch 1", dict(padding=1), (1, 2, *s)),
-            ("unbatched", {}, (2, *s)),
-            ("odd channels", dict(i=3, o=5, k=1), (2, 3, *s)),
-            ("groups", dict(i=4, o=6, groups=2, padding=1), (2, 4, *s)),
+        l.rows(make, both + [
             ("depthwise", dict(i=3, o=3, groups=3, stride=2, bias=False), (1, 3, *s)),
             ("dilation", dict(dilation=2, padding=1), (1, 2, *s)),
             ("padding above stride", dict(padding=2, k=4), (1, 2, *s)),
@@ -420,11 +415,7 @@ def others(l):
 
 
 def main():
-    root = Path(__file__).resolve().parent.parent
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else root / "crates/flodl/tests/goldens/own"
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
+    folder = start()
     writer = Writer(numbered=True)
     layers = Layers(writer, Sample(3))
     for family in (convolutions, pools, norms, tables, recurrent, attention, resizing, patches, others):

@@ -330,7 +330,9 @@ impl MultiheadAttention {
                 (k.clone(), if key.id() == value.id() { k } else { arrange(value)? })
             }
         };
-        let (y, weights) = self.attend(&q, &k, &v, batched, options)?;
+        // The scores are nobody's product but this layer's.
+        let attend = || self.attend(&q, &k, &v, batched, options);
+        let (y, weights) = work::of(&self.out_weight.variable, attend)?;
         let weights = weights.map(|w| if batched { Ok(w) } else { w.squeeze(0) }).transpose()?;
         let y = match (batched, self.batch_first) {
             (false, _) => y.squeeze(0)?,
@@ -385,18 +387,6 @@ impl MultiheadAttention {
 
     /// Attention on `[B, L, E]`.
     fn attend(
-        &self,
-        query: &Variable,
-        key: &Variable,
-        value: &Variable,
-        batched: bool,
-        options: &AttentionOptions,
-    ) -> Result<(Variable, Option<Variable>)> {
-        // The scores are nobody's product but this layer's.
-        work::of(&self.out_weight.variable, || self.weigh(query, key, value, batched, options))
-    }
-
-    fn weigh(
         &self,
         query: &Variable,
         key: &Variable,
