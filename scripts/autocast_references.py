@@ -7,6 +7,7 @@ inputs]}, for autocast to bfloat16; null where PyTorch refuses the inputs. Weigh
 
 import json
 import pathlib
+from functools import partial
 
 import torch
 import torch.nn as nn
@@ -37,6 +38,14 @@ def like(*shape):
 
 rows = like(3, 4)
 index = torch.tensor([0, 1, 2])
+
+# Poolings of every rank, and what their size is called.
+POOLS = {
+    "max": "kernel_size",
+    "avg": "kernel_size",
+    "adaptive_avg": "output_size",
+    "adaptive_max": "output_size",
+}
 
 # Name: (shape of the input, operation). The input is in (0, 1).
 TABLE = {
@@ -89,18 +98,11 @@ TABLE = {
     "hardswish": ((3, 4), F.hardswish),
     "glu": ((3, 4), F.glu),
     "dropout": ((3, 4), F.dropout),
-    "max_pool1d": ((1, 2, 4), lambda x: F.max_pool1d(x, 2)),
-    "max_pool2d": ((1, 2, 4, 4), lambda x: F.max_pool2d(x, 2)),
-    "max_pool3d": ((1, 2, 4, 4, 4), lambda x: F.max_pool3d(x, 2)),
-    "avg_pool1d": ((1, 2, 4), lambda x: F.avg_pool1d(x, 2)),
-    "avg_pool2d": ((1, 2, 4, 4), lambda x: F.avg_pool2d(x, 2)),
-    "avg_pool3d": ((1, 2, 4, 4, 4), lambda x: F.avg_pool3d(x, 2)),
-    "adaptive_avg_pool1d": ((1, 2, 4), lambda x: F.adaptive_avg_pool1d(x, 2)),
-    "adaptive_avg_pool2d": ((1, 2, 4, 4), lambda x: F.adaptive_avg_pool2d(x, 2)),
-    "adaptive_avg_pool3d": ((1, 2, 4, 4, 4), lambda x: F.adaptive_avg_pool3d(x, 2)),
-    "adaptive_max_pool1d": ((1, 2, 4), lambda x: F.adaptive_max_pool1d(x, 2)),
-    "adaptive_max_pool2d": ((1, 2, 4, 4), lambda x: F.adaptive_max_pool2d(x, 2)),
-    "adaptive_max_pool3d": ((1, 2, 4, 4, 4), lambda x: F.adaptive_max_pool3d(x, 2)),
+    **{
+        f"{kind}_pool{d}d": ((1, 2, *[4] * d), partial(getattr(F, f"{kind}_pool{d}d"), **{size: 2}))
+        for kind, size in POOLS.items()
+        for d in (1, 2, 3)
+    },
     "lp_pool2d": ((1, 2, 4, 4), lambda x: F.lp_pool2d(x, 2, 2)),
     "interpolate_nearest": ((1, 2, 4, 4), lambda x: F.interpolate(x, scale_factor=2)),
     "interpolate_bilinear": (
