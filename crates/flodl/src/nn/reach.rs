@@ -63,35 +63,43 @@ pub(crate) fn detach_below<M: Module + ?Sized>(module: &M) {
 
 /// Resets a module and everything below it.
 pub(crate) fn reset_all(module: &dyn Module) {
-    each(module, None, &mut HashSet::new(), &mut |m| m.reset());
+    each(module, |m| m.reset());
 }
 
 /// Detaches the state of a module and of everything below it.
 pub(crate) fn detach_all(module: &dyn Module) {
-    each(module, None, &mut HashSet::new(), &mut |m| m.detach_state());
+    each(module, |m| m.detach_state());
 }
 
-/// Whether a module was seen before. One that gives itself the identity of its child is another.
-fn is_known(id: Option<usize>, parent: Option<usize>, seen: &mut HashSet<usize>) -> bool {
-    id.is_some_and(|id| !seen.insert(id) && parent != Some(id))
+fn each(module: &dyn Module, f: impl Fn(&dyn Module)) {
+    let call = |module: &dyn Module, has_children: bool| {
+        let _calling = Calling::new(module, has_children);
+        f(module);
+    };
+    let (id, children) = (module.identity(), module.sub_modules());
+    call(module, !children.is_empty());
+    walk(children, id, &mut id.into_iter().collect(), &mut |m, has_children| {
+        call(&**m, has_children);
+    });
 }
 
-fn each(
-    module: &dyn Module,
+/// Goes through modules and everything below them, each before its children, and says of each
+/// whether it has some. `seen` are the identities so far.
+fn walk(
+    modules: Vec<Rc<dyn Module>>,
     parent: Option<usize>,
     seen: &mut HashSet<usize>,
-    f: &mut dyn FnMut(&dyn Module),
+    f: &mut dyn FnMut(&Rc<dyn Module>, bool),
 ) {
-    let id = module.identity();
-    if is_known(id, parent, seen) {
-        return;
-    }
-    let children = module.sub_modules();
-    let calling = Calling::new(module, !children.is_empty());
-    f(module);
-    drop(calling);
-    for child in children {
-        each(&*child, id, seen, f);
+    for module in modules {
+        let id = module.identity();
+        // One that gives itself the identity of its child is another.
+        if id.is_some_and(|id| !seen.insert(id) && parent != Some(id)) {
+            continue;
+        }
+        let children = module.sub_modules();
+        f(&module, !children.is_empty());
+        walk(children, id, seen, f);
     }
 }
 
@@ -100,21 +108,11 @@ pub(crate) struct Reach(Vec<(Rc<dyn Module>, bool)>);
 
 impl Reach {
     pub fn new(module: &Rc<dyn Module>) -> Self {
-        let mut reach = Reach(Vec::new());
-        reach.add(module.clone(), None, &mut HashSet::new());
-        reach
-    }
-
-    fn add(&mut self, module: Rc<dyn Module>, parent: Option<usize>, seen: &mut HashSet<usize>) {
-        let id = module.identity();
-        if is_known(id, parent, seen) {
-            return;
-        }
-        let children = module.sub_modules();
-        self.0.push((module, !children.is_empty()));
-        for child in children {
-            self.add(child, id, seen);
-        }
+        let mut all = Vec::new();
+        walk(vec![module.clone()], None, &mut HashSet::new(), &mut |module, has_children| {
+            all.push((module.clone(), has_children));
+        });
+        Reach(all)
     }
 
     /// Resets all of them.
