@@ -26,7 +26,19 @@ fn each_has_its_shape() {
     near(o.lr(29), 1.0);
     near(o.lr(99), 4e-6);
     near(o.lr(5000), 4e-6);
+    near(o.momentum(0), 0.95);
+    near(o.momentum(29), 0.85);
+    near(o.momentum(5000), 0.95);
+    near(o.base_momentum(0.7).max_momentum(0.8).momentum(29), 0.7);
     let y = CyclicLR::asymmetric(0.1, 1.0, 4, 6);
+    near(y.momentum(4), 0.8);
+    near(y.momentum(7), 0.85);
+    let parts: Vec<Box<dyn Scheduler>> =
+        vec![Box::new(ConstantLR::new(1.0, 0.1, 2)), Box::new(y.clone())];
+    let after = SequentialLR::new(parts, &[3]).unwrap();
+    assert_eq!((after.momentum(2), after.momentum(7)), (None, Some(0.8)));
+    let after = WarmupScheduler::new(y.clone().cycle_momentum(false), 1.0, 10);
+    assert_eq!(Scheduler::momentum(&after, 14), None);
     near(y.lr(0), 0.1);
     near(y.lr(4), 1.0);
     near(y.lr(10), 0.1);

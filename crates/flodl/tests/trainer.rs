@@ -412,6 +412,45 @@ fn groups_keep_their_ratio_under_a_schedule() {
 }
 
 #[test]
+fn a_schedule_moves_the_momentum() {
+    let set = set();
+    let schedule = OneCycleLR::new(0.2, 6);
+    let by_trainer = |schedule: OneCycleLR| {
+        let net = model();
+        let mut optimizer = SGD::new(&net.parameters(), 0.2, 0.9);
+        let trainer = Trainer::new(&net, &mut optimizer, loss).epochs(3).quiet();
+        trainer.train(DataLoader::new(set.clone(), 25)).schedule(schedule).run().unwrap();
+        weights(&net)
+    };
+    let by_hand = |moves: bool| {
+        let net = model();
+        let mut optimizer = SGD::new(&net.parameters(), 0.2, 0.9);
+        let mut loader = DataLoader::new(set.clone(), 25);
+        let batches: Vec<Batch> = loader.epoch(0).unwrap().map(|b| b.unwrap()).collect();
+        for (step, batch) in batches.iter().cycle().take(6).enumerate() {
+            optimizer.set_lr(schedule.lr(step));
+            if moves {
+                optimizer.set_momentum(schedule.momentum(step)).unwrap();
+            }
+            optimizer.zero_grad();
+            let out = net.forward(&batch.variable(0)).unwrap();
+            loss(&out, batch).unwrap().backward().unwrap();
+            optimizer.step().unwrap();
+        }
+        weights(&net)
+    };
+    assert_eq!(by_trainer(schedule.clone()), by_hand(true));
+    assert_eq!(by_trainer(schedule.clone().cycle_momentum(false)), by_hand(false));
+    assert_ne!(by_hand(true), by_hand(false));
+
+    let net = model();
+    let mut optimizer = Adagrad::new(&net.parameters(), 0.2);
+    let trainer = Trainer::new(&net, &mut optimizer, loss).epochs(1).quiet();
+    let error = trainer.train(DataLoader::new(set, 25)).schedule(schedule).run().unwrap_err();
+    assert!(error.to_string().contains("Adagrad has no momentum"), "{error}");
+}
+
+#[test]
 fn the_average_is_what_is_tested_and_kept() {
     let set = set();
     let by_trainer = model();

@@ -79,6 +79,10 @@ impl<const D: bool> Method for AdamSettings<D> {
         })
     }
 
+    fn momentum_mut(&mut self) -> Option<&mut f64> {
+        Some(&mut self.betas.0)
+    }
+
     fn climbs(&self) -> bool {
         self.maximize
     }
@@ -176,6 +180,10 @@ impl Method for NAdamSettings {
         }
     }
 
+    fn momentum_mut(&mut self) -> Option<&mut f64> {
+        Some(&mut self.betas.0)
+    }
+
     fn climbs(&self) -> bool {
         self.maximize
     }
@@ -252,6 +260,10 @@ impl Method for RAdamSettings {
         }
     }
 
+    fn momentum_mut(&mut self) -> Option<&mut f64> {
+        Some(&mut self.betas.0)
+    }
+
     fn climbs(&self) -> bool {
         self.maximize
     }
@@ -300,6 +312,10 @@ impl Method for AdamaxSettings {
         let (beta1, beta2) = self.betas;
         let lr = lr / (1.0 - power(beta1, step));
         Rule::Adamax { lr, beta1, beta2, eps: self.eps, weight_decay: self.weight_decay }
+    }
+
+    fn momentum_mut(&mut self) -> Option<&mut f64> {
+        Some(&mut self.betas.0)
     }
 
     fn climbs(&self) -> bool {

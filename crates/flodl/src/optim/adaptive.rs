@@ -64,6 +64,10 @@ impl Method for RmsPropSettings {
         })
     }
 
+    fn momentum_mut(&mut self) -> Option<&mut f64> {
+        Some(&mut self.momentum)
+    }
+
     fn climbs(&self) -> bool {
         self.maximize
     }

@@ -29,6 +29,11 @@ pub trait Method: Clone + Debug + Default + 'static {
         0.0
     }
 
+    /// The setting that schedules of the momentum move.
+    fn momentum_mut(&mut self) -> Option<&mut f64> {
+        None
+    }
+
     /// Whether to climb.
     fn climbs(&self) -> bool {
         false
@@ -264,6 +269,17 @@ impl<M: Method> Optimizer for Optim<M> {
 
     fn scale_lr(&mut self, factor: f64) {
         self.groups.iter_mut().for_each(|g| g.lr *= factor);
+    }
+
+    fn set_momentum(&mut self, momentum: f64) -> Result<()> {
+        for group in &mut self.groups {
+            let Some(place) = group.settings.momentum_mut() else {
+                let what = format!("{} has no momentum", Self::name());
+                return Err(Error::invalid("set_momentum", what));
+            };
+            *place = momentum;
+        }
+        Ok(())
     }
 
     fn reset_state(&mut self) {

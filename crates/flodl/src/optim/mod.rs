@@ -71,6 +71,14 @@ pub trait Optimizer {
     fn set_group_lr(&mut self, group: usize, lr: f64);
     /// Multiplies every group's learning rate.
     fn scale_lr(&mut self, factor: f64);
+    /// Sets the momentum of all groups, or the first of an optimizer's two decay rates, as
+    /// [`OneCycleLR`] and [`CyclicLR`] move it.
+    ///
+    /// # Errors
+    /// When the optimizer has neither.
+    fn set_momentum(&mut self, _momentum: f64) -> Result<()> {
+        Err(crate::Error::invalid("set_momentum", "this optimizer has no momentum"))
+    }
     /// Forgets moments and step counts.
     fn reset_state(&mut self);
     /// Writes learning rates, moments and step counts to a file, atomically; [`Stateful`] reads

@@ -106,6 +106,10 @@ impl Method for MuonSettings {
         Rule::Lion { lr: 0.0, beta1: 0.0, beta2: 0.0, weight_decay: 0.0 }
     }
 
+    fn momentum_mut(&mut self) -> Option<&mut f64> {
+        Some(&mut self.momentum)
+    }
+
     fn climbs(&self) -> bool {
         self.maximize
     }

@@ -58,6 +58,10 @@ impl Method for SgdSettings {
         })
     }
 
+    fn momentum_mut(&mut self) -> Option<&mut f64> {
+        Some(&mut self.momentum)
+    }
+
     fn climbs(&self) -> bool {
         self.maximize
     }
@@ -115,6 +119,10 @@ impl Method for LionSettings {
     fn rule(&self, lr: f64, _: u64, _: &mut f64) -> Rule {
         let (beta1, beta2) = self.betas;
         Rule::Lion { lr, beta1, beta2, weight_decay: self.weight_decay }
+    }
+
+    fn momentum_mut(&mut self) -> Option<&mut f64> {
+        Some(&mut self.betas.0)
     }
 
     fn climbs(&self) -> bool {

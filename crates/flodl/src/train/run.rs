@@ -134,6 +134,7 @@ impl<M: Module, O: Optimizer + Stateful> Trainer<'_, M, O> {
         if let Some(schedule) = &self.schedule {
             let share = self.plateau.as_ref().map_or(1.0, |(plateau, _)| plateau.share());
             run.groups.set(&mut *self.optimizer, schedule.lr(step) * share);
+            schedule.momentum(step).map_or(Ok(()), |m| self.optimizer.set_momentum(m))?;
         }
         let ran = match &mut self.scaler {
             Some(scaler) => {

@@ -112,6 +112,9 @@ pub fn run(name: &str, meta: &Value) -> Outcome {
             for (step, theirs) in theirs.enumerate() {
                 check(step, ours.lr(step), theirs)?;
             }
+            for (step, theirs) in meta["momenta"].as_array().into_iter().flatten().enumerate() {
+                check(step, ours.momentum(step).unwrap_or(f64::NAN), number(theirs))?;
+            }
         }
         Ok(())
     });

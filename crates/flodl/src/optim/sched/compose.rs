@@ -30,6 +30,10 @@ impl<S: Scheduler> Scheduler for WarmupScheduler<S> {
     fn lr(&self, step: usize) -> f64 {
         self.lr(step)
     }
+
+    fn momentum(&self, step: usize) -> Option<f64> {
+        step.checked_sub(self.warmup_steps).and_then(|step| self.inner.momentum(step))
+    }
 }
 
 /// One schedule after another; each starts at its own step 0.
@@ -58,13 +62,29 @@ impl SequentialLR {
     }
 }
 
-scheduler!(SequentialLR, |self, step| {
-    let which = self.milestones.iter().filter(|&&m| m <= step).count();
-    let start = if which == 0 { 0 } else { self.milestones[which - 1] };
-    self.schedulers[which].lr(step - start)
-});
+impl SequentialLR {
+    /// The schedule that a step belongs to, and its own count of the step.
+    fn part(&self, step: usize) -> (&dyn Scheduler, usize) {
+        let which = self.milestones.iter().filter(|&&m| m <= step).count();
+        let start = if which == 0 { 0 } else { self.milestones[which - 1] };
+        (&self.schedulers[which], step - start)
+    }
+}
 
-/// Several schedules at once: their factors on the base learning rate are multiplied.
+scheduler!(
+    SequentialLR,
+    |self, step| {
+        let (part, step) = self.part(step);
+        part.lr(step)
+    },
+    |self, step| {
+        let (part, step) = self.part(step);
+        part.momentum(step)
+    }
+);
+
+/// Several schedules at once: their factors on the base learning rate are multiplied; of their
+/// momenta the last counts.
 pub struct ChainedScheduler {
     base_lr: f64,
     schedulers: Vec<Box<dyn Scheduler>>,
@@ -77,9 +97,13 @@ impl ChainedScheduler {
     }
 }
 
-scheduler!(ChainedScheduler, |self, step| {
-    self.schedulers.iter().fold(self.base_lr, |lr, s| lr * (s.lr(step) / self.base_lr))
-});
+scheduler!(
+    ChainedScheduler,
+    |self, step| {
+        self.schedulers.iter().fold(self.base_lr, |lr, s| lr * (s.lr(step) / self.base_lr))
+    },
+    |self, step| self.schedulers.iter().rev().find_map(|s| s.momentum(step))
+);
 
 impl std::fmt::Debug for SequentialLR {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

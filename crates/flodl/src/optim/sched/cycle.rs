@@ -4,6 +4,39 @@ use std::f64::consts::PI;
 
 use super::scheduler;
 
+/// The ends of a momentum's way, and whether it goes there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Momenta {
+    base: f64,
+    max: f64,
+    cycles: bool,
+}
+
+/// Gives a scheduler that moves the momentum too its settings.
+macro_rules! momenta {
+    ($name:ty) => {
+        impl $name {
+            /// The momentum where the learning rate is highest.
+            pub fn base_momentum(mut self, momentum: f64) -> Self {
+                self.momenta.base = momentum;
+                self
+            }
+
+            /// The momentum where the learning rate is lowest.
+            pub fn max_momentum(mut self, momentum: f64) -> Self {
+                self.momenta.max = momentum;
+                self
+            }
+
+            /// Whether a [`crate::Trainer`] moves the momentum; on unless set.
+            pub fn cycle_momentum(mut self, yes: bool) -> Self {
+                self.momenta.cycles = yes;
+                self
+            }
+        }
+    };
+}
+
 /// A cosine from `base_lr` to `min_lr` and back, with period 2 · `t_max`; PyTorch's
 /// CosineAnnealingLR. [`crate::CosineScheduler`] stays at the minimum instead.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +98,21 @@ pub enum Anneal {
 }
 
 /// Up to a peak and down to almost nothing (Smith and Topin, 2017), with PyTorch's defaults: from
-/// peak / 25 over the first 30 % of the steps, then to the start / 10,000.
+/// peak / 25 over the first 30 % of the steps, then to the start / 10,000. The momentum goes the
+/// other way, from 0.95 to 0.85 and back.
+///
+/// ```
+/// use flodl::*;
+/// let layer = Linear::new(4, 1)?;
+/// let mut optimizer = SGD::new(&layer.parameters(), 0.1, 0.95);
+/// let schedule = OneCycleLR::new(0.1, 100);
+/// for step in 0..100 {
+///     optimizer.set_lr(schedule.lr(step));
+///     optimizer.set_momentum(schedule.momentum(step))?;
+///     // forward, backward, optimizer.step()
+/// }
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct OneCycleLR {
     max_lr: f64,
@@ -75,6 +122,7 @@ pub struct OneCycleLR {
     final_div_factor: f64,
     three_phase: bool,
     anneal: Anneal,
+    momenta: Momenta,
 }
 
 impl OneCycleLR {
@@ -93,6 +141,7 @@ impl OneCycleLR {
             final_div_factor: 1e4,
             three_phase: false,
             anneal: Anneal::Cos,
+            momenta: Momenta { base: 0.85, max: 0.95, cycles: true },
         }
     }
 
@@ -121,31 +170,47 @@ impl OneCycleLR {
     }
 }
 
-scheduler!(OneCycleLR, |self, step| {
-    let total = self.total_steps as f64;
-    let start = self.max_lr / self.div_factor;
-    let end = start / self.final_div_factor;
-    let peak_at = self.warmup_frac * total - 1.0;
-    let last = total - 1.0;
-    // The end of each phase, and the learning rate there.
-    let two = [(peak_at, self.max_lr), (last, end), (last, end)];
-    let three =
-        [(peak_at, self.max_lr), (2.0 * self.warmup_frac * total - 2.0, start), (last, end)];
-    let phases = if self.three_phase { three } else { two };
-    let (mut from_at, mut from) = (0.0, start);
-    let step = (step as f64).min(last);
-    for (to_at, to) in phases {
-        if step <= to_at {
-            let part = if to_at > from_at { (step - from_at) / (to_at - from_at) } else { 1.0 };
-            return match self.anneal {
-                Anneal::Cos => to + (from - to) / 2.0 * (1.0 + (PI * part).cos()),
-                Anneal::Linear => from + (to - from) * part,
-            };
+impl OneCycleLR {
+    /// What goes from a start over a peak to an end, at a step.
+    fn along(&self, step: usize, [start, peak, end]: [f64; 3]) -> f64 {
+        let total = self.total_steps as f64;
+        let peak_at = self.warmup_frac * total - 1.0;
+        let last = total - 1.0;
+        // The end of each phase, and the value there.
+        let two = [(peak_at, peak), (last, end), (last, end)];
+        let three = [(peak_at, peak), (2.0 * self.warmup_frac * total - 2.0, start), (last, end)];
+        let phases = if self.three_phase { three } else { two };
+        let (mut from_at, mut from) = (0.0, start);
+        let step = (step as f64).min(last);
+        for (to_at, to) in phases {
+            if step <= to_at {
+                let part = if to_at > from_at { (step - from_at) / (to_at - from_at) } else { 1.0 };
+                return match self.anneal {
+                    Anneal::Cos => to + (from - to) / 2.0 * (1.0 + (PI * part).cos()),
+                    Anneal::Linear => from + (to - from) * part,
+                };
+            }
+            (from_at, from) = (to_at, to);
         }
-        (from_at, from) = (to_at, to);
+        end
     }
-    end
-});
+
+    /// The momentum of a step: highest where the learning rate is lowest.
+    pub fn momentum(&self, step: usize) -> f64 {
+        let Momenta { base, max, .. } = self.momenta;
+        self.along(step, [max, base, max])
+    }
+}
+momenta!(OneCycleLR);
+
+scheduler!(
+    OneCycleLR,
+    |self, step| {
+        let start = self.max_lr / self.div_factor;
+        self.along(step, [start, self.max_lr, start / self.final_div_factor])
+    },
+    |self, step| self.momenta.cycles.then(|| self.momentum(step))
+);
 
 /// How the peaks of [`CyclicLR`] change.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -162,7 +227,8 @@ pub enum CyclicMode {
     },
 }
 
-/// Lines up and down between two learning rates (Smith, 2015).
+/// Lines up and down between two learning rates (Smith, 2015); the momentum goes the other way,
+/// from 0.9 to 0.8 and back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CyclicLR {
     base_lr: f64,
@@ -170,6 +236,7 @@ pub struct CyclicLR {
     up: usize,
     down: usize,
     mode: CyclicMode,
+    momenta: Momenta,
 }
 
 impl CyclicLR {
@@ -186,7 +253,8 @@ impl CyclicLR {
         step_size_down: usize,
     ) -> Self {
         let (up, down) = (step_size_up.max(1), step_size_down);
-        CyclicLR { base_lr, max_lr, up, down, mode: CyclicMode::Triangular }
+        let momenta = Momenta { base: 0.8, max: 0.9, cycles: true };
+        CyclicLR { base_lr, max_lr, up, down, mode: CyclicMode::Triangular, momenta }
     }
 
     /// How the peaks change.
@@ -196,15 +264,31 @@ impl CyclicLR {
     }
 }
 
-scheduler!(CyclicLR, |self, step| {
-    let (up, total) = (self.up as f64, (self.up + self.down) as f64);
-    let cycle = step / (self.up + self.down);
-    let at = (step % (self.up + self.down)) as f64;
-    let height = if at <= up { at / up } else { (total - at) / (total - up) };
-    let scale = match self.mode {
-        CyclicMode::Triangular => 1.0,
-        CyclicMode::Triangular2 => 0.5f64.powf(cycle as f64),
-        CyclicMode::ExpRange { gamma } => gamma.powf(step as f64),
-    };
-    self.base_lr + (self.max_lr - self.base_lr) * height * scale
-});
+impl CyclicLR {
+    /// The share of the way from the base to the peak at a step.
+    fn height(&self, step: usize) -> f64 {
+        let (up, total) = (self.up as f64, (self.up + self.down) as f64);
+        let cycle = step / (self.up + self.down);
+        let at = (step % (self.up + self.down)) as f64;
+        let height = if at <= up { at / up } else { (total - at) / (total - up) };
+        let scale = match self.mode {
+            CyclicMode::Triangular => 1.0,
+            CyclicMode::Triangular2 => 0.5f64.powf(cycle as f64),
+            CyclicMode::ExpRange { gamma } => gamma.powf(step as f64),
+        };
+        height * scale
+    }
+
+    /// The momentum of a step: highest where the learning rate is lowest.
+    pub fn momentum(&self, step: usize) -> f64 {
+        let Momenta { base, max, .. } = self.momenta;
+        max - (max - base) * self.height(step)
+    }
+}
+momenta!(CyclicLR);
+
+scheduler!(
+    CyclicLR,
+    |self, step| self.base_lr + (self.max_lr - self.base_lr) * self.height(step),
+    |self, step| self.momenta.cycles.then(|| self.momentum(step))
+);

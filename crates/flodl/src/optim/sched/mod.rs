@@ -29,17 +29,29 @@ pub use plateau::*;
 pub trait Scheduler: Send + Sync {
     /// The learning rate of a step.
     fn lr(&self, step: usize) -> f64;
+    /// The momentum of a step, from a schedule that moves it too.
+    fn momentum(&self, _step: usize) -> Option<f64> {
+        None
+    }
 }
 
 impl<S: Scheduler + ?Sized> Scheduler for Box<S> {
     fn lr(&self, step: usize) -> f64 {
         (**self).lr(step)
     }
+
+    fn momentum(&self, step: usize) -> Option<f64> {
+        (**self).momentum(step)
+    }
 }
 
-/// Gives a scheduler the method and the trait.
+/// Gives a scheduler the method and the trait, with a momentum if it has one.
 macro_rules! scheduler {
-    ($name:ty, |$self:ident, $step:ident| $lr:expr) => {
+    (
+        $name:ty,
+        |$self:ident, $step:ident| $lr:expr
+        $(, |$this:ident, $at:ident| $momentum:expr)?
+    ) => {
         impl $name {
             /// The learning rate of a step, counted from 0.
             pub fn lr(&$self, $step: usize) -> f64 {
@@ -50,6 +62,9 @@ macro_rules! scheduler {
             fn lr(&self, step: usize) -> f64 {
                 <$name>::lr(self, step)
             }
+            $(fn momentum(&$this, $at: usize) -> Option<f64> {
+                $momentum
+            })?
         }
     };
 }
