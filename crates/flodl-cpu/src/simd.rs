@@ -39,6 +39,20 @@ pub fn limit_isa(limit: Isa) {
     CHOSEN.store(supported().min(limit) as u8, Ordering::Relaxed);
 }
 
+/// Asks for the `len` values from `p` on to be brought into the first-level cache. Any address will
+/// do: what is not there is not brought.
+#[inline(always)]
+pub fn prefetch<T>(p: *const T, len: usize) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    for byte in (0..len * size_of::<T>() + 63).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which faults at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast::<i8>().wrapping_add(byte)) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = (p, len);
+}
+
 #[cold]
 fn detect() -> Isa {
     let limit = match std::env::var(ISA_ENV).as_deref() {

@@ -23,6 +23,10 @@ const NEAR: usize = 1 << 20;
 /// Lines that are multiples of this many bytes apart fall into the same few places of the
 /// first-level cache, and are worth a copy at any size (bench: `gemm_bench`).
 const ALIAS: usize = 2048;
+/// The first-level cache as it is on most CPUs: its size, that of one of its ways, and of a line.
+const CACHE: usize = 32 << 10;
+const WAY: usize = 4 << 10;
+const LINE: usize = 64;
 /// A block of B up to this many bytes is read again for each panel of A, so that C is written row
 /// by row: it stays in the cache as well as a single panel does (bench: `gemm_bench`).
 const FLAT: usize = 128 << 10;
@@ -120,6 +124,14 @@ pub(super) unsafe fn direct<T: Gemm>(kernel: &Kernel<T>, p: &Problem<T>) {
     }
 }
 
+/// Whether lines this many values apart are too many for their places in the first-level cache.
+fn clash<T>(stride: usize, lines: usize) -> bool {
+    let bytes = stride * size_of::<T>();
+    // The largest power of two in the distance says how many places there are.
+    let step = (1 << bytes.trailing_zeros()).clamp(LINE, WAY);
+    step >= ALIAS || lines * step > CACHE
+}
+
 /// How the tasks get at an operand.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
@@ -145,10 +157,11 @@ pub(super) unsafe fn blocked<T: Gemm>(
     packed_b: Option<&[T]>,
 ) -> Result<(), OutOfMemory> {
     let (mr, nr) = (kernel.mr, kernel.nr);
-    let far = |stride: usize| stride != 1 && (stride * size_of::<T>()).is_multiple_of(ALIAS);
+    let kc = k_block(p.k);
+    let far = |stride: usize, lines: usize| stride > 1 && clash::<T>(stride, lines);
     let near = (p.m + p.n).saturating_mul(p.k).saturating_mul(size_of::<T>()) <= NEAR;
-    let a_direct = p.n <= nr || (near && !far(p.a_row) && !far(p.a_col));
-    let b_near = p.m <= mr || (near && !far(p.b_row));
+    let a_direct = p.n <= nr || (near && !far(p.a_row, mr) && !far(p.a_col, kc));
+    let b_near = p.m <= mr || (near && !far(p.b_row, kc));
     let b_direct = packed_b.is_none() && p.b_col == 1 && b_near;
     let (a_access, b_access) = match (a_direct || b_direct, b_direct, p.m > p.n) {
         (true, true, _) => (Access::Direct, Access::Direct),
@@ -166,7 +179,6 @@ pub(super) unsafe fn blocked<T: Gemm>(
     let b_lines = (b_access == Access::Shared && packed_b.is_none()).then_some((nr, p.n));
     // One operand at most is packed for all tasks.
     let (width, count) = a_lines.or(b_lines).unwrap_or((1, 0));
-    let kc = k_block(p.k);
     let chunk = (SHARED / (packed_len(width, count, kc)).max(1)).max(1).saturating_mul(kc).min(p.k);
     let mut space = Scratch::<T>::new(packed_len(width, count, chunk))?;
     let shared = Shared(space.as_mut_ptr());

@@ -5,7 +5,7 @@
 //! it, value p of line i is at `p * width + i`. Lines past the last one are zeros.
 
 use super::kernel::Gemm;
-use crate::simd::Isa;
+use crate::simd::{self, Isa};
 
 /// Number of values that `count` lines of `k` values take when packed in panels of `width` lines.
 pub fn packed_len(width: usize, count: usize, k: usize) -> usize {
@@ -82,7 +82,9 @@ pub unsafe fn pack_raw<T: Gemm>(
 }
 
 /// Panels whose lines are adjacent. Some panels go together, so that each step of k reads a few
-/// cache lines in a row.
+/// cache lines in a row; no more than the first-level cache has ways, because panels lie a power
+/// of two apart and their lines compete for the same places. The steps of k are far apart, often
+/// in pages of their own, where no hardware looks ahead (bench: `gemm_bench`).
 ///
 /// # Safety
 /// As for [`pack_raw`] with `panels` whole panels of width `W` and lines that are adjacent.
@@ -93,10 +95,13 @@ unsafe fn copy_panels<T: Copy, const W: usize>(
     panels: usize,
     k: usize,
 ) {
-    let together = (256 / W).max(1);
-    for first in (0..panels).step_by(together) {
-        let last = (first + together).min(panels);
+    const TOGETHER: usize = 8;
+    const AHEAD: usize = 16;
+    for first in (0..panels).step_by(TOGETHER) {
+        let last = (first + TOGETHER).min(panels);
         for p in 0..k {
+            let ahead = src.wrapping_add((p + AHEAD) * k_stride);
+            simd::prefetch(ahead.wrapping_add(first * W), (last - first) * W);
             for q in first..last {
                 // SAFETY: inside what the caller of `pack_raw` promises.
                 unsafe {
@@ -148,7 +153,7 @@ unsafe fn transposed<T: Gemm>(
         use std::any::TypeId;
         // SAFETY: the type is the one that the function is for; the CPU has AVX2.
         unsafe {
-            if TypeId::of::<T>() == TypeId::of::<f32>() && width.is_multiple_of(4) {
+            if TypeId::of::<T>() == TypeId::of::<f32>() && width.is_multiple_of(2) {
                 let (dst, src) = (dst.cast(), src.cast());
                 return super::x86::pack_transposed_f32(dst, width, src, stride, count, k);
             }

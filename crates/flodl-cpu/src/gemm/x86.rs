@@ -29,10 +29,12 @@ macro_rules! x86_kernel {
             pub(super) unsafe fn run(t: &Tile<$t>) {
                 let packed = t.a_row == 1 && t.a_step == MR && t.b_step == NR;
                 // Fewer rows and one vector of columns at the edges: less work for padding.
+                let whole = t.a_row == 1 && (t.cols == NR || t.cols == LANES);
                 $(if t.rows <= $rows {
+                    let adjacent = packed || (whole && t.rows == $rows);
                     // SAFETY: the caller's promise; the CPU has the features.
                     return unsafe {
-                        match (packed, t.cols <= LANES) {
+                        match (adjacent, t.cols <= LANES) {
                             (true, false) => tile::<$rows, 2, true>(t),
                             (true, true) => tile::<$rows, 1, true>(t),
                             (false, false) => tile::<$rows, 2, false>(t),
@@ -42,10 +44,10 @@ macro_rules! x86_kernel {
                 })*
             }
 
-            /// One step along k with packed panels.
+            /// One step along k with adjacent rows.
             ///
             /// # Safety
-            /// `a` is readable for `MR` values and `b` for `NR`; the CPU has the features.
+            /// `a` is readable for `R` values and `b` for `V` vectors; the CPU has the features.
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn step<const R: usize, const V: usize>(
@@ -53,7 +55,7 @@ macro_rules! x86_kernel {
                 b: *const $t,
                 sum: &mut [[$vec; V]; R],
             ) {
-                // SAFETY: the panels hold `MR` and `NR` values from here on.
+                // SAFETY: the caller's promise.
                 unsafe {
                     let mut columns = [$zero(); V];
                     for v in 0..V {
@@ -71,15 +73,16 @@ macro_rules! x86_kernel {
             /// A tile of up to `R` rows and `V` vectors of columns.
             ///
             /// # Safety
-            /// As for [`Kernel::run`]; the tile has no more rows and columns than that, its panels
-            /// are packed if `PACKED`, and the CPU has the features.
+            /// As for [`Kernel::run`]; the tile has no more rows and columns than that. If
+            /// `ADJACENT`, the rows of A lie side by side, and all `R` rows and `V` vectors are
+            /// readable in each step of k. The CPU has the features.
             #[target_feature(enable = $features)]
-            unsafe fn tile<const R: usize, const V: usize, const PACKED: bool>(t: &Tile<$t>) {
+            unsafe fn tile<const R: usize, const V: usize, const ADJACENT: bool>(t: &Tile<$t>) {
                 let mut sum = [[$zero(); V]; R];
                 let full = t.cols == V * LANES;
                 let mask = $mask(t.cols - (V - 1) * LANES);
-                // SAFETY: see `Kernel::run`. Packed panels are padded, so whole vectors and all
-                // rows are readable; otherwise rows are clamped and columns masked.
+                // SAFETY: see `Kernel::run`. Packed panels are padded; operands read in place are
+                // whole if `ADJACENT`, otherwise rows are clamped and columns masked.
                 unsafe {
                     for i in 0..R {
                         for v in 0..V {
@@ -87,18 +90,17 @@ macro_rules! x86_kernel {
                             _mm_prefetch::<_MM_HINT_T0>(c.cast());
                         }
                     }
-                    if PACKED {
+                    if ADJACENT {
                         let (mut a, mut b) = (t.a, t.b);
                         for _ in 0..t.k / 4 {
-                            step(a, b, &mut sum);
-                            step(a.add(MR), b.add(NR), &mut sum);
-                            step(a.add(2 * MR), b.add(2 * NR), &mut sum);
-                            step(a.add(3 * MR), b.add(3 * NR), &mut sum);
-                            (a, b) = (a.add(4 * MR), b.add(4 * NR));
+                            for _ in 0..4 {
+                                step(a, b, &mut sum);
+                                (a, b) = (a.wrapping_add(t.a_step), b.wrapping_add(t.b_step));
+                            }
                         }
                         for _ in 0..t.k % 4 {
                             step(a, b, &mut sum);
-                            (a, b) = (a.add(MR), b.add(NR));
+                            (a, b) = (a.wrapping_add(t.a_step), b.wrapping_add(t.b_step));
                         }
                     } else {
                         let mut rows = [t.a; R];
@@ -332,18 +334,49 @@ fn transpose_pd(r: [__m256d; 4]) -> [__m256d; 4] {
     ]
 }
 
+/// Writes the first `n` lanes, 2, 4 or 6.
+///
+/// # Safety
+/// `p` is writable for them; the CPU has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store_part_ps(p: *mut f32, x: __m256, n: usize) {
+    let (low, high) = (_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+    // SAFETY: the caller's promise.
+    unsafe {
+        match n {
+            6 => {
+                _mm_storeu_ps(p, low);
+                _mm_store_sd(p.add(4).cast(), _mm_castps_pd(high));
+            }
+            4 => _mm_storeu_ps(p, low),
+            _ => _mm_store_sd(p.cast(), _mm_castps_pd(low)),
+        }
+    }
+}
+
+/// Writes the first two lanes, all that an even width can leave.
+///
+/// # Safety
+/// `p` is writable for them; the CPU has AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn store_part_pd(p: *mut f64, x: __m256d, _two: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { _mm_storeu_pd(p, _mm256_castpd256_pd128(x)) }
+}
+
 macro_rules! x86_transpose {
     (
         $name:ident, $t:ty, $vec:ty, lanes $lanes:literal, $zero:ident, $load:ident, $store:ident,
-        $transpose:ident, $low:ident, $store_low:ident
+        $transpose:ident, $store_part:ident
     ) => {
         /// Packs one panel from `count` rows that are contiguous along k; returns how many steps
         /// of k it did, a multiple of the vector length.
         ///
         /// # Safety
         /// `src` is readable for `count <= width` rows of `k` values, `stride` apart, and `dst`
-        /// writable for `k * width` values. The width is a multiple of half a vector. The CPU has
-        /// AVX2.
+        /// writable for `k * width` values. The width is even. The CPU has AVX2.
         #[target_feature(enable = "avx2")]
         pub(super) unsafe fn $name(
             dst: *mut $t,
@@ -356,11 +389,11 @@ macro_rules! x86_transpose {
             const LANES: usize = $lanes;
             let steps = k / LANES * LANES;
             for group in (0..width).step_by(LANES) {
-                let wide = width - group >= LANES;
+                let left = width - group;
                 let rows = count.saturating_sub(group).min(LANES);
                 for p in (0..steps).step_by(LANES) {
                     // SAFETY: rows below `count` are readable at p..p + LANES; the panel has
-                    // `width - group` lanes left, a whole vector or half of one.
+                    // `left` lanes left.
                     unsafe {
                         let mut block = [$zero(); LANES];
                         let src = src.wrapping_add(group * stride + p);
@@ -375,13 +408,13 @@ macro_rules! x86_transpose {
                         }
                         let block = $transpose(block);
                         let dst = dst.add(p * width + group);
-                        if wide {
+                        if left >= LANES {
                             for i in 0..LANES {
                                 $store(dst.add(i * width), block[i]);
                             }
                         } else {
                             for i in 0..LANES {
-                                $store_low(dst.add(i * width), $low(block[i]));
+                                $store_part(dst.add(i * width), block[i], left);
                             }
                         }
                     }
@@ -393,9 +426,9 @@ macro_rules! x86_transpose {
 }
 x86_transpose!(
     pack_transposed_f32, f32, __m256, lanes 8, _mm256_setzero_ps, _mm256_loadu_ps,
-    _mm256_storeu_ps, transpose_ps, _mm256_castps256_ps128, _mm_storeu_ps
+    _mm256_storeu_ps, transpose_ps, store_part_ps
 );
 x86_transpose!(
     pack_transposed_f64, f64, __m256d, lanes 4, _mm256_setzero_pd, _mm256_loadu_pd,
-    _mm256_storeu_pd, transpose_pd, _mm256_castpd256_pd128, _mm_storeu_pd
+    _mm256_storeu_pd, transpose_pd, store_part_pd
 );
