@@ -219,13 +219,21 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
                         }
                     }
                 }
-                square::<A, T, Taps<P, R>>(&mut room, mr);
+                // Lanes beyond the panel are computed in vain, and in whole vectors.
+                square::<A, T, Taps<P, R>>(&mut room, mr.next_multiple_of(PIECE));
                 let line = (self.panel * work.channels + c * stride * stride + parity) * mr;
                 for (i, values) in room.to.iter().enumerate().take(P) {
                     for (j, values) in values.iter().enumerate().take(P) {
                         let point = i * P + j;
                         // SAFETY: a line of this panel, which is this task's.
-                        unsafe { copy(&values[..mr], self.to.add(point * self.stride + line)) };
+                        unsafe {
+                            let to = self.to.add(point * self.stride + line);
+                            match mr {
+                                6 => to.cast::<[T; 6]>().write(*values.first_chunk().unwrap()),
+                                12 => to.cast::<[T; 12]>().write(*values.first_chunk().unwrap()),
+                                _ => copy(&values[..mr], to),
+                            }
+                        };
                     }
                 }
             }
