@@ -15,7 +15,6 @@ mod arena;
 use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Alignment of every block in bytes: a cache line, and the widest vector register.
 pub const ALIGN: usize = 64;
@@ -47,59 +46,105 @@ pub struct MemoryStats {
     pub allocs: usize,
 }
 
-static CURRENT: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-static TOP: AtomicUsize = AtomicUsize::new(0);
-static CACHED: AtomicUsize = AtomicUsize::new(0);
-static SYSTEM_ALLOCS: AtomicUsize = AtomicUsize::new(0);
-static RETURNED: AtomicUsize = AtomicUsize::new(0);
-static ALLOCS: AtomicUsize = AtomicUsize::new(0);
-static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
-
-/// What is free: blocks by size class, and the arena that large ones are cut from.
-struct Free {
+/// What is free, and the counters, which change with it under one lock: a counter of its own for
+/// each would cost as much as the rest of a small allocation.
+struct Pool {
+    /// Blocks by size class.
     lists: [Vec<usize>; CLASSES],
+    /// Bytes in these.
+    listed: usize,
+    /// What large blocks are cut from.
     #[cfg(all(target_os = "linux", not(miri)))]
     arena: arena::Arena,
+    current: usize,
+    peak: usize,
+    /// The most that was ever in use.
+    top: usize,
+    system_allocs: usize,
+    returned: usize,
+    allocs: usize,
+    /// Bytes that may be kept, where the user says so.
+    limit: Option<usize>,
 }
-static FREE: Mutex<Free> = Mutex::new(Free {
+
+static POOL: Mutex<Pool> = Mutex::new(Pool {
     lists: [const { Vec::new() }; CLASSES],
+    listed: 0,
     #[cfg(all(target_os = "linux", not(miri)))]
     arena: arena::Arena::new(),
+    current: 0,
+    peak: 0,
+    top: 0,
+    system_allocs: 0,
+    returned: 0,
+    allocs: 0,
+    limit: None,
 });
 
-impl Free {
-    /// A block of this size; null if there is none.
-    #[cfg(all(target_os = "linux", not(miri)))]
-    fn take_large(&mut self, size: usize) -> *mut u8 {
-        let before = self.arena.held();
-        let mut found = self.arena.take(size);
-        if found.is_none() && self.arena.grow(size) {
-            SYSTEM_ALLOCS.fetch_add(1, Ordering::Relaxed);
-            found = self.arena.take(size);
-        }
-        CACHED.fetch_sub(before - self.arena.held(), Ordering::Relaxed);
-        found.map_or(std::ptr::null_mut(), |address| address as *mut u8)
+fn pool() -> std::sync::MutexGuard<'static, Pool> {
+    POOL.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Pool {
+    /// Bytes that are free and kept.
+    fn cached(&self) -> usize {
+        #[cfg(all(target_os = "linux", not(miri)))]
+        return self.listed + self.arena.held();
+        #[cfg(not(all(target_os = "linux", not(miri))))]
+        self.listed
     }
 
-    /// Takes a block back that [`Free::take_large`] gave.
-    #[cfg(all(target_os = "linux", not(miri)))]
-    fn give_large(&mut self, address: *mut u8, size: usize, limit: usize) {
-        self.arena.give(address as usize, size, size);
-        CACHED.fetch_add(size, Ordering::Relaxed);
-        self.trim(limit, arena::HUGE);
+    /// Bytes that may be kept.
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or((self.top / 2 * 3).max(MIN_CACHE))
+    }
+
+    /// A block of a class, free or from the system; null if there is none.
+    fn take(&mut self, class: usize, size: usize) -> *mut u8 {
+        #[cfg(all(target_os = "linux", not(miri)))]
+        if in_arena(size) {
+            let mut found = self.arena.take(size);
+            if found.is_none() && self.arena.grow(size) {
+                self.system_allocs += 1;
+                found = self.arena.take(size);
+            }
+            return found.map_or(std::ptr::null_mut(), |address| address as *mut u8);
+        }
+        match self.lists[class].pop() {
+            Some(address) => {
+                self.listed -= size;
+                address as *mut u8
+            }
+            None => {
+                self.system_allocs += 1;
+                heap_alloc(size)
+            }
+        }
     }
 
     /// Gives pages of the arena back until no more than `limit` bytes are cached, if that will do.
     #[cfg(all(target_os = "linux", not(miri)))]
     fn trim(&mut self, limit: usize, granule: usize) {
-        let (cached, before) = (CACHED.load(Ordering::Relaxed), self.arena.held());
+        let (cached, before) = (self.cached(), self.arena.held());
         if cached > limit {
             self.arena.trim(before.saturating_sub(cached - limit), granule);
-            let returned = before - self.arena.held();
-            CACHED.fetch_sub(returned, Ordering::Relaxed);
-            RETURNED.fetch_add(returned, Ordering::Relaxed);
+            self.returned += before - self.arena.held();
         }
+    }
+
+    /// Gives everything back that is free.
+    fn empty(&mut self) {
+        #[cfg(all(target_os = "linux", not(miri)))]
+        self.trim(0, arena::STEP);
+        for (class, list) in self.lists.iter_mut().enumerate() {
+            let size = class_size(class);
+            for address in std::mem::take(list) {
+                self.returned += size;
+                // SAFETY: `address` came from `heap_alloc(size)` and is owned by the list alone.
+                unsafe { heap_free(address as *mut u8, size) };
+            }
+        }
+        self.listed = 0;
     }
 }
 
@@ -111,43 +156,36 @@ fn in_arena(size: usize) -> bool {
 
 /// The counters now.
 pub fn memory_stats() -> MemoryStats {
+    let pool = pool();
     MemoryStats {
-        current: CURRENT.load(Ordering::Relaxed),
-        peak: PEAK.load(Ordering::Relaxed),
-        cached: CACHED.load(Ordering::Relaxed),
-        system_allocs: SYSTEM_ALLOCS.load(Ordering::Relaxed),
-        returned: RETURNED.load(Ordering::Relaxed),
-        allocs: ALLOCS.load(Ordering::Relaxed),
+        current: pool.current,
+        peak: pool.peak,
+        cached: pool.cached(),
+        system_allocs: pool.system_allocs,
+        returned: pool.returned,
+        allocs: pool.allocs,
     }
 }
 
 /// Makes [`MemoryStats::peak`] start again from what is in use now.
 pub fn reset_peak() {
-    PEAK.store(CURRENT.load(Ordering::Relaxed), Ordering::Relaxed);
+    let mut pool = pool();
+    pool.peak = pool.current;
 }
 
 /// Bounds the bytes kept for reuse. By default half as much again stays cached as was ever in use
 /// at once.
 pub fn set_cache_limit(bytes: usize) {
-    LIMIT.store(bytes, Ordering::Relaxed);
-    if CACHED.load(Ordering::Relaxed) > bytes {
-        empty_cache();
+    let mut pool = pool();
+    pool.limit = Some(bytes);
+    if pool.cached() > bytes {
+        pool.empty();
     }
 }
 
 /// Gives every cached block back to the operating system.
 pub fn empty_cache() {
-    let mut free = lock_free();
-    #[cfg(all(target_os = "linux", not(miri)))]
-    free.trim(0, arena::STEP);
-    for (class, list) in free.lists.iter_mut().enumerate() {
-        let size = class_size(class);
-        for address in std::mem::take(list) {
-            CACHED.fetch_sub(size, Ordering::Relaxed);
-            // SAFETY: `address` came from `heap_alloc(size)` and is owned by the list alone.
-            unsafe { heap_free(address as *mut u8, size) };
-        }
-    }
+    pool().empty();
 }
 
 /// An owned, 64-byte aligned piece of memory that returns to the cache when dropped.
@@ -184,20 +222,21 @@ impl Block {
     /// # Errors
     /// [`OutOfMemory`] when the system refuses, after the cache was given back.
     pub fn new(bytes: usize) -> Result<Self, OutOfMemory> {
-        let error = || OutOfMemory { requested: bytes, in_use: CURRENT.load(Ordering::Relaxed) };
-        let class = size_class(bytes).ok_or_else(error)?;
+        let mut pool = pool();
+        let error = OutOfMemory { requested: bytes, in_use: pool.current };
+        let class = size_class(bytes).ok_or(error)?;
         let size = class_size(class);
-        let mut address = take(class, size);
+        let mut address = pool.take(class, size);
         if address.is_null() {
-            empty_cache();
-            address = take(class, size);
+            pool.empty();
+            address = pool.take(class, size);
         }
-        let ptr = NonNull::new(address).ok_or_else(error)?;
-        ALLOCS.fetch_add(1, Ordering::Relaxed);
-        let now = CURRENT.fetch_add(size, Ordering::Relaxed) + size;
-        if now > PEAK.load(Ordering::Relaxed) {
-            PEAK.fetch_max(now, Ordering::Relaxed);
-            TOP.fetch_max(now, Ordering::Relaxed);
+        let ptr = NonNull::new(address).ok_or(error)?;
+        pool.allocs += 1;
+        pool.current += size;
+        if pool.current > pool.peak {
+            pool.peak = pool.current;
+            pool.top = pool.top.max(pool.peak);
         }
         Ok(Self { ptr, class: class as u32 })
     }
@@ -237,25 +276,24 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let size = self.capacity();
-        CURRENT.fetch_sub(size, Ordering::Relaxed);
-        let limit = match LIMIT.load(Ordering::Relaxed) {
-            usize::MAX => (TOP.load(Ordering::Relaxed) / 2 * 3).max(MIN_CACHE),
-            limit => limit,
-        };
+        let mut pool = pool();
+        pool.current -= size;
+        let limit = pool.limit();
         #[cfg(all(target_os = "linux", not(miri)))]
         if in_arena(size) {
-            lock_free().give_large(self.ptr.as_ptr(), size, limit);
+            pool.arena.give(self.ptr.as_ptr() as usize, size, size);
+            pool.trim(limit, arena::HUGE);
             return;
         }
-        let mut free = lock_free();
         // Pages of large pieces make room: a small block is asked for more often.
         #[cfg(all(target_os = "linux", not(miri)))]
-        free.trim(limit.saturating_sub(size), arena::HUGE);
-        if CACHED.load(Ordering::Relaxed) + size <= limit {
-            CACHED.fetch_add(size, Ordering::Relaxed);
-            free.lists[self.class as usize].push(self.ptr.as_ptr() as usize);
+        pool.trim(limit.saturating_sub(size), arena::HUGE);
+        if pool.cached() + size <= limit {
+            pool.listed += size;
+            pool.lists[self.class as usize].push(self.ptr.as_ptr() as usize);
         } else {
-            drop(free);
+            pool.returned += size;
+            drop(pool);
             // SAFETY: the memory came from `heap_alloc(size)`, and nobody else has it.
             unsafe { heap_free(self.ptr.as_ptr(), size) };
         }
@@ -290,29 +328,6 @@ impl<T: crate::element::Element> std::ops::Deref for Scratch<T> {
 impl<T: crate::element::Element> std::ops::DerefMut for Scratch<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         self.block.as_mut_slice(self.len)
-    }
-}
-
-fn lock_free() -> std::sync::MutexGuard<'static, Free> {
-    FREE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// A block of a class, free or from the system; null if there is none.
-fn take(class: usize, size: usize) -> *mut u8 {
-    #[cfg(all(target_os = "linux", not(miri)))]
-    if in_arena(size) {
-        return lock_free().take_large(size);
-    }
-    let reused = lock_free().lists[class].pop();
-    match reused {
-        Some(address) => {
-            CACHED.fetch_sub(size, Ordering::Relaxed);
-            address as *mut u8
-        }
-        None => {
-            SYSTEM_ALLOCS.fetch_add(1, Ordering::Relaxed);
-            heap_alloc(size)
-        }
     }
 }
 
@@ -353,7 +368,6 @@ fn heap_alloc(size: usize) -> *mut u8 {
 /// # Safety
 /// `ptr` must come from `heap_alloc(size)` and not be used afterwards.
 unsafe fn heap_free(ptr: *mut u8, size: usize) {
-    RETURNED.fetch_add(size, Ordering::Relaxed);
     if let Some(layout) = small_layout(size) {
         // SAFETY: allocated in `heap_alloc` with this very layout.
         unsafe { std::alloc::dealloc(ptr, layout) };
