@@ -70,11 +70,12 @@ macro_rules! half_element {
             #[inline(always)]
             fn to_f64(self) -> f64 { self.to_f64() }
             #[inline(always)]
-            fn from_f64(value: f64) -> Self { <$t>::from_f64(value) }
+            // Through f32 as in PyTorch: `half` drops digits of an f64 before it rounds.
+            fn from_f64(value: f64) -> Self { <$t>::from_f32(value as f32) }
             #[inline(always)]
             fn to_i64(self) -> i64 { self.to_f32() as i64 }
             #[inline(always)]
-            fn from_i64(value: i64) -> Self { <$t>::from_f64(value as f64) }
+            fn from_i64(value: i64) -> Self { <$t>::from_f32(value as f32) }
             #[inline(always)]
             fn is_nan(self) -> bool { self.is_nan() }
         }

@@ -280,6 +280,31 @@ fn casts_fills_and_strided_writes() {
 }
 
 #[test]
+fn casts_to_16_bits_round_to_nearest_even() {
+    use half::{bf16, f16};
+    // Just below, at and just above the middle between two neighbours, with an even and an odd one
+    // below.
+    let between = |low: u32, digits: u32| {
+        let half = 1 << (digits - 1);
+        [half - 1, half, half + 1].map(|rest| f32::from_bits((low << digits) + rest))
+    };
+    let x: Vec<f32> = [0x3f80, 0x3f81].into_iter().flat_map(|low| between(low, 16)).collect();
+    let mut out = vec![bf16::ZERO; 6];
+    cast(dense(&x, &[6], &[1]), &mut out);
+    let bits: Vec<u16> = out.iter().map(|v| v.to_bits()).collect();
+    assert_eq!(bits, [0x3f80, 0x3f80, 0x3f81, 0x3f81, 0x3f82, 0x3f82]);
+    let wide: Vec<f64> = x.iter().map(|&v| v.into()).collect();
+    cast(dense(&wide, &[6], &[1]), &mut out);
+    assert_eq!(out.iter().map(|v| v.to_bits()).collect::<Vec<_>>(), bits);
+
+    let x: Vec<f32> = [0x1fc00, 0x1fc01].into_iter().flat_map(|low| between(low, 13)).collect();
+    let mut out = vec![f16::ZERO; 6];
+    cast(dense(&x, &[6], &[1]), &mut out);
+    let bits: Vec<u16> = out.iter().map(|v| v.to_bits()).collect();
+    assert_eq!(bits, [0x3c00, 0x3c00, 0x3c01, 0x3c01, 0x3c02, 0x3c02]);
+}
+
+#[test]
 fn transposes_of_any_size_are_exact() {
     for (rows, columns) in [(33, 70), (16, 16), (300, 257), (4, 1000), (5, 3)] {
         let x: Vec<i32> = (0..2 * rows * columns).map(|i| i as i32).collect();

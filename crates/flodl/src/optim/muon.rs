@@ -82,14 +82,17 @@ impl MuonSettings {
         }
         let norm = x.to_dtype(DType::Float32)?.norm()?.to_dtype(DType::BFloat16)?.item()?;
         x = x.div_scalar(norm.max(self.eps))?;
-        // Products in f32, rounded once for each call as PyTorch's are.
+        // Products in f32; the other term is added in one rounding more, and the sum rounded to
+        // bfloat16 once, as PyTorch does.
         let round = |t: Tensor| t.to_dtype(DType::BFloat16);
         for _ in 0..self.ns_steps {
             let wide = x.to_dtype(DType::Float32)?;
             let gram = round(wide.matmul(&wide.t()?)?)?.to_dtype(DType::Float32)?;
-            let poly = gram.mul_scalar(b)?.add(&gram.matmul(&gram)?.mul_scalar(c)?)?;
-            let poly = round(poly)?.to_dtype(DType::Float32)?;
-            x = round(wide.mul_scalar(a)?.add(&poly.matmul(&wide)?)?)?;
+            let mut poly = gram.matmul(&gram)?.mul_scalar(c)?;
+            poly.add_scaled_(&gram, b)?;
+            let mut next = round(poly)?.to_dtype(DType::Float32)?.matmul(&wide)?;
+            next.add_scaled_(&wide, a)?;
+            x = round(next)?;
         }
         let x = if tall { x.t()?.contiguous()? } else { x };
         x.to_dtype(update.dtype())
