@@ -27,6 +27,8 @@ const ALIAS: usize = 2048;
 const CACHE: usize = 32 << 10;
 const WAY: usize = 4 << 10;
 const LINE: usize = 64;
+/// Fewer panels than this read an operand seldom (bench: `gemm_bench`).
+const FEW_PANELS: usize = 16;
 /// A block of B up to this many bytes is read again for each panel of A, so that C is written row
 /// by row: it stays in the cache as well as a single panel does (bench: `gemm_bench`).
 const FLAT: usize = 128 << 10;
@@ -161,7 +163,9 @@ pub(super) unsafe fn blocked<T: Gemm>(
     let far = |stride: usize, lines: usize| stride > 1 && clash::<T>(stride, lines);
     let near = (p.m + p.n).saturating_mul(p.k).saturating_mul(size_of::<T>()) <= NEAR;
     let a_direct = p.n <= nr || (near && !far(p.a_row, mr) && !far(p.a_col, kc));
-    let b_near = p.m <= mr || (near && !far(p.b_row, kc));
+    // Where few panels of A read it, a copy of B costs more of what it saves.
+    let b_lines = if p.m < FEW_PANELS * mr { kc / 4 } else { kc };
+    let b_near = p.m <= mr || (near && !far(p.b_row, b_lines));
     let b_direct = packed_b.is_none() && p.b_col == 1 && b_near;
     let (a_access, b_access) = match (a_direct || b_direct, b_direct, p.m > p.n) {
         (true, true, _) => (Access::Direct, Access::Direct),
