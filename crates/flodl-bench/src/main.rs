@@ -106,6 +106,9 @@ enum Command {
         document: String,
         /// The name in the marks
         name: String,
+        /// Only medians, peak memory and their ratio
+        #[arg(long)]
+        brief: bool,
     },
     /// One model in this process (what `models` starts)
     #[command(hide = true)]
@@ -119,8 +122,8 @@ fn main() -> ExitCode {
         Command::Layers { common, steps } => layers::run(&common, steps),
         Command::Kernels { common } => kernels::run(&common),
         Command::Compare { a, b } => compare::run(&a, &b),
-        Command::Document { results, document, name } => {
-            report::document(&results, &document, &name)
+        Command::Document { results, document, name, brief } => {
+            report::document(&results, &document, &name, brief)
         }
         Command::Child { model, steps, threads } => models::child(&model, steps, threads),
     };

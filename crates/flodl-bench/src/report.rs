@@ -150,38 +150,59 @@ pub fn human(ms: f64) -> String {
     }
 }
 
+/// A column of the table.
+struct Column {
+    head: &'static str,
+    /// Whether a short table has it too.
+    brief: bool,
+    /// Whether it needs PyTorch's side, or figures of memory.
+    compared: bool,
+    memory: bool,
+    cell: fn(&Row, &Peer) -> String,
+}
+
+/// All columns but the name's.
+const COLUMNS: [Column; 12] = {
+    const fn column(
+        head: &'static str,
+        [brief, compared, memory]: [bool; 3],
+        cell: fn(&Row, &Peer) -> String,
+    ) -> Column {
+        Column { head, brief, compared, memory, cell }
+    }
+    [
+        column("median", [true, false, false], |r, _| human(r.median_ms)),
+        column("min", [false, false, false], |r, _| human(r.min_ms)),
+        column("peak MiB", [true, false, true], |r, _| format!("{:.0}", r.peak_rss_mb)),
+        column("page faults", [false, false, true], |r, _| format!("{:.0}", r.page_faults)),
+        column("PyTorch median", [true, true, false], |_, p| human(p.median_ms)),
+        column("min", [false, true, false], |_, p| human(p.min_ms)),
+        column("peak MiB", [true, true, true], |_, p| format!("{:.0}", p.peak_rss_mb)),
+        column("page faults", [false, true, true], |_, p| format!("{:.0}", p.page_faults)),
+        column("ratio of medians", [true, true, false], |_, p| format!("{:.2}", p.ratio_median)),
+        column("least", [false, true, false], |_, p| format!("{:.2}", p.ratio_min)),
+        column("of minimums", [false, true, false], |_, p| format!("{:.2}", p.ratio_of_minimums)),
+        column("of CPU time", [false, true, false], |_, p| format!("{:.2}", p.ratio_of_cpu)),
+    ]
+};
+
 /// The table, as Markdown, with the geometric mean of the ratios below.
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row], brief: bool) -> String {
     let compared = rows.iter().any(|r| r.pytorch.is_some());
     let memory = rows.iter().any(|r| r.peak_rss_mb > 0.0);
-    let mut head = vec!["median", "min"];
-    if memory {
-        head.extend(["peak MiB", "page faults"]);
-    }
-    if compared {
-        head.extend(["PyTorch median", "min"]);
-        if memory {
-            head.extend(["peak MiB", "page faults"]);
-        }
-        head.extend(["ratio of medians", "least", "of minimums", "of CPU time"]);
-    }
+    let wanted =
+        |c: &&Column| (c.brief || !brief) && (compared || !c.compared) && (memory || !c.memory);
+    let columns: Vec<&Column> = COLUMNS.iter().filter(wanted).collect();
+    let head: Vec<&str> = columns.iter().map(|c| c.head).collect();
     let mut text =
         format!("| row | {} |\n| --- |{}\n", head.join(" | "), " ---: |".repeat(head.len()));
     for row in rows {
-        let mut cells = vec![row.model.clone(), human(row.median_ms), human(row.min_ms)];
-        let pages = |peak: f64, faults: f64| [format!("{peak:.0}"), format!("{faults:.0}")];
-        if memory {
-            cells.extend(pages(row.peak_rss_mb, row.page_faults));
-        }
-        if let Some(p) = &row.pytorch {
-            cells.extend([human(p.median_ms), human(p.min_ms)]);
-            if memory {
-                cells.extend(pages(p.peak_rss_mb, p.page_faults));
-            }
-            let ratios = [p.ratio_median, p.ratio_min, p.ratio_of_minimums, p.ratio_of_cpu];
-            cells.extend(ratios.map(|r| format!("{r:.2}")));
-        }
-        text += &format!("| {} |\n", cells.join(" | "));
+        let cell = |c: &&Column| match &row.pytorch {
+            None if c.compared => "–".to_owned(),
+            peer => (c.cell)(row, peer.as_ref().unwrap_or(&Peer::default())),
+        };
+        let cells: Vec<String> = columns.iter().map(cell).collect();
+        text += &format!("| {} | {} |\n", row.model, cells.join(" | "));
     }
     let ratios: Vec<f64> =
         rows.iter().filter_map(|r| Some(r.pytorch.as_ref()?.ratio_median)).collect();
@@ -210,7 +231,7 @@ pub fn progress(common: &Common, rows: &[Row], done: usize) -> Result<()> {
 
 /// Prints the table and writes the file, if one is wanted.
 pub fn finish(common: &Common, rows: &[Row]) -> Result<()> {
-    print!("{}", table(rows));
+    print!("{}", table(rows, false));
     save(common, rows)
 }
 
@@ -221,12 +242,13 @@ fn save(common: &Common, rows: &[Row]) -> Result<()> {
     Ok(())
 }
 
-/// Writes the table of a result file into a document, between the marks of that name.
-pub fn document(results: &str, document: &str, name: &str) -> Result<()> {
+/// Writes the table of a result file, or a short one, into a document, between the marks of that
+/// name.
+pub fn document(results: &str, document: &str, name: &str, brief: bool) -> Result<()> {
     let rows: Vec<Row> = serde_json::from_str(&std::fs::read_to_string(results)?)
         .map_err(|e| format!("{results}: {e}"))?;
     let text = std::fs::read_to_string(document).map_err(|e| format!("{document}: {e}"))?;
-    let text = between(&text, name, &section(&rows)).ok_or_else(|| {
+    let text = between(&text, name, &section(&rows, brief)).ok_or_else(|| {
         format!("{document}: no lines <!-- bench {name} --> … <!-- /bench {name} -->")
     })?;
     flodl::write_atomic(document, text.as_bytes())?;
@@ -234,14 +256,18 @@ pub fn document(results: &str, document: &str, name: &str) -> Result<()> {
 }
 
 /// The table, and what it was measured on.
-fn section(rows: &[Row]) -> String {
+fn section(rows: &[Row], brief: bool) -> String {
     let Some(first) = rows.first() else { return "No rows.\n".into() };
     let versions: Vec<String> = first.versions.iter().map(|(k, v)| format!("{k} {v}")).collect();
     let best = rows.iter().filter_map(|r| r.pytorch.as_ref()).any(|p| p.best);
     let best =
         if best { "; PyTorch with malloc that keeps pages and fused optimizers" } else { "" };
     let Row { machine, threads, .. } = first;
-    format!("{machine}; {threads} threads; {}{best}.\n\n{}", versions.join(", "), table(rows))
+    format!(
+        "{machine}; {threads} threads; {}{best}.\n\n{}",
+        versions.join(", "),
+        table(rows, brief)
+    )
 }
 
 /// The text with what stands between the marks of a name replaced.
@@ -279,14 +305,14 @@ mod tests {
     #[test]
     fn a_document_gets_the_table_between_its_marks() {
         let text = "a\n<!-- bench x -->\nold\n<!-- /bench x -->\nb\n";
-        let new = between(text, "x", &section(&[row(1.0)])).unwrap();
+        let new = between(text, "x", &section(&[row(1.0)], false)).unwrap();
         assert!(
             new.starts_with("a\n<!-- bench x -->\n") && new.ends_with("<!-- /bench x -->\nb\n")
         );
         assert!(
             new.contains("| m | 1.00 ms |") && new.contains("2 threads") && !new.contains("old")
         );
-        assert_eq!(between(&new, "x", &section(&[row(1.0)])), Some(new));
+        assert_eq!(between(&new, "x", &section(&[row(1.0)], false)), Some(new));
         assert_eq!(between(text, "y", ""), None);
     }
 
@@ -303,9 +329,11 @@ mod tests {
 
     #[test]
     fn a_table_has_as_many_cells_in_every_line() {
-        let alone = table(&[row(1.0), Row { peak_rss_mb: 3.0, ..row(2.0) }]);
-        let compared = table(&[join(&Common::default(), &[row(1.0)], &[peer(2.0)])]);
-        for text in [alone, compared] {
+        let alone = [row(1.0), Row { peak_rss_mb: 3.0, ..row(2.0) }];
+        let compared = [join(&Common::default(), &[row(1.0)], &[peer(2.0)]), row(3.0)];
+        assert!(table(&compared, true).contains("| m | 1.00 ms | 2.00 ms | 2.00 |"));
+        let tables = [table(&alone, false), table(&compared, false), table(&compared, true)];
+        for text in tables {
             let bars = |l: &str| l.matches('|').count();
             let lines: Vec<&str> = text.lines().filter(|l| l.starts_with('|')).collect();
             assert!(lines.len() >= 3 && lines.iter().all(|l| bars(l) == bars(lines[0])), "{text}");
