@@ -225,12 +225,14 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
                 for (i, values) in room.to.iter().enumerate().take(P) {
                     for (j, values) in values.iter().enumerate().take(P) {
                         let point = i * P + j;
-                        // SAFETY: a line of this panel, which is this task's.
+                        // SAFETY: a line of this panel, which is this task's; there are more lanes
+                        // than a panel has rows.
                         unsafe {
-                            let to = self.to.add(point * self.stride + line);
+                            let (from, to) =
+                                (values.as_ptr(), self.to.add(point * self.stride + line));
                             match mr {
-                                6 => to.cast::<[T; 6]>().write(*values.first_chunk().unwrap()),
-                                12 => to.cast::<[T; 12]>().write(*values.first_chunk().unwrap()),
+                                6 => to.cast::<[T; 6]>().write(from.cast::<[T; 6]>().read()),
+                                12 => to.cast::<[T; 12]>().write(from.cast::<[T; 12]>().read()),
                                 _ => copy(&values[..mr], to),
                             }
                         };
