@@ -326,6 +326,35 @@ fn times_are_shown() {
     }
 }
 
+/// Every module that ran has a time of its own: router and experts of a gate, both ways of a shortcut.
+#[test]
+fn parts_have_times() {
+    let graph = build(
+        FlowBuilder::from(linear(4))
+            .gate(
+                SoftmaxRouter::new(4, 2).unwrap(),
+                modules![linear(4), build(FlowBuilder::from(linear(4)).through(Tanh))],
+            )
+            .also_with(linear(4), linear(4))
+            .switch(FixedSelector::new(1), modules![linear(4), Tanh]),
+    );
+    let timed = |graph: &Graph| {
+        let parts = graph.describe().nodes.into_iter().flat_map(|n| n.parts);
+        parts.map(|p| p.time.is_some()).collect::<Vec<_>>()
+    };
+    assert!(!timed(&graph).contains(&true), "times before a forward");
+    graph.enable_profiling();
+    let x = Tensor::ones(&[2, 4], TensorOptions::default()).unwrap();
+    graph.forward(&Variable::new(x, false)).unwrap();
+    let [start, gate, shortcut, switch] =
+        [vec![true], vec![true; 3], vec![true; 2], vec![true, false, true]];
+    assert_eq!(timed(&graph), [start, gate, shortcut, switch].concat());
+    for node in graph.describe().nodes {
+        let parts: std::time::Duration = node.parts.iter().filter_map(|p| p.time).sum();
+        assert!(parts <= node.time.unwrap(), "{}: parts take longer than the node", node.id);
+    }
+}
+
 #[test]
 fn a_picture_needs_no_forward_and_says_what_fails() {
     let graph = build(FlowBuilder::from(ReLU));

@@ -88,6 +88,8 @@ pub struct PartInfo {
     pub shape: Option<Vec<i64>>,
     /// Sizes of a layer with a weight: `4 → 8`, `3 → 16, 3×3`.
     pub sizes: Option<String>,
+    /// Its time in the last forward under profiling; `None` if it did not run.
+    pub time: Option<Duration>,
     /// The inside, when it is a graph.
     pub graph: Option<GraphInfo>,
 }
@@ -203,7 +205,7 @@ impl Graph {
             .modules
             .iter()
             .enumerate()
-            .map(|(i, &m)| self.describe_part(node.kind, i, m, seen, path))
+            .map(|(i, &m)| self.describe_part(index, i, m, seen, path))
             .collect();
         let shape = seen.shape(path);
         path.pop();
@@ -215,19 +217,19 @@ impl Graph {
             parts,
             tags: tags.map(|t| t.name.clone()).collect(),
             shape,
-            time: self.times.borrow().get(index).copied(),
+            time: self.times.borrow().nodes.get(index).copied(),
         }
     }
 
     fn describe_part(
         &self,
-        kind: NodeKind,
+        node: usize,
         index: usize,
         number: usize,
         seen: &Seen,
         path: &mut Path,
     ) -> PartInfo {
-        let role = match (kind, index) {
+        let role = match (self.nodes[node].kind, index) {
             (NodeKind::Shortcut, 0) => PartRole::Skip,
             (NodeKind::Loop(_), 0) | (NodeKind::Map(..), _) => PartRole::Body,
             (NodeKind::Loop(_), _) => PartRole::Condition,
@@ -249,6 +251,7 @@ impl Graph {
             frozen: !parameters.is_empty() && parameters.iter().all(crate::Parameter::is_frozen),
             shape,
             sizes: sizes(module.name(), &parameters),
+            time: self.times.borrow().part(node, index),
             graph,
         }
     }

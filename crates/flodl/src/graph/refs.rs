@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::time::Instant;
 
 use super::plan::Slot;
+use super::timing::Times;
 use super::watch;
 use super::{GraphExt, StateAdd};
 use crate::{Error, Module, Result, Tensor, TensorOptions, Variable};
@@ -12,8 +14,17 @@ use crate::{Error, Module, Result, Tensor, TensorOptions, Variable};
 pub(super) struct Frame<'a> {
     pub slots: &'a [Option<Variable>],
     pub states: &'a [Option<Variable>],
-    /// Whether what happens is kept by `watch`.
-    pub watched: bool,
+    pub eye: Eye<'a>,
+}
+
+/// Who looks at what the modules of a node do.
+#[derive(Clone, Copy)]
+pub(super) enum Eye<'a> {
+    Nobody,
+    /// `watch` keeps the shapes.
+    Watch,
+    /// The times of this step's modules are added up here.
+    Clock(&'a RefCell<Times>, usize),
 }
 
 impl<'a> Frame<'a> {
@@ -30,7 +41,16 @@ impl Frame<'_> {
     /// Calls one of a node's modules.
     #[inline]
     pub fn part(&self, number: usize, f: impl FnOnce() -> Result<Variable>) -> Result<Variable> {
-        if self.watched { watch::step(number, f) } else { f() }
+        match self.eye {
+            Eye::Nobody => f(),
+            Eye::Watch => watch::step(number, f),
+            Eye::Clock(times, step) => {
+                let start = Instant::now();
+                let value = f()?;
+                times.borrow_mut().add_part(step, number, start.elapsed());
+                Ok(value)
+            }
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use super::epochs::Feed;
 use super::fuse::{Fused, Ran};
 use super::observe::Journal;
 use super::plan::{Slot, Step, place};
-use super::refs::{Frame, Source};
+use super::refs::{Eye, Frame, Source};
+use super::timing::Times;
 use super::watch::{self, Seen};
 use crate::nn::{carried, detach_below, load_carried, reset_below};
 use crate::{Device, Error, Module, NamedInputModule, Result, Tensor, Variable};
@@ -60,7 +61,7 @@ pub struct Graph {
     pub(super) profiling: Cell<bool>,
     /// Steps of the last forward; a chain that ran as one is one.
     pub(super) steps_run: Cell<usize>,
-    pub(super) times: RefCell<Vec<Duration>>,
+    pub(super) times: RefCell<Times>,
     pub(super) source_config: RefCell<Option<String>>,
     /// What was observed in training.
     pub(super) journal: RefCell<Journal>,
@@ -151,7 +152,7 @@ impl Graph {
         while let Some(step) = self.steps.get(i) {
             if let Some(fused) = chain.filter(|c| c.first == i) {
                 chain = chains.next();
-                let ran = fused.run(&self.steps, &Frame { slots, states, watched: false });
+                let ran = fused.run(&self.steps, &Frame { slots, states, eye: Eye::Nobody });
                 match ran.map_err(|e| self.failed(i, e))? {
                     Ran::Nothing => {}
                     Ran::First(value) => {
@@ -172,7 +173,7 @@ impl Graph {
                     }
                 }
             }
-            run_step(step, slots, states).map_err(|e| self.failed(i, e))?;
+            run_step(step, slots, states, Eye::Nobody).map_err(|e| self.failed(i, e))?;
             i += 1;
         }
         self.steps_run.set(i - joined);
@@ -227,12 +228,9 @@ impl Graph {
         let _depth = Timed::enter(self);
         for (i, step) in self.steps.iter().enumerate() {
             let start = Instant::now();
-            run_step(step, slots, states).map_err(|e| self.failed(i, e))?;
-            let took = start.elapsed();
-            // A loop's body runs many times in one forward.
-            if let Some(sum) = self.times.borrow_mut().get_mut(i) {
-                *sum += took;
-            }
+            run_step(step, slots, states, Eye::Clock(&self.times, i))
+                .map_err(|e| self.failed(i, e))?;
+            self.times.borrow_mut().add(i, start.elapsed());
         }
         self.steps_run.set(self.steps.len());
         Ok(())
@@ -245,7 +243,7 @@ impl Graph {
     ) -> Result<()> {
         let _inside = watch::Inside::new(watch::name(self));
         for (i, step) in self.steps.iter().enumerate() {
-            let run = || step.run(&Frame { slots, states, watched: true });
+            let run = || step.run(&Frame { slots, states, eye: Eye::Watch });
             let value = watch::step(i, run).map_err(|e| self.failed(i, e))?;
             slots[step.output] = Some(value);
             step.free.iter().for_each(|&slot| slots[slot] = None);
@@ -274,7 +272,7 @@ impl Graph {
     /// before there was one. A graph inside that runs several times in a forward of the outermost
     /// one, as a loop's body does, has the sums.
     pub fn node_times(&self) -> Vec<Duration> {
-        self.times.borrow().clone()
+        self.times.borrow().nodes.clone()
     }
 
     /// The value of a tag in the last forward; `None` for an unknown tag and before any forward.
@@ -341,9 +339,8 @@ impl Timed {
     fn enter(graph: &Graph) -> Self {
         if TIMED.replace(TIMED.get() + 1) == 0 {
             graph.each_graph(&mut |g| {
-                let mut times = g.times.borrow_mut();
-                times.clear();
-                times.resize(g.steps.len(), Duration::ZERO);
+                let parts = g.nodes.iter().map(|n| n.modules.len());
+                *g.times.borrow_mut() = Times::zero(parts);
             });
         }
         Timed
@@ -361,8 +358,9 @@ fn run_step(
     step: &Step,
     slots: &mut [Option<Variable>],
     states: &[Option<Variable>],
+    eye: Eye<'_>,
 ) -> Result<()> {
-    let value = step.run(&Frame { slots, states, watched: false })?;
+    let value = step.run(&Frame { slots, states, eye })?;
     slots[step.output] = Some(value);
     for &slot in &step.free {
         slots[slot] = None;

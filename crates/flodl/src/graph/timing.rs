@@ -8,6 +8,40 @@ use super::observe::or_empty;
 use super::{Graph, Trend, TrendGroup};
 use crate::{Error, Result};
 
+/// The times of one forward, node by node and module by module; those of a loop's body are sums.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Times {
+    /// Empty before a timed forward.
+    pub nodes: Vec<Duration>,
+    /// For each node those of its modules.
+    parts: Vec<Vec<Duration>>,
+}
+
+impl Times {
+    /// No time yet, for nodes of so many modules.
+    pub fn zero(parts: impl Iterator<Item = usize>) -> Self {
+        let parts: Vec<_> = parts.map(|n| vec![Duration::ZERO; n]).collect();
+        Times { nodes: vec![Duration::ZERO; parts.len()], parts }
+    }
+
+    pub fn add(&mut self, node: usize, took: Duration) {
+        if let Some(sum) = self.nodes.get_mut(node) {
+            *sum += took;
+        }
+    }
+
+    pub fn add_part(&mut self, node: usize, part: usize, took: Duration) {
+        if let Some(sum) = self.parts.get_mut(node).and_then(|parts| parts.get_mut(part)) {
+            *sum += took;
+        }
+    }
+
+    /// `None` for a module that did not run.
+    pub fn part(&self, node: usize, part: usize) -> Option<Duration> {
+        self.parts.get(node)?.get(part).copied().filter(|time| !time.is_zero())
+    }
+}
+
 /// The time of one node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeTiming {
@@ -158,7 +192,7 @@ impl Graph {
 
     fn node_time(&self, tag: &str) -> Option<Duration> {
         let node = self.tags.iter().find(|t| t.name == tag)?.node?;
-        self.times.borrow().get(node).copied()
+        self.times.borrow().nodes.get(node).copied()
     }
 
     /// Keeps the times of these tags' nodes in the last timed forward until the next

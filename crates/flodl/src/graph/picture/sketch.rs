@@ -219,13 +219,10 @@ fn add_node(flow: &mut Flow, node: &NodeInfo, prefix: &str) -> (Vec<usize>, usiz
     };
     let last = &mut flow.items[exit];
     last.tags.clone_from(&node.tags);
-    // A node of one item shows its time there, one of several at the module that takes it.
-    let shown = match node.kind {
-        NodeKind::Residual => entries[0],
-        NodeKind::Shortcut => entries[1],
-        _ => exit,
-    };
-    flow.items[shown].time = node.time;
+    // Modules have times of their own.
+    if matches!(last.shape, Shape::Cluster(_)) {
+        last.time = node.time;
+    }
     (entries, exit)
 }
 
@@ -240,10 +237,12 @@ fn of_part(part: &PartInfo, prefix: &str) -> Item {
         let flow = sketch(graph, &format!("{id}."));
         let mut cluster = item(&id, title, Shape::Cluster(flow), Tint::Plain);
         cluster.lines.extend(details(part));
+        cluster.time = part.time;
         return cluster;
     }
     let mut leaf = item(&id, part.name.clone(), Shape::Leaf, tint(part));
     leaf.lines.extend(details(part));
+    leaf.time = part.time;
     leaf
 }
 

@@ -252,9 +252,11 @@ impl Svg {
 
     fn words(&mut self, item: &Item, mut at: Point) {
         self.line(&item.title, at, TITLE, INK, "bold");
+        // Faint words do not show on warm colours.
+        let hot = self.longest.is_some() && matches!(item.shape, Shape::Leaf);
         for line in &item.lines {
             at.y += LINE;
-            self.line(line, at, SMALL, FAINT, "");
+            self.line(line, at, SMALL, if hot { INK } else { FAINT }, "");
         }
     }
 
