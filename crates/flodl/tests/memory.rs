@@ -176,3 +176,57 @@ fn the_same_seed_gives_the_same_bits() {
         assert_eq!(losses(make), losses(make));
     }
 }
+
+/// Products with one matrix pack it once for them all; what was packed goes with the values.
+#[test]
+fn packed_weights_follow_their_values() {
+    let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+    let options = TensorOptions::default();
+    manual_seed(5);
+    for dtype in [DType::Float32, DType::Float64] {
+        let options = TensorOptions { dtype, ..options };
+        let x = Tensor::randn(&[40, 256], options).unwrap();
+        let mut w = Tensor::randn(&[192, 256], options).unwrap();
+        // The same values in memory of their own, which no product has met.
+        let fresh = |w: &Tensor| w.add_scalar(0.0).unwrap();
+        let product = |w: &Tensor| x.linear(w, None).unwrap().to_f64_vec().unwrap();
+        let back =
+            |w: &Tensor| x.narrow(1, 0, 192).unwrap().matmul(w).unwrap().to_f64_vec().unwrap();
+        let before = memory_stats().current;
+        for round in 0..3 {
+            let (forward, backward) = (product(&fresh(&w)), back(&fresh(&w)));
+            for _ in 0..4 {
+                assert_eq!(product(&w), forward, "round {round}");
+                assert_eq!(back(&w), backward, "round {round}");
+            }
+            // Both ways round the weights are kept packed.
+            let packed = memory_stats().current - before;
+            assert!(packed >= 2 * w.nbytes(), "{packed} bytes");
+            w.add_(&Tensor::ones(&[192, 256], options).unwrap()).unwrap();
+            assert_eq!(memory_stats().current, before, "what was packed is let go");
+        }
+        product(&w);
+        product(&w);
+        let kept = memory_stats().current;
+        drop(w);
+        assert!(memory_stats().current < kept - 2 * 192 * 256 * 4 + 1, "freed with the weights");
+    }
+}
+
+/// What is packed has a bound, however many weights there are.
+#[test]
+fn packed_weights_are_bounded() {
+    let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+    let x = Tensor::randn(&[8, 1024], TensorOptions::default()).unwrap();
+    let before = memory_stats().current;
+    let weights: Vec<Tensor> =
+        (0..40).map(|_| Tensor::randn(&[1024, 1024], TensorOptions::default()).unwrap()).collect();
+    let own = memory_stats().current - before;
+    for w in &weights {
+        for _ in 0..3 {
+            x.linear(w, None).unwrap();
+        }
+    }
+    let packed = memory_stats().current - before - own;
+    assert!((32 << 20..=65 << 20).contains(&packed), "{} MiB", packed >> 20);
+}

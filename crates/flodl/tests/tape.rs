@@ -161,3 +161,41 @@ fn a_pass_inside_a_pass_leaves_the_outer_one_alone() {
         }
     }
 }
+
+/// A weight that is used several times has the sum of the gradients, whether they are added by the
+/// products themselves (backward) or one by one (grad); a handle on an earlier sum keeps its values.
+#[test]
+fn gradients_of_a_weight_used_again_add_up() {
+    manual_seed(11);
+    let x = Tensor::randn(&[20, 48], TensorOptions::default()).unwrap();
+    let x = Variable::new(x, false);
+    let layer = Linear::new(48, 48).unwrap();
+    let (w, b) = (layer.parameters()[0].variable.clone(), layer.parameters()[1].variable.clone());
+    let loss = |x: &Variable| {
+        let mut y = x.clone();
+        for _ in 0..3 {
+            y = layer.forward(&y).unwrap().tanh().unwrap();
+        }
+        y.pow_scalar(2.0).unwrap().sum().unwrap()
+    };
+    let value = loss(&x);
+    let one_by_one = grad(&[&value], &[&w, &b], &[None], BackwardOptions::default()).unwrap();
+    loss(&x).backward().unwrap();
+    let close = |a: &Tensor, b: &Tensor, times: f64| {
+        let (a, b) = (a.to_f64_vec().unwrap(), b.to_f64_vec().unwrap());
+        let largest = b.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        for (a, b) in a.iter().zip(&b) {
+            assert!((a - times * b).abs() <= 1e-5 * times * largest, "{a} is not {times} x {b}");
+        }
+    };
+    for (v, want) in [&w, &b].into_iter().zip(&one_by_one) {
+        close(&v.grad().unwrap(), &want.as_ref().unwrap().data(), 1.0);
+    }
+    let held = w.grad().unwrap();
+    let values = held.to_f32_vec().unwrap();
+    loss(&x).backward().unwrap();
+    assert_eq!(held.to_f32_vec().unwrap(), values, "a handle on the gradient has changed");
+    drop(held);
+    loss(&x).backward().unwrap();
+    close(&w.grad().unwrap(), &one_by_one[0].as_ref().unwrap().data(), 3.0);
+}

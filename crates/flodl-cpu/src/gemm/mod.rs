@@ -28,6 +28,10 @@ const SMALL: usize = 4096;
 /// So few rows times a matrix with adjacent columns of values are dot products: reading that
 /// matrix once for each is cheaper than a transposed copy (bench: `gemm_bench`).
 const FEW_ROWS: usize = 3;
+/// Against this many rows the copy of B is a small part of the work (bench: `gemm_bench`).
+const MANY_ROWS: usize = 1024;
+/// A matrix of fewer values is read in place.
+const WORTH: usize = 1 << 15;
 /// A batch of items above this many multiplications has each item shared among the threads.
 const LARGE_ITEM: usize = 1 << 24;
 
@@ -225,6 +229,14 @@ pub fn gemm_batched<T: Gemm>(
         Some(error) => Err(error),
         None => Ok(()),
     }
+}
+
+/// Whether a right-hand matrix that several products use is worth packing once for them all: it is
+/// large, and so few rows meet it that its copy takes a good part of the time. [`gemm_packed`] then
+/// gives the same bits as [`gemm`].
+pub fn worth_packing(m: usize, n: usize, k: usize) -> bool {
+    let rows = FEW_ROWS < m && m <= MANY_ROWS;
+    rows && n > 1 && n.saturating_mul(k) >= WORTH && long::parts(m, n, k) == 1
 }
 
 /// A right-hand matrix in the form that the micro-kernel reads, for use in many products.

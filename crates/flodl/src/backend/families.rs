@@ -214,16 +214,26 @@ pub enum ScanOp {
     Prod,
 }
 
+/// What is done with a matrix product on its way to the output.
+#[derive(Clone, Copy, Default)]
+pub struct MatmulEnd<'a> {
+    /// `[n]`, added to each row.
+    pub bias: Option<Operand<'a>>,
+    /// Whether its ReLU is taken, last of all.
+    pub relu: bool,
+    /// Whether it is added to what the output holds.
+    pub accumulate: bool,
+}
+
 /// Matrix products.
 pub trait Matmul {
-    /// `a [batch, m, k] · b [batch, k, n] (+ bias [n])`, any strides (0 for a broadcast batch), and
-    /// its ReLU if so wished.
+    /// `a [batch, m, k] · b [batch, k, n]`, any strides (0 for a broadcast batch), ended as `end`
+    /// says.
     fn matmul(
         &self,
         a: Operand<'_>,
         b: Operand<'_>,
-        bias: Option<Operand<'_>>,
-        relu: bool,
+        end: MatmulEnd<'_>,
         out: &mut Storage,
     ) -> Result<()>;
 

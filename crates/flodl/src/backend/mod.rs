@@ -14,8 +14,6 @@ mod rnn;
 use std::cell::Cell;
 use std::sync::Arc;
 
-use flodl_cpu::alloc::Block;
-
 pub use families::*;
 pub use mode::*;
 pub use rnn::*;
@@ -25,7 +23,7 @@ use crate::{DType, Device, Result, shape::Layout};
 /// Memory on a device, shared by all tensors that view it.
 pub enum Storage {
     /// Main memory.
-    Cpu(Block),
+    Cpu(cpu::HostMemory),
 }
 
 impl Storage {
@@ -39,7 +37,7 @@ impl Storage {
     /// Bytes held, what the allocator rounded up included.
     pub fn nbytes(&self) -> usize {
         match self {
-            Storage::Cpu(block) => block.capacity(),
+            Storage::Cpu(memory) => memory.nbytes(),
         }
     }
 }

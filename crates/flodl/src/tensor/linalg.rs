@@ -1,6 +1,7 @@
 //! Matrix products and what is made of them.
 
 use super::Tensor;
+use crate::backend::MatmulEnd;
 use crate::shape::{self, Dims};
 use crate::{DType, Error, Result};
 
@@ -93,14 +94,28 @@ impl Tensor {
             return if relu { product.relu() } else { Ok(product) };
         }
         Tensor::build(&out, self.dtype(), self.device(), |backend, storage| {
-            backend.matmul(
-                left.operand(),
-                right.operand(),
-                bias.map(Tensor::operand),
-                relu,
-                storage,
-            )
+            let end = MatmulEnd { bias: bias.map(Tensor::operand), relu, accumulate: false };
+            backend.matmul(left.operand(), right.operand(), end, storage)
         })
+    }
+
+    /// Adds the product of two matrices in place: PyTorch's `addmm_`.
+    pub(crate) fn addmm_(&mut self, mat1: &Tensor, mat2: &Tensor) -> Result<()> {
+        mat1.check_same("addmm_", mat2)?;
+        self.check_same("addmm_", mat1)?;
+        let plain = self.dtype().is_float() && !self.dtype().is_half() && self.layout().offset == 0;
+        let fits = match (self.dims(), mat1.dims(), mat2.dims()) {
+            (&[m, n], &[m1, k1], &[k2, n2]) => (m, n, k1) == (m1, n2, k2),
+            _ => false,
+        };
+        if !plain || !fits || self.shares_storage(mat1) || self.shares_storage(mat2) {
+            return self.add_(&mat1.matmul(mat2)?);
+        }
+        let (left, right) = (mat1.unsqueeze(0)?, mat2.unsqueeze(0)?);
+        let backend = self.backend()?;
+        let end = MatmulEnd { accumulate: true, ..MatmulEnd::default() };
+        let (storage, _) = self.own()?;
+        backend.matmul(left.operand(), right.operand(), end, storage)
     }
 
     /// Integer products by broadcasting: exact, and rare enough to need no kernel.

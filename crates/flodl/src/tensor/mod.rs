@@ -258,9 +258,9 @@ impl Tensor {
         f: impl FnOnce(&[T]) -> R,
     ) -> Result<R> {
         let t = self.to_device(Device::CPU)?.contiguous()?;
-        let Storage::Cpu(block) = &*t.storage;
+        let Storage::Cpu(memory) = &*t.storage;
         let end = t.layout.offset + t.len();
-        Ok(f(&block.as_slice::<T>(end)[t.layout.offset..]))
+        Ok(f(&memory.read::<T>(end)[t.layout.offset..]))
     }
 
     /// The elements as `f32`, row-major, converted from any dtype.

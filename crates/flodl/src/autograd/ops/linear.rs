@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::elementwise::fused;
 use super::grad_by_composition;
 use crate::autograd::amp;
-use crate::autograd::tape::{Ctx, Grads, Saved, grads, record, wants_grad};
+use crate::autograd::tape::{Ctx, Grads, Saved, grads, record, take_sum, wants_grad};
 use crate::autograd::work;
 use crate::backend::{BinaryOp, UnaryOp};
 use crate::{Result, Variable, is_grad_enabled};
@@ -144,7 +144,7 @@ fn gradients(ctx: &Ctx<'_>, g: Variable, x: &Saved, w: &Saved) -> Result<Grads> 
     let dw = if ctx.needs(1) {
         let x = x.get()?;
         let x = if x.ndim() == 1 { x.unsqueeze(0)? } else { x.rows()? };
-        Some(rows.transpose(0, 1)?.matmul(&x)?)
+        add_product(ctx, 1, &rows.transpose(0, 1)?, &x)?
     } else {
         None
     };
@@ -153,6 +153,20 @@ fn gradients(ctx: &Ctx<'_>, g: Variable, x: &Saved, w: &Saved) -> Result<Grads> 
     }
     let db = if ctx.needs(2) { Some(rows.sum_dim(0, false)?) } else { None };
     Ok(grads![dx, dw, db])
+}
+
+/// The product of two matrices as the gradient of input `i`. Where that is a leaf that has a gradient
+/// already, as the weight of a layer in a loop has, it is added to this, and nothing is left to
+/// deliver: a gradient of its own would be written and read once more.
+fn add_product(ctx: &Ctx<'_>, i: usize, a: &Variable, b: &Variable) -> Result<Option<Variable>> {
+    if let Some(leaf) = ctx.leaf(i)
+        && let Some(mut sum) = take_sum(&leaf)
+    {
+        let added = a.with_data(|a| b.with_data(|b| sum.addmm_(a, b)));
+        leaf.put_grad(Some(Variable::constant(sum)));
+        return added.map(|()| None);
+    }
+    a.matmul(b).map(Some)
 }
 
 /// An activation that may follow a linear layer in one operation.

@@ -234,8 +234,7 @@ impl Elementwise for Cpu {
 }
 
 fn write_into<T: Element>(src: View<'_, T>, out: &mut Storage, layout: &Layout) {
-    let Storage::Cpu(block) = &*out;
-    let len = block.capacity() / size_of::<T>();
+    let len = out.nbytes() / size_of::<T>();
     let target = &mut slice_mut::<T>(out, len)[layout.offset.min(len)..];
     kernels::copy_into(src, target, &layout.shape, &layout.strides);
 }

@@ -9,6 +9,7 @@ mod embedding;
 mod index;
 mod loss;
 mod matmul;
+mod memory;
 mod norm;
 mod optim;
 mod pad;
@@ -18,10 +19,11 @@ mod reduce;
 mod resample;
 mod rnn;
 
-use flodl_cpu::alloc::Block;
 use flodl_cpu::element::Element;
 use flodl_cpu::index::Around;
 use flodl_cpu::strided::View;
+
+pub use memory::HostMemory;
 
 use super::{Backend, Memory, Operand, Storage};
 use crate::shape::Layout;
@@ -34,7 +36,7 @@ impl Backend for Cpu {}
 
 impl Memory for Cpu {
     fn alloc(&self, bytes: usize) -> Result<Storage> {
-        Ok(Storage::Cpu(Block::new(bytes)?))
+        Ok(Storage::Cpu(HostMemory::new(bytes)?))
     }
 
     fn upload(&self, bytes: &[u8], out: &mut Storage) -> Result<()> {
@@ -59,15 +61,15 @@ fn slice<'a, T: Element>(x: Operand<'a>) -> &'a [T] {
 }
 
 fn from_offset<T: Element>(storage: &Storage, offset: usize) -> &[T] {
-    let Storage::Cpu(block) = storage;
-    let all = block.as_slice::<T>(block.capacity() / size_of::<T>());
+    let Storage::Cpu(memory) = storage;
+    let all = memory.read::<T>(memory.nbytes() / size_of::<T>());
     &all[offset.min(all.len())..]
 }
 
 /// The first `len` elements of an output.
 fn slice_mut<T: Element>(storage: &mut Storage, len: usize) -> &mut [T] {
-    let Storage::Cpu(block) = storage;
-    block.as_mut_slice(len)
+    let Storage::Cpu(memory) = storage;
+    memory.write(len)
 }
 
 /// The elements of a contiguous layout, to write.

@@ -1,0 +1,111 @@
+//! Memory of the CPU, with the forms of its values that matrix products have made.
+
+use std::any::{Any, TypeId};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flodl_cpu::alloc::Block;
+use flodl_cpu::element::Element;
+use flodl_cpu::gemm::{Gemm, Mat, PackedB};
+
+use crate::Result;
+
+/// Most bytes that packed matrices take in the whole process. Weights that a loop uses again and
+/// again fit, and a large model does not take twice its size.
+const MOST: usize = 64 << 20;
+
+static PACKED: AtomicUsize = AtomicUsize::new(0);
+
+/// What a tensor's values lie in.
+pub struct HostMemory {
+    block: Block,
+    /// Right-hand matrices of products, as they were used since the values were last written.
+    forms: Mutex<Vec<Form>>,
+}
+
+/// Where a right-hand matrix lies in the memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    kind: TypeId,
+    first: usize,
+    sizes: [usize; 2],
+    strides: [usize; 2],
+}
+
+struct Form {
+    place: Place,
+    packed: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// A packed matrix that counts towards [`MOST`].
+pub struct Held<T: 'static> {
+    pub matrix: PackedB<T>,
+    bytes: usize,
+}
+
+impl<T> Drop for Held<T> {
+    fn drop(&mut self) {
+        PACKED.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl HostMemory {
+    pub fn new(bytes: usize) -> Result<Self> {
+        Ok(HostMemory { block: Block::new(bytes)?, forms: Mutex::default() })
+    }
+
+    /// Bytes held, what the allocator rounded up included.
+    pub fn nbytes(&self) -> usize {
+        self.block.capacity()
+    }
+
+    /// The first `len` values.
+    pub fn read<T: Element>(&self, len: usize) -> &[T] {
+        self.block.as_slice(len)
+    }
+
+    /// The first `len` values, to write. What was made of the old ones is forgotten.
+    pub fn write<T: Element>(&mut self, len: usize) -> &mut [T] {
+        self.forms.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.block.as_mut_slice(len)
+    }
+
+    /// The k×n matrix `b`, which starts at value `first` of this memory, packed: from the second
+    /// time on that it is asked for, since a copy for one product is what the product makes better
+    /// itself. `None` also where there is no room.
+    pub fn packed<T: Gemm>(
+        &self,
+        first: usize,
+        [k, n]: [usize; 2],
+        b: Mat<'_, T>,
+    ) -> Option<Arc<Held<T>>> {
+        let strides = [b.row_stride, b.col_stride];
+        let place = Place { kind: TypeId::of::<T>(), first, sizes: [k, n], strides };
+        let forms = || self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut forms = forms();
+            let Some(known) = forms.iter().find(|form| form.place == place) else {
+                forms.push(Form { place, packed: None });
+                return None;
+            };
+            if let Some(packed) = &known.packed {
+                return packed.clone().downcast().ok();
+            }
+        }
+        let bytes = k * n * size_of::<T>();
+        let room = |used: usize| Some(used + bytes).filter(|&sum| sum <= MOST);
+        PACKED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        let matrix = match PackedB::new(k, n, b) {
+            Ok(matrix) => matrix,
+            Err(_) => {
+                PACKED.fetch_sub(bytes, Ordering::Relaxed);
+                return None;
+            }
+        };
+        let held = Arc::new(Held { matrix, bytes });
+        if let Some(form) = forms().iter_mut().find(|form| form.place == place) {
+            form.packed = Some(held.clone());
+        }
+        Some(held)
+    }
+}
