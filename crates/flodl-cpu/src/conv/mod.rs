@@ -154,7 +154,13 @@ fn passes<T: Gemm>(all: &[Pass<T>], dst: &mut [T]) -> Result<(), OutOfMemory> {
     if let Some(forms) =
         all.iter().map(|pass| winograd::suits(pass, false)).collect::<Option<Vec<_>>>()
     {
-        return all.iter().zip(forms).try_for_each(|(pass, form)| winograd::run(pass, form, dst));
+        let mut rest = all;
+        for forms in forms.chunk_by(PartialEq::eq) {
+            let (alike, others) = rest.split_at(forms.len());
+            winograd::run(alike, forms[0], dst)?;
+            rest = others;
+        }
+        return Ok(());
     }
     let work = all.iter().map(Pass::work).sum();
     if all.iter().all(|pass| direct::suits(pass, work)) {

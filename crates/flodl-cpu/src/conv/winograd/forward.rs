@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::transform::{Outputs, PIECE, Room, Source, Square, Taps, square};
-use super::{Form, Loader, Panels, Pass, Tiling, panel_width, point_stride};
+use super::{Form, Loader, Panels, Pass, Spot, Tiling, panel_width, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::{self, Arch};
@@ -16,19 +16,33 @@ const BLOCK: usize = 1 << 20;
 const SHARED_WEIGHTS: usize = 6 << 20;
 const SHARED_BLOCK: usize = 12 << 20;
 
-/// Computes a pass in the given form.
+/// Computes passes that all have this form.
 pub(in super::super) fn run<T: Gemm>(
-    pass: &Pass<T>,
+    passes: &[Pass<T>],
     form: Form,
     dst: &mut [T],
 ) -> Result<(), OutOfMemory> {
     match (form.points, form.taps) {
-        (4, 2) => Work::<T, 4, 2>::new(pass, form).run(dst),
-        (4, _) => Work::<T, 4, 3>::new(pass, form).run(dst),
-        (5, _) => Work::<T, 5, 2>::new(pass, form).run(dst),
-        (_, 2) => Work::<T, 6, 2>::new(pass, form).run(dst),
-        (_, _) => Work::<T, 6, 3>::new(pass, form).run(dst),
+        (4, 2) => each::<T, 4, 2>(passes, form, dst),
+        (4, _) => each::<T, 4, 3>(passes, form, dst),
+        (5, _) => each::<T, 5, 2>(passes, form, dst),
+        (_, 2) => each::<T, 6, 2>(passes, form, dst),
+        (_, _) => each::<T, 6, 3>(passes, form, dst),
     }
+}
+
+/// Block by block, all passes of each, where their tiles are the same: outputs of the phases of a
+/// gradient by data lie between each other, and are then still in the cache.
+fn each<T: Gemm, const P: usize, const R: usize>(
+    passes: &[Pass<T>],
+    form: Form,
+    dst: &mut [T],
+) -> Result<(), OutOfMemory> {
+    let works: Vec<_> = passes.iter().map(|pass| Work::<T, P, R>::new(pass, form)).collect();
+    if works.iter().all(|work| !work.shared && work.tiling == works[0].tiling) {
+        return Work::run(&works, dst);
+    }
+    works.iter().try_for_each(|work| Work::run(std::slice::from_ref(work), dst))
 }
 
 /// A pass with its partition, for `P` points and `R` taps.
@@ -72,26 +86,31 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
         Self { pass, kernel, tiling, shared, squares, channels, width }
     }
 
-    fn run(&self, dst: &mut [T]) -> Result<(), OutOfMemory> {
-        let pass = self.pass;
-        let panels = pass.dst_ch.div_ceil(self.kernel.mr);
-        let stride = point_stride(panels * self.kernel.mr * self.channels);
-        let mut weights = Scratch::<T>::new(self.squares * stride)?;
-        let blocks = self.tiling.blocks();
+    /// Computes passes with the same tiles.
+    fn run(works: &[Self], dst: &mut [T]) -> Result<(), OutOfMemory> {
+        let Some(first) = works.first() else { return Ok(()) };
+        let (pass, tiling) = (first.pass, &first.tiling);
+        let panels = pass.dst_ch.div_ceil(first.kernel.mr);
+        let stride = point_stride(panels * first.kernel.mr * first.channels);
+        let size = first.squares * stride;
+        let mut weights = Scratch::<T>::new(works.len() * size)?;
+        let blocks = tiling.blocks();
         let out = Shared(dst.as_mut_ptr());
         for group in 0..pass.groups {
             let to = Shared(weights.as_mut_ptr());
-            threads::parallel_for(panels, |panel| {
-                simd::dispatch(Weights { work: self, group, panel, to: to.at(0), stride });
+            threads::parallel_for(works.len() * panels, |i| {
+                let (work, to, panel) = (&works[i / panels], to.at(i / panels * size), i % panels);
+                simd::dispatch(Weights { work, group, panel, to, stride });
             });
             let failed = Mutex::new(None);
             let block = |index: usize| {
-                let tiles = self.tiling.range(index);
-                if let Err(error) = self.block(group, tiles, &weights, out) {
-                    *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                for (work, weights) in works.iter().zip(weights.chunks_exact(size)) {
+                    if let Err(error) = work.block(group, tiling.range(index), weights, out) {
+                        *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                    }
                 }
             };
-            if self.shared {
+            if first.shared {
                 (0..blocks).for_each(block);
             } else {
                 threads::parallel_for(blocks, block);
@@ -292,7 +311,6 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
         let (work, pass) = (self.work, self.work.pass);
         let (width, side) = (work.width, P);
         let m = side + 1 - R;
-        let (cols, of_image) = (work.tiling.cols, work.tiling.rows * work.tiling.cols);
         let mut room = Room::new();
         // Panel by panel: the products of adjacent channels are adjacent.
         for panel in (0..self.tiles.len()).step_by(width) {
@@ -309,62 +327,58 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
                     }
                 }
                 square::<A, T, Outputs<P, R>>(&mut room, width);
-                let flat = self.tiles.start + panel;
-                let (mut n, mut row) = (flat / of_image, flat % of_image / cols);
-                let (mut col, mut lane) = (flat % cols, 0);
+                let mut lane = 0;
                 while lane < count {
-                    let run = (cols - col).min(count - lane);
-                    let place = n * pass.groups * pass.dst_ch + number;
+                    let spot = work.tiling.spot(self.tiles.start + panel + lane);
+                    let turns = work.tiling.images > 1;
+                    let run = if turns { PIECE } else { work.tiling.cols - spot.col };
+                    let run = run.min(count - lane);
+                    let there = run.min(if turns { pass.batch - spot.image } else { run });
+                    let place = spot.image * pass.groups * pass.dst_ch + number;
                     let values = &room.to;
-                    let lanes = Lanes { values, first: lane, count: run, bias };
+                    let lanes = Lanes { values, first: lane, count: there, turns, bias };
                     // SAFETY: outputs of this channel and block, inside the destination.
                     unsafe {
                         let to = self.out.at(place * pass.dst_plane());
                         match m {
-                            2 => lanes.write::<A, 2>(pass, to, row, col),
-                            3 => lanes.write::<A, 3>(pass, to, row, col),
-                            4 => lanes.write::<A, 4>(pass, to, row, col),
-                            _ => lanes.write::<A, 5>(pass, to, row, col),
+                            2 => lanes.write::<A, 2>(pass, to, spot),
+                            3 => lanes.write::<A, 3>(pass, to, spot),
+                            4 => lanes.write::<A, 4>(pass, to, spot),
+                            _ => lanes.write::<A, 5>(pass, to, spot),
                         }
                     }
                     lane += run;
-                    (row, col) = (row + 1, 0);
-                    if row == work.tiling.rows {
-                        (n, row) = (n + 1, 0);
-                    }
                 }
             }
         }
     }
 }
 
-/// Tiles of outputs side by side: some lanes of the values at (row, column) of each.
+/// Tiles of outputs side by side, or at one place of images in turn: some lanes of the values at
+/// (row, column) of each.
 struct Lanes<'a, T> {
     values: &'a Square<T>,
     first: usize,
     count: usize,
+    turns: bool,
     bias: T,
 }
 
 impl<T: Gemm> Lanes<'_, T> {
-    /// Writes them to the channel `dst`, from the given row and column of tiles on.
+    /// Writes them to the channel `dst` of the first one's image, from the first one's spot on.
     ///
     /// # Safety
     /// These outputs are inside the channel, and nobody else uses them.
     #[inline(always)]
-    unsafe fn write<A: Arch, const M: usize>(
-        &self,
-        pass: &Pass<T>,
-        dst: *mut T,
-        row: usize,
-        col: usize,
-    ) {
+    unsafe fn write<A: Arch, const M: usize>(&self, pass: &Pass<T>, dst: *mut T, spot: Spot) {
         let [_, h, w] = pass.axes;
+        let Spot { row, col, .. } = spot;
         let height = M.min(h.out - row * M);
         for piece in (0..self.count).step_by(PIECE) {
             let tiles = PIECE.min(self.count - piece);
-            let (from, col) = (self.first + piece, col + piece);
-            let length = (tiles * M).min(w.out - col * M);
+            let from = self.first + piece;
+            let col = if self.turns { col } else { col + piece };
+            let length = (if self.turns { M } else { tiles * M }).min(w.out - col * M);
             let first = w.dst_first + col * M * w.dst_step;
             for (i, values) in self.values.iter().enumerate().take(height) {
                 let mut line = [[T::ZERO; M]; PIECE];
@@ -383,18 +397,36 @@ impl<T: Gemm> Lanes<'_, T> {
                         }
                     }
                 }
-                let line = &line.as_flattened()[..length];
                 let to = (h.dst_first + (row * M + i) * h.dst_step) * w.dst + first;
                 let to = dst.wrapping_add(to);
-                // SAFETY: the caller's promise.
-                unsafe {
-                    match w.dst_step {
-                        1 => copy(line, to),
-                        2 => line.iter().enumerate().for_each(|(i, &v)| *to.add(2 * i) = v),
-                        s => line.iter().enumerate().for_each(|(i, &v)| *to.add(s * i) = v),
+                if self.turns {
+                    let image = pass.groups * pass.dst_ch * pass.dst_plane();
+                    for (n, line) in line.iter().enumerate().take(tiles) {
+                        // SAFETY: the caller's promise; this is the next image.
+                        unsafe { scatter(&line[..length], to.wrapping_add(n * image), w.dst_step) };
                     }
+                } else {
+                    // SAFETY: the caller's promise.
+                    unsafe { scatter(&line.as_flattened()[..length], to, w.dst_step) };
                 }
             }
+        }
+    }
+}
+
+/// Writes values `step` apart.
+///
+/// # Safety
+/// These places from `to` on are writable.
+#[inline(always)]
+unsafe fn scatter<T: Gemm>(line: &[T], to: *mut T, step: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (step, line.len()) {
+            (1, 4) => to.cast::<[T; 4]>().write([line[0], line[1], line[2], line[3]]),
+            (1, _) => copy(line, to),
+            (2, _) => line.iter().enumerate().for_each(|(i, &v)| *to.add(2 * i) = v),
+            (s, _) => line.iter().enumerate().for_each(|(i, &v)| *to.add(s * i) = v),
         }
     }
 }

@@ -21,8 +21,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::plan::Pass;
+use crate::gemm::pack::pack;
 use crate::gemm::{Gemm, Kernel};
-use crate::simd::Arch;
+use crate::simd::{self, Arch};
 use transform::{LANES, MOST, PIECE, Room, Transform, square};
 
 /// Environment variable that turns Winograd's convolution off when it is `0`.
@@ -119,16 +120,29 @@ fn form<T: Gemm>(pass: &Pass<T>) -> Option<Form> {
     (flat && alike && whole && (2..=3).contains(&taps)).then_some(form)
 }
 
-/// The tiles of a pass, numbered through all images row by row, and cut in blocks of consecutive
-/// ones.
+/// The tiles of a pass, numbered row by row, and cut in blocks of consecutive ones.
+///
+/// What is done to a tile is done to [`PIECE`] neighbours at once. Where an image has fewer side by
+/// side, those of one place in so many images are neighbours, and the images are read in turn.
+#[derive(Debug, PartialEq, Eq)]
 struct Tiling {
     form: Form,
     /// Tiles along an image's height and width.
     rows: usize,
     cols: usize,
+    /// Images in turn: 1 or [`PIECE`]. Some of the last ones may not exist.
+    images: usize,
     /// Tiles of all images, and of a block.
     tiles: usize,
     block: usize,
+}
+
+/// Where a tile is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spot {
+    image: usize,
+    row: usize,
+    col: usize,
 }
 
 impl Tiling {
@@ -136,11 +150,32 @@ impl Tiling {
     fn new<T: Gemm>(pass: &Pass<T>, form: Form, target: usize, width: usize, parts: usize) -> Self {
         let m = form.outputs();
         let (rows, cols) = (pass.axes[1].out.div_ceil(m), pass.axes[2].out.div_ceil(m));
-        let tiles = pass.batch * rows * cols;
+        let turns = pass.batch.next_multiple_of(PIECE);
+        let images = if cols < PIECE && 8 * turns <= 9 * pass.batch { PIECE } else { 1 };
+        let tiles = pass.batch.next_multiple_of(images) * rows * cols;
         let most = (target / width * width).max(width);
         let blocks = tiles.div_ceil(most).max(parts.min(tiles.div_ceil(2 * width)));
-        let block = tiles.div_ceil(blocks).next_multiple_of(width);
-        Self { form, rows, cols, tiles, block }
+        let mut block = tiles.div_ceil(blocks).next_multiple_of(width);
+        // Whole rows of tiles: each is read with some lines above and below it.
+        let mut line = cols * images;
+        while !line.is_multiple_of(width) {
+            line *= 2;
+        }
+        if images > 1 && line <= 2 * block {
+            block = (block / line * line).max(line);
+        }
+        Self { form, rows, cols, images, tiles, block }
+    }
+
+    /// Tiles of the images that are read in turn.
+    fn turn(&self) -> usize {
+        self.rows * self.cols * self.images
+    }
+
+    fn spot(&self, tile: usize) -> Spot {
+        let (turn, at) = (tile / self.turn(), tile % self.turn());
+        let (place, image) = (at / self.images, at % self.images);
+        Spot { image: turn * self.images + image, row: place / self.cols, col: place % self.cols }
     }
 
     fn blocks(&self) -> usize {
@@ -154,7 +189,9 @@ impl Tiling {
 
     /// Rows of tiles that a block touches in an image at most.
     fn band(&self) -> usize {
-        self.rows.min(self.block.div_ceil(self.cols) + 1)
+        let line = self.cols * self.images;
+        let whole = self.images > 1 && self.block.is_multiple_of(line);
+        self.rows.min(self.block.div_ceil(line) + usize::from(!whole))
     }
 }
 
@@ -164,26 +201,30 @@ fn point_stride(values: usize) -> usize {
     (values.div_ceil(16) | 1) * 16
 }
 
-/// A padded copy of some rows of a channel, each split in the residues of the step between tiles,
-/// so that what adjacent tiles read is adjacent.
+/// A padded copy of some rows of a channel, so laid out that what adjacent tiles read is adjacent:
+/// of one image, each row split in the residues of the step between tiles; of several, the values of
+/// one place side by side.
 struct Slab {
     lengths: [usize; 2],
     pad: [isize; 2],
     step: usize,
-    /// Values of a residue of a row, and of a row.
+    /// Images whose values lie side by side.
+    images: usize,
+    /// Places of a residue of a row.
     run: usize,
+    /// Values of a row.
     line: usize,
-    /// Rows from a row of tiles to the next, and in all.
-    lines: usize,
+    /// Rows in all.
     height: usize,
 }
 
 impl Slab {
-    fn new(reading: &Reading, band: usize, cols: usize) -> Self {
+    fn new(reading: &Reading, tiling: &Tiling) -> Self {
         let Reading { lengths, pad, step, reach, .. } = *reading;
-        let run = cols + (reach - 1) / step;
-        let height = (band - 1) * step + reach;
-        Self { lengths, pad, step, run, line: run * step, lines: step, height }
+        let run = tiling.cols + (reach - 1) / step;
+        let height = (tiling.band() - 1) * step + reach;
+        let images = tiling.images;
+        Self { lengths, pad, step, images, run, line: run * step * images, height }
     }
 
     /// Values of a channel.
@@ -191,12 +232,47 @@ impl Slab {
         self.height * self.line
     }
 
-    /// Distance of a value that a tile reads from the tile's first.
-    fn tap(&self, row: usize, col: usize) -> usize {
-        row * self.line + col % self.step * self.run + col / self.step
+    /// Where the first value of a tile is.
+    fn tile(&self, row: usize, col: usize) -> usize {
+        let col = if self.images == 1 { col } else { col * self.step * self.images };
+        row * self.step * self.line + col
     }
 
-    /// Copies a channel from the given row of tiles on.
+    /// Distance of a value that a tile reads from the tile's first.
+    fn tap(&self, row: usize, col: usize) -> usize {
+        let col = match self.images {
+            1 => col % self.step * self.run + col / self.step,
+            images => col * images,
+        };
+        row * self.line + col
+    }
+
+    /// Copies a channel of `count` images that are `stride` values apart, from the given row of
+    /// tiles on. The values of images that are not there are 0.
+    fn turn<T: Gemm>(&self, src: &[T], stride: usize, count: usize, row: usize, dst: &mut [T]) {
+        let ([height, width], images) = (self.lengths, self.images);
+        assert!(src.len() >= (count - 1) * stride + height * width);
+        // The row from value `from` on lies at place `to`.
+        let from = (-self.pad[1]).max(0) as usize;
+        let to = self.pad[1].max(0) as usize;
+        let places = self.line / images;
+        let inside = width.saturating_sub(from).min(places.saturating_sub(to));
+        for (y, line) in dst.chunks_exact_mut(self.line).enumerate().take(self.height) {
+            let y = (row * self.step + y) as isize - self.pad[0];
+            if !(0..height as isize).contains(&y) || inside == 0 {
+                line.fill(T::ZERO);
+                continue;
+            }
+            let (before, rest) = line.split_at_mut(to * images);
+            let (middle, after) = rest.split_at_mut(inside * images);
+            before.fill(T::ZERO);
+            after.fill(T::ZERO);
+            let src = &src[y as usize * width + from..];
+            pack(simd::isa(), images, middle, src, stride, 1, count, inside);
+        }
+    }
+
+    /// Copies a channel of one image from the given row of tiles on.
     #[inline(always)]
     fn fill<T: Gemm>(&self, src: &[T], row: usize, dst: &mut [T]) {
         match self.step {
@@ -264,8 +340,10 @@ struct Group {
 /// Transforms channels of a source, tile by tile, for one block.
 struct Loader<'a, T> {
     slab: Slab,
-    /// The images of the block: which, and the first row of tiles that it needs.
+    /// The images of the block, or the first of each turn: which, and the first row of tiles that
+    /// it needs.
     images: Vec<(usize, usize)>,
+    batch: usize,
     groups: Vec<Group>,
     /// For each parity, where the values of a tile are.
     offsets: Vec<[[usize; MOST]; MOST]>,
@@ -294,7 +372,7 @@ impl<'a, T: Gemm> Loader<'a, T> {
             reach: points * stride,
             stride,
         };
-        Self::new(reading, tiling, tiles, pass.src)
+        Self::new(reading, tiling, tiles, pass.src, pass.batch)
     }
 
     /// For the gradient of the output of a pass.
@@ -302,27 +380,34 @@ impl<'a, T: Gemm> Loader<'a, T> {
         let ([_, h, w], m) = (pass.axes, tiling.form.outputs());
         let lengths = [h.out, w.out];
         let reading = Reading { lengths, pad: [0; 2], step: m, reach: m, stride: 1 };
-        Self::new(reading, tiling, tiles, dy)
+        Self::new(reading, tiling, tiles, dy, pass.batch)
     }
 
-    fn new(reading: Reading, tiling: &Tiling, tiles: Range<usize>, src: &'a [T]) -> Self {
-        let slab = Slab::new(&reading, tiling.band(), tiling.cols);
+    fn new(
+        reading: Reading,
+        tiling: &Tiling,
+        tiles: Range<usize>,
+        src: &'a [T],
+        batch: usize,
+    ) -> Self {
+        let slab = Slab::new(&reading, tiling);
         let Reading { lengths, reach, stride, .. } = reading;
-        let of_image = tiling.rows * tiling.cols;
-        let first = tiles.start / of_image;
-        let images: Vec<_> = (first..tiles.end.div_ceil(of_image))
-            .map(|n| (n, tiles.start.saturating_sub(n * of_image) / tiling.cols))
+        let first = tiles.start / tiling.turn();
+        let images: Vec<_> = (first..tiles.end.div_ceil(tiling.turn()))
+            .map(|turn| tiling.spot(tiles.start.max(turn * tiling.turn())))
+            .map(|spot| (spot.image / tiling.images * tiling.images, spot.row))
             .collect();
         let place = |tile: usize| {
-            let (n, at) = (tile / of_image - first, tile % of_image);
-            let row = at / tiling.cols - images[n].1;
-            n * slab.plane() + row * slab.lines * slab.line + at % tiling.cols
+            let (spot, turn) = (tiling.spot(tile), tile / tiling.turn() - first);
+            let lane = spot.image % tiling.images;
+            turn * slab.plane() + slab.tile(spot.row - images[turn].1, spot.col) + lane
         };
         let groups = tiles.clone().step_by(LANES).map(|tile| {
             let count = LANES.min(tiles.end - tile);
             let (mut runs, mut lane) = (Vec::new(), 0);
             while lane < count {
-                let left = tiling.cols - (tile + lane) % tiling.cols;
+                let line = if tiling.images == 1 { tiling.cols } else { PIECE };
+                let left = line - (tile + lane) % line;
                 let run = Run { place: place(tile + lane), lane, count: left.min(count - lane) };
                 lane += run.count;
                 runs.push(run);
@@ -340,7 +425,7 @@ impl<'a, T: Gemm> Loader<'a, T> {
         });
         let offsets = offsets.collect();
         let src_plane = lengths[0] * lengths[1];
-        Self { slab, images, groups, offsets, src, src_plane }
+        Self { slab, images, batch, groups, offsets, src, src_plane }
     }
 
     /// Values of scratch that a task needs.
@@ -365,8 +450,15 @@ impl<'a, T: Gemm> Loader<'a, T> {
         let plane = self.slab.plane();
         assert!(slab.len() >= self.images.len() * plane + PIECE);
         for (i, &(n, row)) in self.images.iter().enumerate() {
-            let src = &self.src[channel(n) * self.src_plane..][..self.src_plane];
-            self.slab.fill(src, row, &mut slab[i * plane..][..plane]);
+            let (src, to) =
+                (&self.src[channel(n) * self.src_plane..], &mut slab[i * plane..][..plane]);
+            if self.slab.images == 1 {
+                self.slab.fill(&src[..self.src_plane], row, to);
+            } else {
+                let stride = (channel(n + 1) - channel(n)) * self.src_plane;
+                let count = self.slab.images.min(self.batch - n);
+                self.slab.turn(src, stride, count, row, to);
+            }
         }
         for (parity, offsets) in self.offsets.iter().enumerate() {
             for (g, group) in self.groups.iter().enumerate() {

@@ -30,16 +30,16 @@ fn check<T: Gemm>(g: &ConvGeom) {
     for &points in choices(found.taps) {
         let form = Form { points, ..found };
         let mut got = vec![T::NAN; g.y_len()];
-        run(&forward, form, &mut got).unwrap();
+        run(&[forward], form, &mut got).unwrap();
         close("forward", g, form, &got, &y);
         let mut got = vec![T::NAN; g.w_len()];
         weight(&forward, form, &dy, &mut got).unwrap();
         close("weight", g, form, &got, &dw);
         let mut got = vec![T::NAN; g.x_len()];
-        for pass in &Pass::backward(g, &dy, &w, Some(&c)) {
-            let found = super::form(pass).expect("a form");
-            run(pass, Form { points, ..found }, &mut got).unwrap();
-        }
+        let passes = Pass::backward(g, &dy, &w, Some(&c));
+        let found = super::form(&passes[0]).expect("a form");
+        assert!(passes.iter().all(|pass| super::form(pass) == Some(found)));
+        run(&passes, Form { points, ..found }, &mut got).unwrap();
         close("data", g, form, &got, &dx);
     }
 }
@@ -59,6 +59,14 @@ fn equals_the_direct_sum() {
         geom((3, 1, 8, 12), plane(16, 16), plane(4, 4), [1, 2, 2], same, ONE),
         geom((2, 2, 10, 14), plane(15, 18), plane(4, 4), [1, 2, 2], [0, 2, 0], ONE),
         geom((20, 1, 33, 25), plane(8, 8), plane(4, 4), [1, 2, 2], same, ONE),
+        // Images in turn: whole turns and not, more of them than a block, few tiles side by side.
+        geom((8, 1, 9, 14), plane(4, 4), plane(3, 3), ONE, same, ONE),
+        geom((15, 1, 5, 8), plane(9, 7), plane(3, 3), ONE, same, ONE),
+        geom((16, 2, 24, 26), plane(16, 13), plane(3, 3), ONE, [0, 0, 2], ONE),
+        geom((40, 1, 40, 72), plane(8, 21), plane(3, 3), ONE, same, ONE),
+        geom((8, 1, 6, 11), plane(6, 5), plane(2, 2), ONE, ZERO, ONE),
+        geom((24, 1, 13, 25), plane(18, 16), plane(4, 4), [1, 2, 2], same, ONE),
+        geom((23, 1, 10, 9), plane(11, 17), plane(4, 4), [1, 2, 2], [0, 2, 0], ONE),
     ] {
         check::<f32>(&g);
         check::<f64>(&g);
