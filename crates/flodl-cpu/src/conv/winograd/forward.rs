@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::transform::{Outputs, PIECE, Room, Source, Square, Taps, square};
+use super::transform::{Lanes, Outputs, PIECE, Room, Source, Square, Taps, square};
 use super::{Form, Loader, Panels, Pass, Spot, Tiling, panel_width, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Gemm, Kernel};
@@ -226,35 +226,29 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
         let rows = mr.min(pass.dst_ch - first);
         let src = &pass.w[self.group * pass.w_group + first * pass.w_row..];
         let mut room = Room::new();
-        for c in 0..pass.src_ch {
-            for parity in 0..stride * stride {
-                let (p, q) = (parity / stride, parity % stride);
-                for i in 0..R {
-                    for j in 0..R {
+        for (c, parity) in (0..pass.src_ch).flat_map(|c| (0..stride * stride).map(move |p| (c, p)))
+        {
+            let (p, q) = (parity / stride, parity % stride);
+            let line = (self.panel * work.channels + c * stride * stride + parity) * mr;
+            for part in (0..rows).step_by(PIECE) {
+                let count = PIECE.min(rows - part);
+                let src = &src[part * pass.w_row..];
+                for (i, to) in room.from.iter_mut().enumerate().take(R) {
+                    for (j, to) in to.iter_mut().enumerate().take(R) {
                         let tap = (i * stride + p) * pass.axes[2].taps + j * stride + q;
                         let index = c * pass.w_ch + pass.kernel_index(tap);
-                        for (lane, to) in room.from[i][j].iter_mut().enumerate().take(rows) {
+                        for (lane, to) in to.0.iter_mut().enumerate().take(count) {
                             *to = src[lane * pass.w_row + index];
                         }
                     }
                 }
-                // Lanes beyond the panel are computed in vain, and in whole vectors.
-                square::<A, T, Taps<P, R>>(&mut room, mr.next_multiple_of(PIECE));
-                let line = (self.panel * work.channels + c * stride * stride + parity) * mr;
+                square::<A, T, Taps<P, R>>(&mut room);
+                let to = self.to.wrapping_add(line + part);
                 for (i, values) in room.to.iter().enumerate().take(P) {
                     for (j, values) in values.iter().enumerate().take(P) {
-                        let point = i * P + j;
-                        // SAFETY: a line of this panel, which is this task's; there are more lanes
-                        // than a panel has rows.
-                        unsafe {
-                            let (from, to) =
-                                (values.as_ptr(), self.to.add(point * self.stride + line));
-                            match mr {
-                                6 => to.cast::<[T; 6]>().write(from.cast::<[T; 6]>().read()),
-                                12 => to.cast::<[T; 12]>().write(from.cast::<[T; 12]>().read()),
-                                _ => copy(&values[..mr], to),
-                            }
-                        };
+                        let values = &values.0[..PIECE.min(mr - part)];
+                        // SAFETY: a line of this panel, which is this task's.
+                        unsafe { copy(values, to.wrapping_add((i * P + j) * self.stride)) };
                     }
                 }
             }
@@ -309,42 +303,44 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
     #[inline(always)]
     fn run<A: Arch>(self) {
         let (work, pass) = (self.work, self.work.pass);
-        let (width, side) = (work.width, P);
-        let m = side + 1 - R;
+        let width = work.width;
         let mut room = Room::new();
+        let tiling = &work.tiling;
         // Panel by panel: the products of adjacent channels are adjacent.
-        for panel in (0..self.tiles.len()).step_by(width) {
-            for channel in self.channels.clone() {
-                let number = self.group * pass.dst_ch + channel;
-                let bias = pass.bias.map_or(T::ZERO, |b| b[number]);
-                let at = panel * pass.dst_ch + channel * width;
-                let count = width.min(self.tiles.len() - panel);
-                for (i, line) in room.from.iter_mut().enumerate().take(side) {
-                    for (j, lanes) in line.iter_mut().enumerate().take(side) {
-                        let from = &self.products[at + (i * side + j) * self.stride..];
-                        // SAFETY: a panel is no wider than the lanes there are.
-                        unsafe { copy(&from[..width], lanes[..width].as_mut_ptr()) };
+        for (panel, channel) in (0..self.tiles.len())
+            .step_by(width)
+            .flat_map(|panel| self.channels.clone().map(move |channel| (panel, channel)))
+        {
+            let number = self.group * pass.dst_ch + channel;
+            let bias = pass.bias.map_or(T::ZERO, |b| b[number]);
+            let to = |image: usize| {
+                self.out.at((image * pass.groups * pass.dst_ch + number) * pass.dst_plane())
+            };
+            for piece in (panel..(panel + width).min(self.tiles.len())).step_by(PIECE) {
+                let at = panel * pass.dst_ch + channel * width + (piece - panel);
+                for (i, line) in room.from.iter_mut().enumerate().take(P) {
+                    for (j, lanes) in line.iter_mut().enumerate().take(P) {
+                        let from = &self.products[at + (i * P + j) * self.stride..][..PIECE];
+                        lanes.0.copy_from_slice(from);
                     }
                 }
-                square::<A, T, Outputs<P, R>>(&mut room, width);
+                square::<A, T, Outputs<P, R>>(&mut room);
+                let count = PIECE.min(self.tiles.len() - piece);
                 let mut lane = 0;
                 while lane < count {
-                    let spot = work.tiling.spot(self.tiles.start + panel + lane);
-                    let turns = work.tiling.images > 1;
-                    let run = if turns { PIECE } else { work.tiling.cols - spot.col };
+                    let spot = tiling.spot(self.tiles.start + piece + lane);
+                    let turns = tiling.images > 1;
+                    let run = if turns { PIECE } else { tiling.cols - spot.col };
                     let run = run.min(count - lane);
                     let there = run.min(if turns { pass.batch - spot.image } else { run });
-                    let place = spot.image * pass.groups * pass.dst_ch + number;
-                    let values = &room.to;
-                    let lanes = Lanes { values, first: lane, count: there, turns, bias };
+                    let tiles = Tiles { values: &room.to, first: lane, count: there, turns, bias };
                     // SAFETY: outputs of this channel and block, inside the destination.
                     unsafe {
-                        let to = self.out.at(place * pass.dst_plane());
-                        match m {
-                            2 => lanes.write::<A, 2>(pass, to, spot),
-                            3 => lanes.write::<A, 3>(pass, to, spot),
-                            4 => lanes.write::<A, 4>(pass, to, spot),
-                            _ => lanes.write::<A, 5>(pass, to, spot),
+                        match P + 1 - R {
+                            2 => tiles.write::<A, 2>(pass, to(spot.image), spot),
+                            3 => tiles.write::<A, 3>(pass, to(spot.image), spot),
+                            4 => tiles.write::<A, 4>(pass, to(spot.image), spot),
+                            _ => tiles.write::<A, 5>(pass, to(spot.image), spot),
                         }
                     }
                     lane += run;
@@ -356,7 +352,7 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
 
 /// Tiles of outputs side by side, or at one place of images in turn: some lanes of the values at
 /// (row, column) of each.
-struct Lanes<'a, T> {
+struct Tiles<'a, T> {
     values: &'a Square<T>,
     first: usize,
     count: usize,
@@ -364,7 +360,7 @@ struct Lanes<'a, T> {
     bias: T,
 }
 
-impl<T: Gemm> Lanes<'_, T> {
+impl<T: Gemm> Tiles<'_, T> {
     /// Writes them to the channel `dst` of the first one's image, from the first one's spot on.
     ///
     /// # Safety
@@ -374,41 +370,32 @@ impl<T: Gemm> Lanes<'_, T> {
         let [_, h, w] = pass.axes;
         let Spot { row, col, .. } = spot;
         let height = M.min(h.out - row * M);
-        for piece in (0..self.count).step_by(PIECE) {
-            let tiles = PIECE.min(self.count - piece);
-            let from = self.first + piece;
-            let col = if self.turns { col } else { col + piece };
-            let length = (if self.turns { M } else { tiles * M }).min(w.out - col * M);
-            let first = w.dst_first + col * M * w.dst_step;
-            for (i, values) in self.values.iter().enumerate().take(height) {
-                let mut line = [[T::ZERO; M]; PIECE];
-                if M == 4 && from + PIECE <= values[0].len() {
-                    let rows = [
-                        &values[0][from..],
-                        &values[1][from..],
-                        &values[2][from..],
-                        &values[3][from..],
-                    ];
-                    interleave4::<A, T>(rows, self.bias, line.as_flattened_mut());
-                } else {
-                    for (t, to) in line.iter_mut().enumerate().take(tiles) {
-                        for (to, values) in to.iter_mut().zip(values) {
-                            *to = values[from + t] + self.bias;
-                        }
+        let length = (if self.turns { M } else { self.count * M }).min(w.out - col * M);
+        let first = w.dst_first + col * M * w.dst_step;
+        for (i, values) in self.values.iter().enumerate().take(height) {
+            let mut lines = [[T::ZERO; M]; PIECE];
+            if M == 4 {
+                let rows = [&values[0], &values[1], &values[2], &values[3]];
+                interleave4::<A, T>(rows, self.bias, lines.as_flattened_mut());
+            } else {
+                for (t, to) in lines.iter_mut().enumerate() {
+                    for (to, values) in to.iter_mut().zip(values) {
+                        *to = values.0[t] + self.bias;
                     }
                 }
-                let to = (h.dst_first + (row * M + i) * h.dst_step) * w.dst + first;
-                let to = dst.wrapping_add(to);
-                if self.turns {
-                    let image = pass.groups * pass.dst_ch * pass.dst_plane();
-                    for (n, line) in line.iter().enumerate().take(tiles) {
-                        // SAFETY: the caller's promise; this is the next image.
-                        unsafe { scatter(&line[..length], to.wrapping_add(n * image), w.dst_step) };
-                    }
-                } else {
-                    // SAFETY: the caller's promise.
-                    unsafe { scatter(&line.as_flattened()[..length], to, w.dst_step) };
+            }
+            let lines = &lines[self.first..self.first + self.count];
+            let to = (h.dst_first + (row * M + i) * h.dst_step) * w.dst + first;
+            let to = dst.wrapping_add(to);
+            if self.turns {
+                let image = pass.groups * pass.dst_ch * pass.dst_plane();
+                for (n, line) in lines.iter().enumerate() {
+                    // SAFETY: the caller's promise; this is the next image.
+                    unsafe { scatter(&line[..length], to.wrapping_add(n * image), w.dst_step) };
                 }
+            } else {
+                // SAFETY: the caller's promise.
+                unsafe { scatter(&lines.as_flattened()[..length], to, w.dst_step) };
             }
         }
     }
@@ -436,12 +423,13 @@ unsafe fn scatter<T: Gemm>(line: &[T], to: *mut T, step: usize) {
 /// Written with shuffles where the CPU has them: of plain loops the compiler makes gathers, which
 /// take longer than all of the transform.
 #[inline(always)]
-fn interleave4<A: Arch, T: Gemm>(rows: [&[T]; 4], bias: T, to: &mut [T]) {
-    assert!(to.len() >= 4 * PIECE && rows.iter().all(|row| row.len() >= PIECE));
+fn interleave4<A: Arch, T: Gemm>(rows: [&Lanes<T>; 4], bias: T, to: &mut [T]) {
+    assert!(to.len() >= 4 * PIECE);
     #[cfg(target_arch = "x86_64")]
     if A::ISA >= simd::Isa::Avx2 && size_of::<T>() == 4 {
         let [a, b, c, d] = rows;
-        let rows = [a.as_ptr().cast(), b.as_ptr().cast(), c.as_ptr().cast(), d.as_ptr().cast()];
+        let rows =
+            [a.0.as_ptr().cast(), b.0.as_ptr().cast(), c.0.as_ptr().cast(), d.0.as_ptr().cast()];
         // SAFETY: T is the only float of four bytes; the rows hold eight values and the target 32;
         // the CPU has AVX2, as `A` says.
         unsafe { interleave4_avx(rows, bias.to_f64() as f32, to.as_mut_ptr().cast()) };
@@ -449,7 +437,7 @@ fn interleave4<A: Arch, T: Gemm>(rows: [&[T]; 4], bias: T, to: &mut [T]) {
     }
     for (t, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate().take(PIECE) {
         for (to, row) in to.iter_mut().zip(rows) {
-            *to = row[t] + bias;
+            *to = row.0[t] + bias;
         }
     }
 }

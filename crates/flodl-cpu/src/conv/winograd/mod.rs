@@ -24,7 +24,7 @@ use super::plan::Pass;
 use crate::gemm::pack::pack;
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::{self, Arch};
-use transform::{LANES, MOST, PIECE, Room, Transform, square};
+use transform::{Lanes, MOST, PIECE, Room, Transform, square};
 
 /// Environment variable that turns Winograd's convolution off when it is `0`.
 pub const WINOGRAD_ENV: &str = "FLODL_WINOGRAD";
@@ -76,8 +76,8 @@ const FEW: usize = 24;
 const TILES: usize = 32;
 /// What the transforms of a tile cost, in multiplications, for each channel and point; and those
 /// of the weights, for each of them and point.
-const TRANSFORM: usize = 56;
-const WEIGHT: usize = 64;
+const TRANSFORM: usize = 20;
+const WEIGHT: usize = 80;
 
 /// The form in which a pass is cheaper than direct, if there is one. `gradient` asks for the
 /// gradient by weight of this pass.
@@ -323,18 +323,12 @@ impl Slab {
     }
 }
 
-/// Some lanes whose values lie side by side in the slab.
-struct Run {
-    place: usize,
-    lane: usize,
-    count: usize,
-}
-
-/// The tiles that are transformed together.
-struct Group {
-    runs: Vec<Run>,
-    /// Lanes in use.
-    count: usize,
+/// Where the tiles that are transformed together are in the slab.
+enum Piece {
+    /// Side by side from here on.
+    Whole(usize),
+    /// Each on its own; those past the last are none.
+    Parts([Option<usize>; PIECE]),
 }
 
 /// Transforms channels of a source, tile by tile, for one block.
@@ -344,7 +338,7 @@ struct Loader<'a, T> {
     /// it needs.
     images: Vec<(usize, usize)>,
     batch: usize,
-    groups: Vec<Group>,
+    pieces: Vec<Piece>,
     /// For each parity, where the values of a tile are.
     offsets: Vec<[[usize; MOST]; MOST]>,
     src: &'a [T],
@@ -402,19 +396,15 @@ impl<'a, T: Gemm> Loader<'a, T> {
             let lane = spot.image % tiling.images;
             turn * slab.plane() + slab.tile(spot.row - images[turn].1, spot.col) + lane
         };
-        let groups = tiles.clone().step_by(LANES).map(|tile| {
-            let count = LANES.min(tiles.end - tile);
-            let (mut runs, mut lane) = (Vec::new(), 0);
-            while lane < count {
-                let line = if tiling.images == 1 { tiling.cols } else { PIECE };
-                let left = line - (tile + lane) % line;
-                let run = Run { place: place(tile + lane), lane, count: left.min(count - lane) };
-                lane += run.count;
-                runs.push(run);
+        let pieces = tiles.clone().step_by(PIECE).map(|tile| {
+            let parts: [Option<usize>; PIECE] =
+                std::array::from_fn(|lane| (tile + lane < tiles.end).then(|| place(tile + lane)));
+            match parts[0] {
+                Some(p) if (1..PIECE).all(|lane| parts[lane] == Some(p + lane)) => Piece::Whole(p),
+                _ => Piece::Parts(parts),
             }
-            Group { runs, count }
         });
-        let groups = groups.collect();
+        let pieces = pieces.collect();
         let offsets = (0..stride * stride).map(|parity| {
             let tap = |i: usize, j: usize| {
                 let (row, col) = (i * stride + parity / stride, j * stride + parity % stride);
@@ -425,7 +415,7 @@ impl<'a, T: Gemm> Loader<'a, T> {
         });
         let offsets = offsets.collect();
         let src_plane = lengths[0] * lengths[1];
-        Self { slab, images, batch, groups, offsets, src, src_plane }
+        Self { slab, images, batch, pieces, offsets, src, src_plane }
     }
 
     /// Values of scratch that a task needs.
@@ -461,49 +451,38 @@ impl<'a, T: Gemm> Loader<'a, T> {
             }
         }
         for (parity, offsets) in self.offsets.iter().enumerate() {
-            for (g, group) in self.groups.iter().enumerate() {
+            for (p, piece) in self.pieces.iter().enumerate() {
+                let part = |place: usize| {
+                    let mut lanes = Lanes::ZERO;
+                    lanes.0.copy_from_slice(&slab[place..place + PIECE]);
+                    lanes
+                };
                 for (line, offsets) in room.from.iter_mut().zip(offsets).take(F::FROM) {
                     for (lanes, offset) in line.iter_mut().zip(offsets).take(F::FROM) {
-                        for run in &group.runs {
-                            copy(&slab[run.place + offset..], &mut lanes[run.lane..], run.count);
-                        }
-                        lanes[group.count..].fill(T::ZERO);
+                        *lanes = match piece {
+                            Piece::Whole(place) => part(place + offset),
+                            Piece::Parts(places) => Lanes(places.map(|place| match place {
+                                Some(place) => slab[place + offset],
+                                None => T::ZERO,
+                            })),
+                        };
                     }
                 }
-                let lanes = group.count.next_multiple_of(PIECE);
-                square::<A, T, F>(room, lanes);
+                square::<A, T, F>(room);
+                let (panel, lane) = (p * PIECE / panels.width, p * PIECE % panels.width);
+                let row = panel * panels.channels + first + parity;
+                let to = panels.to.wrapping_add(row * panels.width + lane);
                 for (i, line) in room.to.iter().enumerate().take(F::TO) {
                     for (j, values) in line.iter().enumerate().take(F::TO) {
-                        let to = panels.to.wrapping_add((i * F::TO + j) * panels.stride);
-                        for (p, values) in values[..lanes].as_chunks::<PIECE>().0.iter().enumerate()
-                        {
-                            let tile = g * LANES + p * PIECE;
-                            let (panel, lane) = (tile / panels.width, tile % panels.width);
-                            let row = panel * panels.channels + first + parity;
-                            // SAFETY: the caller's promise.
-                            unsafe {
-                                let to = to.add(row * panels.width + lane);
-                                to.cast::<[T; PIECE]>().write(*values);
-                            }
+                        // SAFETY: the caller's promise.
+                        unsafe {
+                            let to = to.add((i * F::TO + j) * panels.stride);
+                            to.cast::<[T; PIECE]>().write(values.0);
                         }
                     }
                 }
             }
         }
-    }
-}
-
-/// Copies `count` values in whole pieces where both sides have room for them.
-#[inline(always)]
-fn copy<T: Copy>(from: &[T], to: &mut [T], count: usize) {
-    let whole = count.next_multiple_of(PIECE);
-    if whole <= from.len() && whole <= to.len() {
-        let pieces = from[..whole].as_chunks::<PIECE>().0;
-        for (to, from) in to[..whole].as_chunks_mut::<PIECE>().0.iter_mut().zip(pieces) {
-            *to = *from;
-        }
-    } else {
-        to[..count].copy_from_slice(&from[..count]);
     }
 }
 

@@ -9,29 +9,55 @@
 //! points after Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd
 //! Convolution for Deep Neural Networks", 2018.
 
+use std::ops::{Add, Sub};
+
 use crate::element::Float;
 use crate::simd::Arch;
 
-/// Most tiles or channels that are transformed together.
-pub(super) const LANES: usize = 32;
-/// Lanes are copied in pieces of this many.
+/// Tiles or channels that are transformed together: a vector of AVX2, half of one of AVX-512.
 pub(super) const PIECE: usize = 8;
 /// Most points along an axis.
 pub(super) const MOST: usize = 6;
 
+/// One value of each of the tiles or channels that are transformed together.
+#[derive(Clone, Copy)]
+pub(super) struct Lanes<T>(pub [T; PIECE]);
+
+impl<T: Float> Lanes<T> {
+    pub const ZERO: Self = Self([T::ZERO; PIECE]);
+}
+
+impl<T: Float> Add for Lanes<T> {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+}
+
+impl<T: Float> Sub for Lanes<T> {
+    type Output = Self;
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] - other.0[i]))
+    }
+}
+
 /// Values along one axis.
-pub(super) type Line<T> = [T; MOST];
+pub(super) type Line<T> = [Lanes<T>; MOST];
 
 /// `value * factor`.
 #[inline(always)]
-fn times<T: Float>(value: T, factor: f64) -> T {
-    value * T::from_f64(factor)
+fn times<T: Float>(value: Lanes<T>, factor: f64) -> Lanes<T> {
+    let factor = T::from_f64(factor);
+    Lanes(value.0.map(|v| v * factor))
 }
 
 /// `value * factor + other`.
 #[inline(always)]
-fn fma<A: Arch, T: Float>(value: T, factor: f64, other: T) -> T {
-    value.mul_add_::<A>(T::from_f64(factor), other)
+fn fma<A: Arch, T: Float>(value: Lanes<T>, factor: f64, other: Lanes<T>) -> Lanes<T> {
+    let factor = T::from_f64(factor);
+    Lanes(std::array::from_fn(|i| value.0[i].mul_add_::<A>(factor, other.0[i])))
 }
 
 /// The points besides 0 and infinity: of four ±a, of five ±a and b, of six ±a and ±b.
@@ -90,10 +116,10 @@ impl<T: Float, const P: usize> Transform<T> for Source<P> {
     fn line<A: Arch>(d: &Line<T>) -> Line<T> {
         let (a, b) = pair(P);
         let (aa, bb) = (a * a, b * b);
-        let mut to = [T::ZERO; MOST];
+        let mut to = [Lanes::ZERO; MOST];
         if P == 5 {
             // What is multiplied by t - b first is shared by all points but b.
-            let e: [T; 4] = std::array::from_fn(|k| fma::<A, T>(d[k], -b, d[k + 1]));
+            let e: [Lanes<T>; 4] = std::array::from_fn(|k| fma::<A, T>(d[k], -b, d[k + 1]));
             to[0] = fma::<A, T>(e[0], -aa, e[2]);
             to[1] = fma::<A, T>(e[1], a, e[2]);
             to[2] = fma::<A, T>(e[1], -a, e[2]);
@@ -125,7 +151,7 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Taps<P, R> {
     #[inline(always)]
     fn line<A: Arch>(g: &Line<T>) -> Line<T> {
         let (a, b) = pair(P);
-        let mut to = [T::ZERO; MOST];
+        let mut to = [Lanes::ZERO; MOST];
         if P == 5 {
             for ((to, p), scale) in to.iter_mut().zip([0.0, a, -a, b]).zip(scales5()) {
                 *to = fma::<A, T>(g[1], p * scale, times(g[0], scale));
@@ -154,7 +180,7 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Outputs<P, R> {
     fn line<A: Arch>(m: &Line<T>) -> Line<T> {
         let (a, b) = pair(P);
         let outputs = P + 1 - R;
-        let mut to = [T::ZERO; MOST];
+        let mut to = [Lanes::ZERO; MOST];
         let (sum_a, diff_a) = (m[1] + m[2], m[1] - m[2]);
         let mut powers = (a, b);
         if P == 5 {
@@ -179,7 +205,7 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Outputs<P, R> {
                 powers = (powers.0 * a, powers.1 * b);
             }
         }
-        to[outputs - 1] += m[P - 1];
+        to[outputs - 1] = to[outputs - 1] + m[P - 1];
         to
     }
 }
@@ -192,11 +218,11 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Gradients<P, R> 
     fn line<A: Arch>(y: &Line<T>) -> Line<T> {
         let (a, b) = pair(P);
         let outputs = P + 1 - R;
-        let mut to = [T::ZERO; MOST];
+        let mut to = [Lanes::ZERO; MOST];
         to[0] = y[0];
         if P == 5 {
             let last = y.iter().take(outputs).rev().copied();
-            to[3] = last.reduce(|sum, y| fma::<A, T>(sum, b, y)).unwrap_or(T::ZERO);
+            to[3] = last.reduce(|sum, y| fma::<A, T>(sum, b, y)).unwrap_or(Lanes::ZERO);
         }
         for (i, p) in [a, b].into_iter().enumerate().take(P / 2 - 1) {
             let (mut even, mut odd) = (y[0], times(y[1], p));
@@ -224,7 +250,7 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for TapGradients<P, 
     #[inline(always)]
     fn line<A: Arch>(u: &Line<T>) -> Line<T> {
         let (a, b) = pair(P);
-        let mut to = [T::ZERO; MOST];
+        let mut to = [Lanes::ZERO; MOST];
         if P == 5 {
             let [zero, plus, minus, at_b] = scales5();
             let (up, down, at_b) = (times(u[1], plus), times(u[2], minus), times(u[3], at_b));
@@ -242,13 +268,13 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for TapGradients<P, 
                 to[2] = fma::<A, T>(sum, p * p * scale, to[2]);
             }
         }
-        to[R - 1] += u[P - 1];
+        to[R - 1] = to[R - 1] + u[P - 1];
         to
     }
 }
 
-/// A square of values for each of some lanes: by row, column and lane.
-pub(super) type Square<T> = [[[T; LANES]; MOST]; MOST];
+/// A square of values, by row and column.
+pub(super) type Square<T> = [[Lanes<T>; MOST]; MOST];
 
 /// Room for what [`square`] reads, keeps half way and gives back.
 pub(super) struct Room<T> {
@@ -259,41 +285,25 @@ pub(super) struct Room<T> {
 
 impl<T: Float> Room<T> {
     pub fn new() -> Self {
-        let zero = [[[T::ZERO; LANES]; MOST]; MOST];
+        let zero = [[Lanes::ZERO; MOST]; MOST];
         Self { from: zero, half: zero, to: zero }
     }
 }
 
-/// Applies a transform to both axes of the squares of the first `lanes` lanes, from `room.from` to
-/// `room.to`.
+/// Applies a transform to both axes of a square, from `room.from` to `room.to`.
 #[inline(always)]
-pub(super) fn square<A: Arch, T: Float, F: Transform<T>>(room: &mut Room<T>, lanes: usize) {
-    let lanes = lanes.min(LANES);
+pub(super) fn square<A: Arch, T: Float, F: Transform<T>>(room: &mut Room<T>) {
     for j in 0..F::FROM {
-        // Lanes innermost, and as many as come: a loop of known length would be unrolled, and what
-        // the compiler then makes of the pieces are gathers.
-        for l in 0..lanes {
-            let mut line = [T::ZERO; MOST];
-            for (i, v) in line.iter_mut().enumerate().take(F::FROM) {
-                *v = room.from[i][j][l];
-            }
-            let line = F::line::<A>(&line);
-            for (half, v) in room.half.iter_mut().zip(line).take(F::TO) {
-                half[j][l] = v;
-            }
+        let mut line = [Lanes::ZERO; MOST];
+        for (to, from) in line.iter_mut().zip(&room.from).take(F::FROM) {
+            *to = from[j];
+        }
+        for (half, value) in room.half.iter_mut().zip(F::line::<A>(&line)).take(F::TO) {
+            half[j] = value;
         }
     }
     for i in 0..F::TO {
-        let (half, to) = (&room.half[i], &mut room.to[i]);
-        for l in 0..lanes {
-            let mut line = [T::ZERO; MOST];
-            for (j, v) in line.iter_mut().enumerate().take(F::FROM) {
-                *v = half[j][l];
-            }
-            let line = F::line::<A>(&line);
-            for (to, v) in to.iter_mut().zip(line).take(F::TO) {
-                to[l] = v;
-            }
-        }
+        let line = F::line::<A>(&room.half[i]);
+        room.to[i][..F::TO].copy_from_slice(&line[..F::TO]);
     }
 }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::transform::{Gradients, LANES, PIECE, Room, Source, TapGradients, square};
+use super::transform::{Gradients, PIECE, Room, Source, TapGradients, square};
 use super::{Form, Loader, Panels, Pass, Tiling, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Epilogue, Gemm, Mat, gemm};
@@ -198,18 +198,18 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
             let start = (self.group * pass.dst_ch + row) * of_row;
             // SAFETY: the weights of this row are this task's.
             let to = unsafe { self.dw.range(start..start + of_row) };
-            for first in (0..channels).step_by(LANES) {
-                let lanes = LANES.min(channels - first);
+            for first in (0..channels).step_by(PIECE) {
+                let lanes = PIECE.min(channels - first);
                 for (i, line) in room.from.iter_mut().enumerate().take(P) {
                     for (j, to) in line.iter_mut().enumerate().take(P) {
                         let at = (i * P + j) * self.stride + row * channels + first;
-                        to[..lanes].copy_from_slice(&self.sums[at..at + lanes]);
+                        to.0[..lanes].copy_from_slice(&self.sums[at..at + lanes]);
                     }
                 }
-                square::<A, T, TapGradients<P, R>>(&mut room, lanes);
+                square::<A, T, TapGradients<P, R>>(&mut room);
                 for (i, values) in room.to.iter().enumerate().take(R) {
                     for (j, values) in values.iter().enumerate().take(R) {
-                        for (lane, &value) in values.iter().enumerate().take(lanes) {
+                        for (lane, &value) in values.0.iter().enumerate().take(lanes) {
                             let (c, parity) =
                                 ((first + lane) / parities, (first + lane) % parities);
                             let (p, q) = (parity / stride, parity % stride);
