@@ -105,26 +105,60 @@ pub fn pad<T: Element>(g: &PadGeom, mode: PadMode<T>, x: &[T], y: &mut [T]) {
                 continue;
             };
             let x = &x[from * iw..][..iw];
-            y[left..left + iw].copy_from_slice(x);
-            for i in (0..left).chain(left + iw..ow) {
-                y[i] = match (g.source(mode, 2, i), mode) {
-                    (Some(at), _) => x[at],
-                    (None, PadMode::Constant(value)) => value,
-                    (None, _) => T::ZERO,
-                };
+            let (before, rest) = y.split_at_mut(left);
+            let (middle, after) = rest.split_at_mut(iw);
+            copy(x, middle);
+            if let PadMode::Constant(value) = mode {
+                before.iter_mut().chain(after).for_each(|y| *y = value);
+                continue;
+            }
+            let places = (0..left).chain(left + iw..ow);
+            for (y, i) in before.iter_mut().chain(after).zip(places) {
+                *y = g.source(mode, 2, i).map_or(T::ZERO, |at| x[at]);
             }
         }
     });
 }
 
-/// Gradient of [`pad`]: each element of `dx [planes, input]`, which is cleared first, gets the sum
-/// of `dy` over the places where it stands.
+/// Copies a row in pieces: rows are short, and a call for each would cost more than the copy.
+#[inline(always)]
+fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    let (pieces, rest) = from.as_chunks::<8>();
+    let (to_pieces, to_rest) = to.as_chunks_mut::<8>();
+    for (to, from) in to_pieces.iter_mut().zip(pieces) {
+        *to = *from;
+    }
+    for (to, from) in to_rest.iter_mut().zip(rest) {
+        *to = *from;
+    }
+}
+
+/// Gradient of [`pad`]: each element of `dx [planes, input]` gets the sum of `dy` over the places
+/// where it stands.
 pub fn pad_backward<T: Float>(g: &PadGeom, mode: PadMode<T>, dy: &[T], dx: &mut [T]) {
     g.check(dx.len(), dy.len());
     let [id, ih, iw] = g.input;
     let [od, oh, ow] = g.output();
     let (plane, left) = (id * ih * iw, g.before[2]);
     let dx = SharedMut::new(dx);
+    if let PadMode::Constant(_) = mode {
+        // Each element stands in one place.
+        parallel_rows(g.planes * id * ih, iw + 8, |r| {
+            // SAFETY: the rows of one region are disjoint.
+            let dx = unsafe { dx.range(r.start * iw..r.end * iw) };
+            let (mut p, mut row) = (r.start / (id * ih), r.start % (id * ih));
+            for dx in dx.chunks_exact_mut(iw.max(1)) {
+                let (z, y) = (row / ih + g.before[0], row % ih + g.before[1]);
+                let from = ((p * od + z) * oh + y) * ow + left;
+                copy(&dy[from..from + iw], dx);
+                row += 1;
+                if row == id * ih {
+                    (p, row) = (p + 1, 0);
+                }
+            }
+        });
+        return;
+    }
     parallel_rows(g.planes, od * oh * ow, |r| {
         for p in r {
             // SAFETY: each plane belongs to one task.

@@ -185,8 +185,8 @@ impl Graph {
         self.fusion.get()
     }
 
-    /// Whether neighbouring nodes may run as one when nothing is recorded, here and in every graph
-    /// inside; see [`crate::FlowBuilder::fuse`].
+    /// Whether neighbouring nodes may run as one, here and in every graph inside; see
+    /// [`crate::FlowBuilder::fuse`].
     pub fn set_fusion(&self, enabled: bool) {
         self.each_graph(&mut |graph| {
             graph.fusion.set(enabled);
