@@ -230,3 +230,16 @@ fn packed_weights_are_bounded() {
     let packed = memory_stats().current - before - own;
     assert!((32 << 20..=65 << 20).contains(&packed), "{} MiB", packed >> 20);
 }
+
+/// Products with ever new parts of one tensor, as with the batches of a data set, keep none of them.
+#[test]
+fn parts_of_a_data_set_are_not_packed() {
+    let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
+    let data = Tensor::randn(&[64 * 20, 784], TensorOptions::default()).unwrap();
+    let dy = Tensor::randn(&[128, 64], TensorOptions::default()).unwrap();
+    let before = memory_stats().current;
+    for i in (0..20).cycle().take(60) {
+        dy.matmul(&data.narrow(0, 64 * i, 64).unwrap()).unwrap();
+    }
+    assert_eq!(memory_stats().current, before);
+}

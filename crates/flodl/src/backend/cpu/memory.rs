@@ -14,6 +14,10 @@ use crate::Result;
 /// again fit, and a large model does not take twice its size.
 const MOST: usize = 64 << 20;
 
+/// Most places of one memory that are kept in mind: a weight is used both ways round, but a data set
+/// from a new place for each batch.
+const PLACES: usize = 4;
+
 static PACKED: AtomicUsize = AtomicUsize::new(0);
 
 /// What a tensor's values lie in.
@@ -85,6 +89,9 @@ impl HostMemory {
         {
             let mut forms = forms();
             let Some(known) = forms.iter().find(|form| form.place == place) else {
+                if forms.len() == PLACES {
+                    forms.remove(0);
+                }
                 forms.push(Form { place, packed: None });
                 return None;
             };
