@@ -326,6 +326,27 @@ fn times_are_shown() {
     }
 }
 
+#[test]
+fn merges_are_coloured_by_their_time() {
+    let graph =
+        build(FlowBuilder::from(linear(4)).split(modules![linear(4), Tanh]).merge(MergeOp::Add));
+    let fill = |picture: &[u8]| {
+        let mut fills = Vec::new();
+        parse(std::str::from_utf8(picture).unwrap()).all(&mut |e| {
+            if e.class() == "node circle" {
+                fills.push(e.children[0].attributes["fill"].clone());
+            }
+        });
+        assert_eq!(fills.len(), 1);
+        fills.remove(0)
+    };
+    graph.enable_profiling();
+    let x = Tensor::ones(&[2, 4], TensorOptions::default()).unwrap();
+    graph.forward(&Variable::new(x, false)).unwrap();
+    let [plain, timed] = [graph.svg(None), graph.svg_with_profile(None)].map(|p| fill(&p.unwrap()));
+    assert_ne!(plain, timed);
+}
+
 /// Every module that ran has a time of its own: router and experts of a gate, both ways of a shortcut.
 #[test]
 fn parts_have_times() {

@@ -499,7 +499,7 @@ struct Panels<T> {
 // SAFETY: tasks write disjoint channels.
 unsafe impl<T: Send> Sync for Panels<T> {}
 
-/// Tiles of a panel: at least a group of lanes.
+/// Tiles of a panel: whole pieces.
 fn panel_width<T: Gemm>(kernel: &Kernel<T>) -> usize {
     kernel.nr.next_multiple_of(PIECE)
 }

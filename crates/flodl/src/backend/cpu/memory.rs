@@ -41,16 +41,28 @@ struct Form {
     packed: Option<Arc<dyn Any + Send + Sync>>,
 }
 
-/// A packed matrix that counts towards [`MOST`].
-pub struct Held<T: 'static> {
-    pub matrix: PackedB<T>,
-    bytes: usize,
+/// Bytes that count towards [`MOST`].
+struct Share(usize);
+
+impl Share {
+    /// `None` where there is no room for them.
+    fn take(bytes: usize) -> Option<Self> {
+        let room = |used: usize| Some(used + bytes).filter(|&sum| sum <= MOST);
+        PACKED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        Some(Share(bytes))
+    }
 }
 
-impl<T> Drop for Held<T> {
+impl Drop for Share {
     fn drop(&mut self) {
-        PACKED.fetch_sub(self.bytes, Ordering::Relaxed);
+        PACKED.fetch_sub(self.0, Ordering::Relaxed);
     }
+}
+
+/// A packed matrix with its share.
+pub struct Held<T: 'static> {
+    pub matrix: PackedB<T>,
+    _share: Share,
 }
 
 impl HostMemory {
@@ -99,17 +111,8 @@ impl HostMemory {
                 return packed.clone().downcast().ok();
             }
         }
-        let bytes = k * n * size_of::<T>();
-        let room = |used: usize| Some(used + bytes).filter(|&sum| sum <= MOST);
-        PACKED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
-        let matrix = match PackedB::new(k, n, b) {
-            Ok(matrix) => matrix,
-            Err(_) => {
-                PACKED.fetch_sub(bytes, Ordering::Relaxed);
-                return None;
-            }
-        };
-        let held = Arc::new(Held { matrix, bytes });
+        let share = Share::take(k * n * size_of::<T>())?;
+        let held = Arc::new(Held { matrix: PackedB::new(k, n, b).ok()?, _share: share });
         if let Some(form) = forms().iter_mut().find(|form| form.place == place) {
             form.packed = Some(held.clone());
         }

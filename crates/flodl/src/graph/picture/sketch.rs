@@ -219,8 +219,8 @@ fn add_node(flow: &mut Flow, node: &NodeInfo, prefix: &str) -> (Vec<usize>, usiz
     };
     let last = &mut flow.items[exit];
     last.tags.clone_from(&node.tags);
-    // Modules have times of their own.
-    if matches!(last.shape, Shape::Cluster(_)) {
+    // Modules have times of their own; a merge has none.
+    if node.parts.is_empty() || matches!(last.shape, Shape::Cluster(_)) {
         last.time = node.time;
     }
     (entries, exit)
