@@ -125,8 +125,8 @@ pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
 /// The split depends on `len`, `grain` and the number of threads alone. A range's start is a
 /// multiple of 64, so that two threads do not write to one cache line.
 pub fn parallel_ranges(len: usize, grain: usize, f: impl Fn(Range<usize>) + Sync) {
-    let threads = available();
-    if threads <= 1 || len < 2 * grain.max(1) {
+    let threads = if len < 2 * grain.max(1) { 1 } else { available() };
+    if threads <= 1 {
         if len > 0 {
             f(0..len);
         }
@@ -141,9 +141,9 @@ pub fn parallel_ranges(len: usize, grain: usize, f: impl Fn(Range<usize>) + Sync
 /// Splits `0..rows` like [`parallel_ranges`], gated by the work in all: `row_cost` is the cost of
 /// a row in simple element operations.
 pub fn parallel_rows(rows: usize, row_cost: usize, f: impl Fn(Range<usize>) + Sync) {
-    let threads = available();
     let grain_rows = GRAIN.div_ceil(row_cost.max(1)).max(1);
-    if threads <= 1 || rows < 2 * grain_rows {
+    let threads = if rows < 2 * grain_rows { 1 } else { available() };
+    if threads <= 1 {
         if rows > 0 {
             f(0..rows);
         }

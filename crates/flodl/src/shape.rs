@@ -1,11 +1,12 @@
 //! Shapes, strides and the arithmetic on them. Nothing here touches memory.
 
+mod dims;
+
 use smallvec::SmallVec;
 
-use crate::{Error, Result};
+pub use dims::Dims;
 
-/// Sizes or strides, without a heap allocation for up to six dims.
-pub type Dims = SmallVec<[usize; 6]>;
+use crate::{Error, Result};
 
 /// How a tensor's elements lie in its storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +21,9 @@ pub struct Layout {
 
 impl Layout {
     /// Row-major order from the start of the storage.
+    #[inline]
     pub fn contiguous(shape: &[usize]) -> Self {
-        Layout { shape: Dims::from_slice(shape), strides: row_major(shape), offset: 0 }
+        Layout { shape: Dims::from_slice(shape), strides: Dims::row_major(shape), offset: 0 }
     }
 
     /// Number of elements.
@@ -103,15 +105,6 @@ impl Layout {
     }
 }
 
-/// Strides of a contiguous tensor of this shape.
-pub fn row_major(shape: &[usize]) -> Dims {
-    let mut strides = Dims::from_elem(1, shape.len());
-    for d in (1..shape.len()).rev() {
-        strides[d - 1] = strides[d] * shape[d].max(1);
-    }
-    strides
-}
-
 /// Shape of the result when operands of these shapes meet in elementwise arithmetic.
 pub fn broadcast(op: &'static str, a: &[usize], b: &[usize]) -> Result<Dims> {
     if a == b {
@@ -164,16 +157,14 @@ pub fn dim(op: &'static str, dim: i32, ndim: usize) -> Result<usize> {
 
 /// Sizes from the public `i64` form, checked to be non-negative and to have a countable product.
 pub fn sizes(op: &'static str, shape: &[i64]) -> Result<Dims> {
-    let dims: Dims = shape
-        .iter()
-        .map(|&n| {
-            usize::try_from(n).map_err(|_| Error::Shape {
-                op,
-                expected: "sizes of at least 0".into(),
-                got: shape.to_vec(),
-            })
-        })
-        .collect::<Result<_>>()?;
+    let mut dims = Dims::from_elem(0, shape.len());
+    for (size, &n) in dims.iter_mut().zip(shape) {
+        *size = usize::try_from(n).map_err(|_| Error::Shape {
+            op,
+            expected: "sizes of at least 0".into(),
+            got: shape.to_vec(),
+        })?;
+    }
     if countable(&dims) { Ok(dims) } else { Err(too_large(op, &dims)) }
 }
 
@@ -200,14 +191,14 @@ mod tests {
             offset: 2,
         };
         let r = n.reshape(&[2, 1, 2, 2]).unwrap();
-        assert_eq!(r.strides.as_slice(), &[8, 4, 2, 1]);
+        assert_eq!(r.strides[..], [8, 4, 2, 1]);
         assert_eq!(n.reshape(&[8]), None);
     }
 
     #[test]
     fn broadcast_aligns_at_the_end() {
-        assert_eq!(broadcast("add", &[3, 1], &[2, 1, 4]).unwrap().as_slice(), &[2, 3, 4]);
-        assert_eq!(broadcast("add", &[0], &[1]).unwrap().as_slice(), &[0]);
+        assert_eq!(broadcast("add", &[3, 1], &[2, 1, 4]).unwrap()[..], [2, 3, 4]);
+        assert_eq!(broadcast("add", &[0], &[1]).unwrap()[..], [0]);
         assert!(broadcast("add", &[3], &[4]).is_err());
     }
 }

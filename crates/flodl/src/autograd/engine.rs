@@ -249,7 +249,8 @@ fn run(
             if pending.iter().all(Option::is_none) {
                 continue;
             }
-            pending.iter_mut().map(Option::take).collect()
+            let none = SmallVec::from_elem(None, pending.len());
+            std::mem::replace(&mut *pending, none)
         };
         if !sink.inputs.is_empty() && !has_way(node, sink) {
             continue;
@@ -262,10 +263,9 @@ fn run(
                    first one"
                 .into(),
         })?;
-        let needs = node.edges.borrow().iter().map(|e| !matches!(e, Edge::None)).collect();
         let to_leaves = sink.inputs.is_empty();
         let grads = RefCell::new(grads);
-        let ctx = Ctx { node, grads, needs, to_leaves, later };
+        let ctx = Ctx { node, grads, to_leaves, later };
         let results = function(&ctx)?;
         drop(borrowed);
         drop(backward);

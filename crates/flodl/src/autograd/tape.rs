@@ -33,12 +33,15 @@ pub(crate) enum Edge {
     Leaf(Variable),
 }
 
+/// Where the gradients of all inputs go.
+type Edges = SmallVec<[Edge; 2]>;
+
 /// One recorded operation.
 pub(crate) struct Node {
     pub name: &'static str,
     /// Counts up with every node of the thread: an input's node has a lower number.
     pub seq: u64,
-    pub edges: RefCell<SmallVec<[Edge; 2]>>,
+    pub edges: RefCell<Edges>,
     pub backward: RefCell<Option<BackwardFn>>,
     /// Gradients of the outputs gathered so far in the running pass.
     pub pending: RefCell<SmallVec<[Option<Variable>; 1]>>,
@@ -50,7 +53,6 @@ pub(crate) struct Node {
 pub struct Ctx<'a> {
     pub(crate) node: &'a Rc<Node>,
     pub(crate) grads: RefCell<SmallVec<[Option<Variable>; 1]>>,
-    pub(crate) needs: SmallVec<[bool; 4]>,
     /// Whether gradients are added to the leaves in this pass.
     pub(crate) to_leaves: bool,
     /// What is to be done at the end of the pass.
@@ -86,9 +88,14 @@ impl Ctx<'_> {
         self.grads.borrow_mut().get_mut(i).and_then(Option::take)
     }
 
+    /// How many inputs the operation had.
+    pub fn inputs(&self) -> usize {
+        self.node.edges.borrow().len()
+    }
+
     /// Whether input `i` wants a gradient.
     pub fn needs(&self, i: usize) -> bool {
-        self.needs[i]
+        !matches!(self.node.edges.borrow()[i], Edge::None)
     }
 
     /// Leaf `i`, if this pass adds gradients to the leaves and records nothing.
@@ -256,15 +263,22 @@ fn new_node(
     Rc::new(Node {
         name,
         seq,
-        edges: RefCell::new(inputs.iter().map(|v| v.edge()).collect()),
+        edges: RefCell::new(edges(inputs)),
         backward: RefCell::new(Some(backward)),
         pending: RefCell::new(SmallVec::from_elem(None, outputs)),
         visited: Cell::new(0),
     })
 }
 
+fn edges(inputs: &[&Variable]) -> Edges {
+    match inputs {
+        [a, b] => Edges::from_buf([a.edge(), b.edge()]),
+        _ => inputs.iter().map(|v| v.edge()).collect(),
+    }
+}
+
 /// What a dead node leaves to be dropped.
-type Remains = (SmallVec<[Edge; 2]>, Option<BackwardFn>);
+type Remains = (Edges, Option<BackwardFn>);
 
 impl Drop for Node {
     /// Dropping the newest node of a long chain would recurse through all of it, along the edges
@@ -291,9 +305,11 @@ fn drain() {
 
 /// Gradients from variables and options, for the end of a gradient function.
 macro_rules! grads {
-    ($($g:expr),* $(,)?) => {
-        $crate::autograd::tape::Grads::from_iter([$(Option::<$crate::Variable>::from($g)),*])
-    };
+    ($($g:expr),* $(,)?) => {{
+        let mut all = $crate::autograd::tape::Grads::new();
+        $(all.push(Option::<$crate::Variable>::from($g));)*
+        all
+    }};
 }
 pub(crate) use grads;
 

@@ -57,14 +57,17 @@ impl Variable {
     }
 
     /// A leaf that needs no gradient.
+    #[inline]
     pub(crate) fn constant(data: Tensor) -> Self {
         Self::make(data, false, None)
     }
 
+    #[inline]
     pub(crate) fn from_op(data: Tensor, grad_fn: GradFn) -> Self {
         Self::make(data, true, Some(grad_fn))
     }
 
+    #[inline]
     fn make(data: Tensor, requires_grad: bool, grad_fn: Option<GradFn>) -> Self {
         Variable {
             inner: Rc::new(Inner {

@@ -224,7 +224,7 @@ impl Tensor {
         self.check_same("index_add", src)?;
         let d = self.dim("index_add", dim)?;
         let idx = Self::checked_index("index_add", index)?;
-        if index.ndim() != 1 || src.dims() != self.dims_with(d, idx.len()).as_slice() {
+        if index.ndim() != 1 || *src.dims() != self.dims_with(d, idx.len())[..] {
             return Err(Error::ShapeMismatch {
                 op: "index_add",
                 lhs: self.shape(),

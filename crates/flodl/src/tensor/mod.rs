@@ -53,14 +53,14 @@ pub struct Tensor {
 
 impl Tensor {
     /// A contiguous tensor on fresh memory with arbitrary contents.
+    #[inline]
     pub(crate) fn fresh(shape: &[usize], dtype: DType, device: Device) -> Result<Tensor> {
         let bytes = shape.iter().try_fold(dtype.element_size(), |n, &d| n.checked_mul(d));
         let Some(bytes) = bytes.filter(|&n| n <= isize::MAX as usize) else {
             return Err(shape::too_large("empty", shape));
         };
-        let layout = Layout::contiguous(shape);
         let storage = backend::alloc(device, bytes)?;
-        Ok(Tensor { storage, layout, dtype })
+        Ok(Tensor { storage, layout: Layout::contiguous(shape), dtype })
     }
 
     /// The storage of a fresh tensor, to write a kernel's result to.

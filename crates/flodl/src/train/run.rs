@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::parts::Setup;
 use super::trainer::{Clip, EarlyStop};
-use super::{BatchSource, Progress, StopFlag, StopReason, TrainReport, Trainer};
+use super::{BatchSource, Progress, StopReason, TrainReport, Trainer};
 use crate::graph::module_hash;
 use crate::{
     Batch, Buffer, CarriedState, DType, EpochRecord, Error, ExponentialMovingAverage, LrGroups,
@@ -34,7 +34,7 @@ impl<M: Module, O: Optimizer + Stateful> Trainer<'_, M, O> {
         if self.ctrl_c {
             #[cfg(feature = "terminal")]
             {
-                self.stop = StopFlag::on_ctrl_c()?;
+                self.stop = super::StopFlag::on_ctrl_c()?;
             }
         }
         let (params, buffers) = (self.model.named_parameters(), self.model.named_buffers());

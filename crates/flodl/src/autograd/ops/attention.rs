@@ -133,7 +133,7 @@ pub fn scaled_dot_product_attention_bias(
     let attend = Attend { scale, causal: is_causal, dropout: dropout_p };
     let four = |x: &Variable| {
         let mut full = lead.clone();
-        full.extend(x.with_data(|t| crate::shape::Dims::from_slice(&t.dims()[t.ndim() - 2..])));
+        x.with_data(|t| full.extend_from_slice(&t.dims()[t.ndim() - 2..]));
         let (rows, width) = (full[lead.len()], full[lead.len() + 1]);
         x.expand_to(&full)?.reshape(&four_dims(&lead, rows, width))
     };

@@ -140,7 +140,7 @@ fn forward<const D: usize>(
         if ctx.needs(1) {
             out[1] = Some(backward_weight::<D>(op, g, &x_.get()?, &dy)?);
         }
-        if ctx.needs.len() > 2 {
+        if ctx.inputs() > 2 {
             out.push(if ctx.needs(2) { Some(bias_gradient(&dy)?) } else { None });
         }
         Ok(out)
@@ -167,7 +167,7 @@ fn backward_data<const D: usize>(
         if ctx.needs(1) {
             out[1] = Some(backward_weight::<D>(op, g, &h, &y_.get()?)?);
         }
-        if ctx.needs.len() > 2 {
+        if ctx.inputs() > 2 {
             out.push(if ctx.needs(2) { Some(bias_gradient(&h)?) } else { None });
         }
         Ok(out)

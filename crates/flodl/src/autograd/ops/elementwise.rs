@@ -18,6 +18,11 @@ impl Variable {
         self.with_data(|a| other.with_data(|b| f(a, b)))
     }
 
+    /// Whether neither is broadcast: then a gradient function needs to remember no sizes.
+    fn has_dims_of(&self, other: &Variable) -> bool {
+        self.with_both(other, |a, b| a.dims() == b.dims())
+    }
+
     /// Another variable with the same values that passes its gradient on.
     pub(crate) fn alias(&self) -> Variable {
         from_nothing("alias", self, self.data(), Ok)
@@ -47,6 +52,12 @@ impl Variable {
             return a.add(&b);
         }
         let data = self.with_both(other, Tensor::add)?;
+        if self.has_dims_of(other) {
+            return Ok(record("add", data, &[self, other], |ctx| {
+                let g = ctx.grad();
+                Ok(grads![ctx.needs(0).then(|| g.clone()), ctx.needs(1).then_some(g)])
+            }));
+        }
         let (a, b) = (dims(self), dims(other));
         Ok(record("add", data, &[self, other], move |ctx| {
             let g = ctx.grad();
@@ -65,6 +76,13 @@ impl Variable {
             return a.sub(&b);
         }
         let data = self.with_both(other, Tensor::sub)?;
+        if self.has_dims_of(other) {
+            return Ok(record("sub", data, &[self, other], |ctx| {
+                let g = ctx.grad();
+                let second = if ctx.needs(1) { Some(g.neg()?) } else { None };
+                Ok(grads![ctx.needs(0).then_some(g), second])
+            }));
+        }
         let (a, b) = (dims(self), dims(other));
         Ok(record("sub", data, &[self, other], move |ctx| {
             let g = ctx.grad();

@@ -148,7 +148,7 @@ fn gradients(ctx: &Ctx<'_>, g: Variable, x: &Saved, w: &Saved) -> Result<Grads> 
     } else {
         None
     };
-    if ctx.needs.len() == 2 {
+    if ctx.inputs() == 2 {
         return Ok(grads![dx, dw]);
     }
     let db = if ctx.needs(2) { Some(rows.sum_dim(0, false)?) } else { None };

@@ -2,7 +2,7 @@
 //! operations for passes that record.
 
 use super::{grad_by_composition, is_grad_enabled};
-use crate::autograd::tape::{Grads, Saved, record};
+use crate::autograd::tape::{Ctx, Grads, Saved, record};
 use crate::backend::{self, Operand, Storage};
 use crate::tensor::{Batch, Rows, channels, row_length};
 use crate::{DType, Error, Result, Tensor, Variable};
@@ -135,7 +135,7 @@ fn float_layer_norm(
             );
         }
         let dy = ctx.grad().with_data(Tensor::contiguous)?;
-        let out = wanted(&t, needed(&ctx.needs, has, &t, &[columns]), |out| {
+        let out = wanted(&t, needed(ctx, has, &t, &[columns]), |out| {
             let stats = backend::Saved { mean: mean.operand(), rstd: rstd.operand() };
             t.backend()?.layer_norm_backward(
                 t.operand(),
@@ -375,7 +375,7 @@ fn record_batch_norm(
             return grad_by_composition(&inputs, |v| compose(v, has), ctx.grad());
         }
         let dy = ctx.grad().with_data(Tensor::contiguous)?;
-        let out = wanted(&t, needed(&ctx.needs, has, &t, &[dims[1]]), |out| {
+        let out = wanted(&t, needed(ctx, has, &t, &[dims[1]]), |out| {
             let stats = backend::Saved { mean: mean.operand(), rstd: rstd.operand() };
             t.backend()?.batch_norm_backward(
                 t.operand(),
@@ -393,13 +393,13 @@ fn record_batch_norm(
 
 /// Shapes of the gradients that are wanted: of the input, the weight and the bias.
 fn needed<'a>(
-    needs: &[bool],
+    ctx: &Ctx<'_>,
     has: [bool; 2],
     t: &'a Tensor,
     vector: &'a [usize],
 ) -> [Option<&'a [usize]>; 3] {
-    let mut needs = needs.iter().copied();
-    let mut next = |present: bool| present && needs.next().unwrap_or(false);
+    let mut inputs = 0..ctx.inputs();
+    let mut next = |present: bool| present && inputs.next().is_some_and(|i| ctx.needs(i));
     let (x, w, b) = (next(true), next(has[0]), next(has[1]));
     [x.then_some(t.dims()), w.then_some(vector), b.then_some(vector)]
 }
@@ -451,7 +451,7 @@ fn float_group_norm(
             );
         }
         let dy = ctx.grad().with_data(Tensor::contiguous)?;
-        let out = wanted(&t, needed(&ctx.needs, has, &t, &[dims[1]]), |out| {
+        let out = wanted(&t, needed(ctx, has, &t, &[dims[1]]), |out| {
             let stats = backend::Saved { mean: mean.operand(), rstd: rstd.operand() };
             t.backend()?.group_norm_backward(
                 t.operand(),
