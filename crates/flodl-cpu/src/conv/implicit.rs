@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::plan::{Pass, SPILL, Slab};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::pack::{pack_raw, packed_len};
-use crate::gemm::{Gemm, Kernel};
+use crate::gemm::{Gather, Gemm, Kernel};
 use crate::simd;
 use crate::threads;
 
@@ -19,6 +19,11 @@ const BLOCK: usize = 256;
 /// cache: halos of a long band weigh less.
 const LONG_BAND: usize = 1024;
 const FEW_CHANNELS: usize = 64;
+/// Rows up to which patches are not packed but read where they lie, and the length of the sum from
+/// which that pays: tiles of short sums are a matter of the output, whose rows are better written
+/// one after the other (bench: `conv_bench`; with 64 rows it is slower in most cases).
+const FEW_ROWS: usize = 32;
+const LONG_SUM: usize = 128;
 /// Multiplications below which waking the team costs more than it saves.
 pub(super) const PARALLEL: usize = 1 << 18;
 
@@ -248,15 +253,21 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
         let (taps, plane) = (pass.taps(), plan.slab.plane());
         let start = origin[plan.axis] * (pass.pixels() / pass.axes[plan.axis].out);
 
+        let gathers = rows.len() <= FEW_ROWS
+            && plan.offsets.len() >= LONG_SUM
+            && pixels.is_multiple_of(nr)
+            && lengths[2].is_multiple_of(nr / 2);
         // Panels that do not lie in one piece of the output are collected beside it.
         let aside = !pass.dense() || (images > 1 && !of_image.is_multiple_of(nr));
         let image = plan.channels * plane;
         let slab_len = images * image + SPILL;
-        let panels_len = (BLOCK.min(pixels).next_multiple_of(nr) * plan.channels * taps) + SPILL;
+        let packed = if gathers { 0 } else { BLOCK.min(pixels).next_multiple_of(nr) };
+        let panels_len = packed * plan.channels * taps + SPILL;
         let aside_len = if aside { rows.len() * pixels } else { 0 };
         let mut space = Scratch::<T>::new(slab_len + panels_len + aside_len)?;
         let (slab, rest) = space.split_at_mut(slab_len);
         let (panels, collected) = rest.split_at_mut(panels_len);
+        let collected = collected.as_mut_ptr();
 
         let channel = (pass.groups * pass.dst_ch, group * pass.dst_ch);
         let out = |n: usize, m: usize| ((first + n) * channel.0 + channel.1 + m) * pass.dst_plane();
@@ -277,54 +288,71 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
                     }
                 }
             }
+            let weights =
+                plan.weights + group * plan.group + packed_len(mr, pass.dst_ch, c0 * taps);
+            let patches = |first: usize, count: usize| Patches {
+                slab: &plan.slab,
+                values: slab,
+                offsets: &plan.offsets[..k],
+                far: plan.far,
+                image,
+                lengths,
+                first,
+                count,
+                nr,
+            };
+            let run = |m: usize, q: usize, b: *const T, gather: Option<Gather>| {
+                let a = weights + m * k;
+                let a = self.packed[a..a + mr * k].as_ptr();
+                let mut tile = self.kernel.tile(k, a, b, self.dst, 0);
+                tile.gather = gather;
+                tile.rows = mr.min(rows.end - m);
+                tile.cols = nr.min(pixels - q);
+                tile.accumulate = c0 > 0;
+                if let (true, Some(bias)) = (last, pass.bias) {
+                    tile.row_bias = bias[channel.1 + m..channel.1 + m + tile.rows].as_ptr();
+                }
+                if aside {
+                    tile.ldc = pixels;
+                    tile.c = collected.wrapping_add((m - rows.start) * pixels + q);
+                } else {
+                    tile.ldc = pass.dst_plane();
+                    let (n, p) = (q / of_image, q % of_image);
+                    tile.c = self.dst.wrapping_add(out(n, m) + start + p);
+                }
+                // SAFETY: the tile lies in this task's part of the output, or in the collected one;
+                // the panels hold k lines of mr and nr values, or `Patches::gather` has checked
+                // where the lines are.
+                unsafe { self.kernel.run(&tile) };
+            };
+            if gathers && k > 0 {
+                // The patches of a panel stay in the first-level cache for all rows.
+                for q in (0..pixels).step_by(nr) {
+                    let (b, second) = patches(q, nr).gather();
+                    let gather = Gather { rows: plan.offsets.as_ptr(), second };
+                    for m in rows.clone().step_by(mr) {
+                        run(m, q, b, Some(gather));
+                    }
+                }
+                continue;
+            }
             for q0 in (0..pixels).step_by(BLOCK) {
                 let block = BLOCK.min(pixels - q0);
                 if k > 0 {
                     for q in (0..block).step_by(nr) {
-                        let patches = Patches {
-                            slab: &plan.slab,
-                            values: slab,
-                            offsets: &plan.offsets[..k],
-                            far: plan.far,
-                            image,
-                            lengths,
-                            first: q0 + q,
-                            count: nr.min(block - q),
-                            nr,
-                        };
-                        patches.pack(&mut panels[q * k..]);
+                        patches(q0 + q, nr.min(block - q)).pack(&mut panels[q * k..]);
                     }
                 }
                 for m in rows.clone().step_by(mr) {
-                    let weights = plan.weights + group * plan.group;
-                    let a = weights + packed_len(mr, pass.dst_ch, c0 * taps) + m * k;
-                    let a = self.packed[a..a + mr * k].as_ptr();
-                    let mut tile = self.kernel.tile(k, a, panels.as_ptr(), self.dst, 0);
-                    tile.rows = mr.min(rows.end - m);
-                    tile.accumulate = c0 > 0;
-                    if let (true, Some(bias)) = (last, pass.bias) {
-                        tile.row_bias = bias[channel.1 + m..channel.1 + m + tile.rows].as_ptr();
-                    }
                     for q in (0..block).step_by(nr) {
-                        tile.b = panels[q * k..].as_ptr();
-                        tile.cols = nr.min(block - q);
-                        if aside {
-                            tile.ldc = pixels;
-                            let at = (m - rows.start) * pixels + q0 + q;
-                            tile.c = collected.as_mut_ptr().wrapping_add(at);
-                        } else {
-                            tile.ldc = pass.dst_plane();
-                            let (n, p) = ((q0 + q) / of_image, (q0 + q) % of_image);
-                            tile.c = self.dst.wrapping_add(out(n, m) + start + p);
-                        }
-                        // SAFETY: the tile lies in this task's part of the output, or in the
-                        // collected one; the panels hold k lines of mr and nr values.
-                        unsafe { self.kernel.run(&tile) };
+                        run(m, q0 + q, panels[q * k..].as_ptr(), None);
                     }
                 }
             }
         }
         if aside {
+            // SAFETY: all of it has been written; the pointer comes from a slice of this length.
+            let collected = unsafe { std::slice::from_raw_parts(collected, aside_len) };
             for (m, row) in rows.clone().zip(collected.chunks(pixels)) {
                 for (n, values) in row.chunks(of_image).enumerate() {
                     let dst = self.dst.wrapping_add(out(n, m));
@@ -392,9 +420,29 @@ struct Patches<'a, T> {
 const PIECES: usize = 32;
 
 impl<T: Gemm> Patches<'_, T> {
+    /// Place of a pixel's patch.
+    #[inline(always)]
+    fn place(&self, p: usize) -> usize {
+        let [depth, height, width] = self.lengths;
+        let (w, p) = (p % width, p / width);
+        let (h, p) = (p % height, p / height);
+        let (d, n) = (p % depth, p / depth);
+        n * self.image + self.slab.place([d, h, w])
+    }
+
+    /// For a panel whose halves lie in one row each: the place of the first, and how far the
+    /// second lies behind it.
+    #[inline(always)]
+    fn gather(&self) -> (*const T, usize) {
+        let half = self.nr / 2;
+        let (first, second) = (self.place(self.first), self.place(self.first + half));
+        assert!(self.far + second + half <= self.values.len(), "patches outside the slab");
+        (self.values[first..].as_ptr(), second - first)
+    }
+
     #[inline(always)]
     fn pack(&self, dst: &mut [T]) {
-        let [_, height, width] = self.lengths;
+        let width = self.lengths[2];
         let chunk = match width {
             0..=4 => 4,
             5..=8 => 8,
@@ -407,12 +455,8 @@ impl<T: Gemm> Patches<'_, T> {
         let mut count = 0;
         let mut q = 0;
         while q < self.count {
-            let p = self.first + q;
-            let (w, p) = (p % width, p / width);
-            let (h, p) = (p % height, p / height);
-            let (d, n) = (p % self.lengths[0], p / self.lengths[0]);
-            let place = n * self.image + self.slab.place([d, h, w]);
-            let len = (width - w).min(self.count - q);
+            let place = self.place(self.first + q);
+            let len = (width - (self.first + q) % width).min(self.count - q);
             for i in (0..len).step_by(chunk) {
                 pieces[count] = (place + i, q + i);
                 count += 1;

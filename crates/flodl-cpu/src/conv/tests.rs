@@ -139,6 +139,11 @@ fn geometries() -> Vec<ConvGeom> {
         geom((2, 1, 2, 33), [5, 9, 14], [2, 3, 4], [1, 2, 3], [1, 0, 1], [1, 1, 2]),
         geom((2, 1, 17, 1), [1, 1, 90], [1, 1, 7], ONE, [0, 0, 3], ONE),
         geom((2, 1, 2, 20), [1, 1, 301], [1, 1, 2], [1, 1, 3], ZERO, ONE),
+        // Few rows and long sums over rows of whole vectors: patches are read where they lie.
+        geom((3, 1, 16, 20), [4, 6, 16], [3, 3, 3], ONE, ONE, ONE),
+        geom((2, 1, 20, 30), plane(12, 24), plane(3, 3), ONE, [0, 2, 2], [1, 2, 2]),
+        geom((2, 1, 64, 28), plane(8, 8), plane(3, 3), ONE, [0, 2, 2], [1, 2, 2]),
+        geom((2, 1, 20, 24), plane(32, 32), plane(3, 3), [1, 2, 2], same, ONE),
         // 1x1.
         geom((3, 1, 30, 20), plane(9, 9), ONE, ONE, ZERO, ONE),
         geom((3, 1, 64, 40), plane(16, 16), ONE, ONE, ZERO, ONE),

@@ -25,6 +25,8 @@ pub struct Tile<T> {
     pub b: *const T,
     /// From a row of B to the next: `nr` in a packed panel.
     pub b_step: usize,
+    /// Where the rows of B lie instead, if they are gathered.
+    pub gather: Option<Gather>,
     /// Element (0, 0) of C, whose columns are adjacent.
     pub c: *mut T,
     /// From a row of C to the next.
@@ -43,6 +45,16 @@ pub struct Tile<T> {
     pub row_bias: *const T,
     /// Whether to replace negative results by 0, last of all.
     pub relu: bool,
+}
+
+/// Rows of B that lie anywhere, as the patches of an image do: each in two halves of `nr / 2`
+/// adjacent columns.
+#[derive(Clone, Copy)]
+pub struct Gather {
+    /// From the start of B to each row's first half: one distance for each step of k.
+    pub rows: *const usize,
+    /// From a row's first half to its second.
+    pub second: usize,
 }
 
 /// A micro-kernel and its tile size.
@@ -73,6 +85,7 @@ impl<T: Gemm> Kernel<T> {
             a_step: self.mr,
             b,
             b_step: self.nr,
+            gather: None,
             c,
             ldc,
             rows: self.mr,
@@ -91,8 +104,9 @@ impl<T: Gemm> Kernel<T> {
     /// `1 <= rows <= mr`, `1 <= cols <= nr`. C is writable (and initialised, if accumulating) for
     /// `rows` rows of `cols` values, `ldc` apart, and nobody else uses these. Packed panels are
     /// readable for `k * mr` and `k * nr` values; operands with any other strides for the `rows`
-    /// by `k` and `k` by `cols` elements that the strides lead to. A bias that is not null is
-    /// readable for `cols` or `rows` values.
+    /// by `k` and `k` by `cols` elements that the strides lead to. With gathered rows, `a` is a
+    /// packed panel, `cols` is `nr`, and there are `k` distances, which lead to readable halves. A
+    /// bias that is not null is readable for `cols` or `rows` values.
     #[inline(always)]
     pub unsafe fn run(&self, tile: &Tile<T>) {
         debug_assert!((1..=self.mr).contains(&tile.rows) && (1..=self.nr).contains(&tile.cols));
@@ -137,7 +151,14 @@ unsafe fn portable<T: Float, const MR: usize, const NR: usize>(t: &Tile<T>) {
     let packed = t.a_row == 1 && t.a_step == MR && t.b_step == NR;
     // SAFETY: the caller's promise. Packed panels are padded to whole tiles.
     let sum = unsafe {
-        if packed {
+        if let Some(gather) = t.gather {
+            portable_sum::<T, MR, NR>(t.k, |p| {
+                let row = t.b.add(*gather.rows.add(p));
+                let half = |j: usize| row.add(j / (NR / 2) * gather.second + j % (NR / 2));
+                let b = std::array::from_fn(|j| *half(j));
+                (t.a.add(p * MR).cast::<[T; MR]>().read(), b)
+            })
+        } else if packed {
             portable_sum::<T, MR, NR>(t.k, |p| {
                 (t.a.add(p * MR).cast::<[T; MR]>().read(), t.b.add(p * NR).cast::<[T; NR]>().read())
             })

@@ -15,7 +15,7 @@ pub(crate) mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use kernel::{Gemm, Kernel, Tile};
+pub use kernel::{Gather, Gemm, Kernel, Tile};
 
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::threads;

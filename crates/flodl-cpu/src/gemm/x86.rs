@@ -22,11 +22,25 @@ macro_rules! x86_kernel {
             const NR: usize = 2 * $lanes;
             const LANES: usize = $lanes;
 
+            // How a tile reads its operands. The rows of A lie side by side, and all rows and
+            // vectors of the tile are readable in each step of k:
+            const ADJACENT: u8 = 0;
+            // Likewise, with the rows of B where the tile says:
+            const GATHERED: u8 = 1;
+            // Anywhere, with fewer rows and columns where the matrices end:
+            const IN_PLACE: u8 = 2;
+
             /// Computes a tile.
             ///
             /// # Safety
             /// As for [`Kernel::run`], on a CPU with the features of this kernel.
             pub(super) unsafe fn run(t: &Tile<$t>) {
+                if t.gather.is_some() {
+                    $(if t.rows <= $rows {
+                        // SAFETY: the caller's promise; the CPU has the features.
+                        return unsafe { tile::<$rows, 2, GATHERED>(t) };
+                    })*
+                }
                 let packed = t.a_row == 1 && t.a_step == MR && t.b_step == NR;
                 // Fewer rows and one vector of columns at the edges: less work for padding.
                 let whole = t.a_row == 1 && (t.cols == NR || t.cols == LANES);
@@ -35,31 +49,37 @@ macro_rules! x86_kernel {
                     // SAFETY: the caller's promise; the CPU has the features.
                     return unsafe {
                         match (adjacent, t.cols <= LANES) {
-                            (true, false) => tile::<$rows, 2, true>(t),
-                            (true, true) => tile::<$rows, 1, true>(t),
-                            (false, false) => tile::<$rows, 2, false>(t),
-                            (false, true) => tile::<$rows, 1, false>(t),
+                            (true, false) => tile::<$rows, 2, ADJACENT>(t),
+                            (true, true) => tile::<$rows, 1, ADJACENT>(t),
+                            (false, false) => tile::<$rows, 2, IN_PLACE>(t),
+                            (false, true) => tile::<$rows, 1, IN_PLACE>(t),
                         }
                     };
                 })*
             }
 
+            /// Starts of vectors that lie so far apart.
+            #[inline(always)]
+            fn vectors<const V: usize>(b: *const $t, apart: usize) -> [*const $t; V] {
+                std::array::from_fn(|v| b.wrapping_add(v * apart))
+            }
+
             /// One step along k with adjacent rows.
             ///
             /// # Safety
-            /// `a` is readable for `R` values and `b` for `V` vectors; the CPU has the features.
+            /// `a` is readable for `R` values and each of `b` for a vector; the CPU has the features.
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn step<const R: usize, const V: usize>(
                 a: *const $t,
-                b: *const $t,
+                b: [*const $t; V],
                 sum: &mut [[$vec; V]; R],
             ) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let mut columns = [$zero(); V];
                     for v in 0..V {
-                        columns[v] = $load(b.add(v * LANES));
+                        columns[v] = $load(b[v]);
                     }
                     for i in 0..R {
                         let x = $set1(*a.add(i));
@@ -73,16 +93,15 @@ macro_rules! x86_kernel {
             /// A tile of up to `R` rows and `V` vectors of columns.
             ///
             /// # Safety
-            /// As for [`Kernel::run`]; the tile has no more rows and columns than that. If
-            /// `ADJACENT`, the rows of A lie side by side, and all `R` rows and `V` vectors are
-            /// readable in each step of k. The CPU has the features.
+            /// As for [`Kernel::run`]; the tile has no more rows and columns than that, and its
+            /// operands lie as `HOW` says. The CPU has the features.
             #[target_feature(enable = $features)]
-            unsafe fn tile<const R: usize, const V: usize, const ADJACENT: bool>(t: &Tile<$t>) {
+            unsafe fn tile<const R: usize, const V: usize, const HOW: u8>(t: &Tile<$t>) {
                 let mut sum = [[$zero(); V]; R];
                 let full = t.cols == V * LANES;
                 let mask = $mask(t.cols - (V - 1) * LANES);
                 // SAFETY: see `Kernel::run`. Packed panels are padded; operands read in place are
-                // whole if `ADJACENT`, otherwise rows are clamped and columns masked.
+                // whole unless `IN_PLACE`, where rows are clamped and columns masked.
                 unsafe {
                     for i in 0..R {
                         for v in 0..V {
@@ -90,17 +109,24 @@ macro_rules! x86_kernel {
                             _mm_prefetch::<_MM_HINT_T0>(c.cast());
                         }
                     }
-                    if ADJACENT {
+                    if HOW == ADJACENT {
                         let (mut a, mut b) = (t.a, t.b);
                         for _ in 0..t.k / 4 {
                             for _ in 0..4 {
-                                step(a, b, &mut sum);
+                                step(a, vectors::<V>(b, LANES), &mut sum);
                                 (a, b) = (a.wrapping_add(t.a_step), b.wrapping_add(t.b_step));
                             }
                         }
                         for _ in 0..t.k % 4 {
-                            step(a, b, &mut sum);
+                            step(a, vectors::<V>(b, LANES), &mut sum);
                             (a, b) = (a.wrapping_add(t.a_step), b.wrapping_add(t.b_step));
+                        }
+                    } else if let (GATHERED, Some(gather)) = (HOW, t.gather) {
+                        let mut a = t.a;
+                        for p in 0..t.k {
+                            let b = t.b.add(*gather.rows.add(p));
+                            step(a, vectors::<V>(b, gather.second), &mut sum);
+                            a = a.wrapping_add(MR);
                         }
                     } else {
                         let mut rows = [t.a; R];
