@@ -1,5 +1,7 @@
 //! Padding of one to three spatial dims, with a constant or with the input itself.
 
+use std::ops::Range;
+
 use crate::element::{Element, Float};
 use crate::threads::{SharedMut, parallel_rows};
 
@@ -53,19 +55,35 @@ impl PadGeom {
         }
     }
 
-    /// The input row that stands at output row `row` of a plane.
-    #[inline(always)]
-    fn source_row<T: Copy>(&self, mode: PadMode<T>, row: usize) -> Option<usize> {
-        let height = self.output()[1];
-        let z = self.source(mode, 0, row / height)?;
-        let r = self.source(mode, 1, row % height)?;
-        Some(z * self.input[1] + r)
+    /// Where everything in a plane of the output stands in a plane of the input.
+    fn sources<T: Copy>(&self, mode: PadMode<T>) -> Sources {
+        let [od, oh, ow] = self.output();
+        let line = |row: usize| {
+            let z = self.source(mode, 0, row / oh)?;
+            Some(z * self.input[1] + self.source(mode, 1, row % oh)?)
+        };
+        let (left, inside) = (self.before[2], self.input[2]);
+        let columns = |range: Range<usize>| range.filter_map(|i| self.source(mode, 2, i)).collect();
+        Sources {
+            rows: (0..od * oh).map(line).collect(),
+            before: columns(0..left),
+            after: columns(left + inside..ow),
+        }
     }
 
     fn check(&self, input: usize, output: usize) {
         assert_eq!(input, self.planes * self.input.iter().product::<usize>());
         assert_eq!(output, self.planes * self.output().iter().product::<usize>());
     }
+}
+
+/// The sources of a plane of the output, found once: short rows cost less than finding theirs.
+struct Sources {
+    /// The input row of each row; `None` for a constant.
+    rows: Vec<Option<usize>>,
+    /// The columns that stand before and after a row; empty for a constant.
+    before: Vec<usize>,
+    after: Vec<usize>,
 }
 
 /// Pads `x [planes, input]` into `y [planes, output]`.
@@ -77,26 +95,17 @@ pub fn pad<T: Element>(g: &PadGeom, mode: PadMode<T>, x: &[T], y: &mut [T]) {
     let [id, ih, iw] = g.input;
     let [od, oh, ow] = g.output();
     let (rows, left) = (od * oh, g.before[2]);
+    let sources = g.sources(mode);
     let y = SharedMut::new(y);
     parallel_rows(g.planes * rows, ow + 8, |r| {
         // SAFETY: the rows of one region are disjoint.
         let y = unsafe { y.range(r.start * ow..r.end * ow) };
-        // Counted on, since divisions would cost as much as copying a short row.
         let (mut plane, mut row) = (r.start / rows, r.start % rows);
-        let mut below = row % oh;
-        let mut depth = g.source(mode, 0, row / oh);
         for y in y.chunks_exact_mut(ow) {
-            let from = match (depth, g.source(mode, 1, below)) {
-                (Some(z), Some(r)) => Some((plane * id + z) * ih + r),
-                _ => None,
-            };
-            (row, below) = (row + 1, below + 1);
+            let from = sources.rows[row].map(|line| plane * id * ih + line);
+            row += 1;
             if row == rows {
                 (plane, row) = (plane + 1, 0);
-            }
-            if below == oh {
-                below = 0;
-                depth = g.source(mode, 0, row / oh);
             }
             let Some(from) = from else {
                 if let PadMode::Constant(value) = mode {
@@ -112,9 +121,11 @@ pub fn pad<T: Element>(g: &PadGeom, mode: PadMode<T>, x: &[T], y: &mut [T]) {
                 before.iter_mut().chain(after).for_each(|y| *y = value);
                 continue;
             }
-            let places = (0..left).chain(left + iw..ow);
-            for (y, i) in before.iter_mut().chain(after).zip(places) {
-                *y = g.source(mode, 2, i).map_or(T::ZERO, |at| x[at]);
+            for (y, &at) in before.iter_mut().zip(&sources.before) {
+                *y = x[at];
+            }
+            for (y, &at) in after.iter_mut().zip(&sources.after) {
+                *y = x[at];
             }
         }
     });
@@ -159,22 +170,24 @@ pub fn pad_backward<T: Float>(g: &PadGeom, mode: PadMode<T>, dy: &[T], dx: &mut 
         });
         return;
     }
+    let sources = g.sources(mode);
     parallel_rows(g.planes, od * oh * ow, |r| {
         for p in r {
             // SAFETY: each plane belongs to one task.
             let dx = unsafe { dx.range(p * plane..(p + 1) * plane) };
             dx.fill(T::ZERO);
-            for row in 0..od * oh {
-                let Some(to) = g.source_row(mode, row) else { continue };
-                let dy = &dy[(p * od * oh + row) * ow..][..ow];
+            let dy = dy[p * od * oh * ow..].chunks_exact(ow.max(1));
+            for (&to, dy) in sources.rows.iter().zip(dy) {
+                let Some(to) = to else { continue };
                 let dx = &mut dx[to * iw..][..iw];
                 for (d, &v) in dx.iter_mut().zip(&dy[left..]) {
                     *d += v;
                 }
-                for i in (0..left).chain(left + iw..ow) {
-                    if let Some(at) = g.source(mode, 2, i) {
-                        dx[at] += dy[i];
-                    }
+                for (&at, &v) in sources.before.iter().zip(dy) {
+                    dx[at] += v;
+                }
+                for (&at, &v) in sources.after.iter().zip(&dy[left + iw..]) {
+                    dx[at] += v;
                 }
             }
         }
