@@ -8,6 +8,7 @@ mod compare;
 mod kernels;
 mod layers;
 mod models;
+mod peak;
 mod report;
 mod rows;
 mod timing;

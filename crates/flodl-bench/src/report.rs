@@ -26,6 +26,13 @@ pub struct Row {
     /// Page faults in one run; 0 where the system does not say.
     #[serde(default)]
     pub page_faults: f64,
+    /// Arithmetic of one run in 10^9 operations, a multiplication and its addition being two; 0 where
+    /// it is not counted.
+    #[serde(default)]
+    pub gflop: f64,
+    /// What these threads reached in registers just before, in 10^9 operations a second.
+    #[serde(default)]
+    pub peak_gflops: f64,
     /// Threads used.
     #[serde(default)]
     pub threads: usize,
@@ -53,6 +60,8 @@ impl Row {
             cpu_ms,
             peak_rss_mb: 0.0,
             page_faults,
+            gflop: 0.0,
+            peak_gflops: 0.0,
             threads,
             machine,
             versions,
@@ -116,6 +125,7 @@ pub fn join(common: &Common, ours: &[Row], theirs: &[Peer]) -> Row {
     row.cpu_ms = least(ours.iter().map(|r| r.cpu_ms));
     row.peak_rss_mb = ours.iter().map(|r| r.peak_rss_mb).fold(0.0, f64::max);
     row.page_faults = least(ours.iter().map(|r| r.page_faults));
+    row.peak_gflops = ours.iter().map(|r| r.peak_gflops).fold(0.0, f64::max);
     if let Some(first) = theirs.first() {
         let ratios: Vec<f64> =
             ours.iter().zip(theirs).map(|(a, b)| b.median_ms / a.median_ms).collect();
@@ -155,50 +165,88 @@ struct Column {
     head: &'static str,
     /// Whether a short table has it too.
     brief: bool,
-    /// Whether it needs PyTorch's side, or figures of memory.
-    compared: bool,
-    memory: bool,
+    /// Which tables have it.
+    needs: Needs,
     cell: fn(&Row, &Peer) -> String,
 }
 
+/// What some row must have for a column to be shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    Memory,
+    Arithmetic,
+    Peer,
+    /// Memory on both sides.
+    PeerMemory,
+}
+
+impl Needs {
+    fn met(self, rows: &[Row]) -> bool {
+        let peer = rows.iter().any(|r| r.pytorch.is_some());
+        let memory = rows.iter().any(|r| r.peak_rss_mb > 0.0);
+        match self {
+            Needs::Nothing => true,
+            Needs::Memory => memory,
+            Needs::Arithmetic => rows.iter().any(|r| share(r).is_some()),
+            Needs::Peer => peer,
+            Needs::PeerMemory => peer && memory,
+        }
+    }
+
+    /// Whether a row without PyTorch's side has nothing to show.
+    fn compares(self) -> bool {
+        matches!(self, Needs::Peer | Needs::PeerMemory)
+    }
+}
+
+/// The share of the arithmetic peak that the least time reaches, in per cent. It exceeds 100 where
+/// an algorithm needs fewer operations than the definition.
+fn share(row: &Row) -> Option<f64> {
+    let known = row.gflop > 0.0 && row.peak_gflops > 0.0;
+    known.then(|| 100.0 * row.gflop / (row.min_ms * 1e-3) / row.peak_gflops)
+}
+
 /// All columns but the name's.
-const COLUMNS: [Column; 12] = {
+const COLUMNS: [Column; 13] = {
     const fn column(
         head: &'static str,
-        [brief, compared, memory]: [bool; 3],
+        brief: bool,
+        needs: Needs,
         cell: fn(&Row, &Peer) -> String,
     ) -> Column {
-        Column { head, brief, compared, memory, cell }
+        Column { head, brief, needs, cell }
     }
+    use Needs::{Arithmetic, Memory, Nothing, PeerMemory};
     [
-        column("median", [true, false, false], |r, _| human(r.median_ms)),
-        column("min", [false, false, false], |r, _| human(r.min_ms)),
-        column("peak MiB", [true, false, true], |r, _| format!("{:.0}", r.peak_rss_mb)),
-        column("page faults", [false, false, true], |r, _| format!("{:.0}", r.page_faults)),
-        column("PyTorch median", [true, true, false], |_, p| human(p.median_ms)),
-        column("min", [false, true, false], |_, p| human(p.min_ms)),
-        column("peak MiB", [true, true, true], |_, p| format!("{:.0}", p.peak_rss_mb)),
-        column("page faults", [false, true, true], |_, p| format!("{:.0}", p.page_faults)),
-        column("ratio of medians", [true, true, false], |_, p| format!("{:.2}", p.ratio_median)),
-        column("least", [false, true, false], |_, p| format!("{:.2}", p.ratio_min)),
-        column("of minimums", [false, true, false], |_, p| format!("{:.2}", p.ratio_of_minimums)),
-        column("of CPU time", [false, true, false], |_, p| format!("{:.2}", p.ratio_of_cpu)),
+        column("median", true, Nothing, |r, _| human(r.median_ms)),
+        column("min", false, Nothing, |r, _| human(r.min_ms)),
+        column("% of FMA peak", false, Arithmetic, |r, _| {
+            share(r).map_or_else(|| "–".into(), |s| format!("{s:.0}"))
+        }),
+        column("peak MiB", true, Memory, |r, _| format!("{:.0}", r.peak_rss_mb)),
+        column("page faults", false, Memory, |r, _| format!("{:.0}", r.page_faults)),
+        column("PyTorch median", true, Needs::Peer, |_, p| human(p.median_ms)),
+        column("min", false, Needs::Peer, |_, p| human(p.min_ms)),
+        column("peak MiB", true, PeerMemory, |_, p| format!("{:.0}", p.peak_rss_mb)),
+        column("page faults", false, PeerMemory, |_, p| format!("{:.0}", p.page_faults)),
+        column("ratio of medians", true, Needs::Peer, |_, p| format!("{:.2}", p.ratio_median)),
+        column("least", false, Needs::Peer, |_, p| format!("{:.2}", p.ratio_min)),
+        column("of minimums", false, Needs::Peer, |_, p| format!("{:.2}", p.ratio_of_minimums)),
+        column("of CPU time", false, Needs::Peer, |_, p| format!("{:.2}", p.ratio_of_cpu)),
     ]
 };
 
 /// The table, as Markdown, with the geometric mean of the ratios below.
 fn table(rows: &[Row], brief: bool) -> String {
-    let compared = rows.iter().any(|r| r.pytorch.is_some());
-    let memory = rows.iter().any(|r| r.peak_rss_mb > 0.0);
-    let wanted =
-        |c: &&Column| (c.brief || !brief) && (compared || !c.compared) && (memory || !c.memory);
+    let wanted = |c: &&Column| (c.brief || !brief) && c.needs.met(rows);
     let columns: Vec<&Column> = COLUMNS.iter().filter(wanted).collect();
     let head: Vec<&str> = columns.iter().map(|c| c.head).collect();
     let mut text =
         format!("| row | {} |\n| --- |{}\n", head.join(" | "), " ---: |".repeat(head.len()));
     for row in rows {
         let cell = |c: &&Column| match &row.pytorch {
-            None if c.compared => "–".to_owned(),
+            None if c.needs.compares() => "–".to_owned(),
             peer => (c.cell)(row, peer.as_ref().unwrap_or(&Peer::default())),
         };
         let cells: Vec<String> = columns.iter().map(cell).collect();
@@ -209,6 +257,10 @@ fn table(rows: &[Row], brief: bool) -> String {
     if !ratios.is_empty() {
         let (n, mean) = (ratios.len(), geometric_mean(&ratios));
         text += &format!("\ngeometric mean of {n} ratios (PyTorch ÷ ours): {mean:.2}\n");
+    }
+    let peak = rows.iter().map(|r| r.peak_gflops).fold(0.0, f64::max);
+    if Needs::Arithmetic.met(rows) && !brief {
+        text += &format!("\nFMA peak, measured before each run: up to {peak:.0} GFLOP/s\n");
     }
     text
 }
@@ -332,7 +384,11 @@ mod tests {
         let alone = [row(1.0), Row { peak_rss_mb: 3.0, ..row(2.0) }];
         let compared = [join(&Common::default(), &[row(1.0)], &[peer(2.0)]), row(3.0)];
         assert!(table(&compared, true).contains("| m | 1.00 ms | 2.00 ms | 2.00 |"));
-        let tables = [table(&alone, false), table(&compared, false), table(&compared, true)];
+        let counted = [Row { gflop: 0.1, peak_gflops: 400.0, ..row(1.0) }, row(2.0)];
+        let text = table(&counted, false);
+        assert!(text.contains("| m | 1.00 ms | 500.0 µs | 50 |"), "{text}");
+        assert!(text.contains("| m | 2.00 ms | 1.00 ms | – |") && text.contains("400 GFLOP/s"));
+        let tables = [text, table(&alone, false), table(&compared, false), table(&compared, true)];
         for text in tables {
             let bars = |l: &str| l.matches('|').count();
             let lines: Vec<&str> = text.lines().filter(|l| l.starts_with('|')).collect();

@@ -52,7 +52,7 @@ fn row<T: Gemm>(name: &str, [m, k, n]: [usize; 3]) {
         (0..len).map(|i| T::from_f64((i * 7919 % 31) as f64 / 31.0 - 0.5)).collect()
     };
     let (a, b, mut c) = (numbers(m * k), numbers(k * n), numbers(m * n));
-    for layout in ["NN", "NT", "TN", "TT", "NN packed"] {
+    for layout in ["NN", "NT", "TN", "TT", "NN packed", "TN packed"] {
         let t = layout.as_bytes();
         let a = if t[0] == b'T' { Mat::row_major(&a, m).t() } else { Mat::row_major(&a, k) };
         let b = if t[1] == b'T' { Mat::row_major(&b, k).t() } else { Mat::row_major(&b, n) };

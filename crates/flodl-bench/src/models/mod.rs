@@ -11,10 +11,25 @@ use flodl::{manual_seed, set_num_threads};
 
 use crate::report::{self, Peer, Row};
 use crate::twin::{self, Twin};
-use crate::{Common, Result, timing};
+use crate::{Common, Result, peak, timing};
 
 /// A model: its name, how it is timed, and how it is built.
 type Entry = (&'static str, Timing, Build);
+
+/// Arithmetic of a training step in 10^9 operations: two for each multiplication of the products and
+/// convolutions, forward and both gradients, none for a gradient by what needs none.
+const GFLOP: [(&str, f64); 10] = [
+    ("mlp", 24.7),
+    ("convnet", 207.0),
+    ("gru_seq", 40.0),
+    ("lstm_seq", 134.0),
+    ("transformer", 425.0),
+    ("conv_autoenc", 79.0),
+    ("residual_tower", 22.0),
+    ("gated_routing", 3.9),
+    ("iterative_refine", 15.6),
+    ("feedback_fixed", 2.3),
+];
 
 /// Makes a model or a point of a sweep.
 type Maker = Box<dyn Fn() -> flodl::Result<build::Step>>;
@@ -62,11 +77,14 @@ pub fn child(name: &str, steps: usize, threads: usize) -> Result<()> {
     set_num_threads(threads);
     manual_seed(0);
     let step = build()?;
+    let gflop = GFLOP.iter().find(|known| known.0 == name).map_or(0.0, |known| known.1);
+    let peak_gflops = if gflop > 0.0 { peak::fma_gflops(threads) } else { 0.0 };
     let times = match timing {
         Steps => timing::steps(steps, step)?,
         Batches => timing::calls(Duration::from_secs(1), steps, step)?,
     };
-    let row = Row { peak_rss_mb: timing::peak_rss_mb(), ..Row::new(name, times, threads) };
+    let peak_rss_mb = timing::peak_rss_mb();
+    let row = Row { peak_rss_mb, gflop, peak_gflops, ..Row::new(name, times, threads) };
     println!("{}", serde_json::to_string(&row)?);
     Ok(())
 }
