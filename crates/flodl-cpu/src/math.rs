@@ -76,8 +76,14 @@ pub trait FloatMath: Float {
         /// Towards zero.
         trunc_,
     }
+    /// Φ(-|x|), the part of a standard normal distribution beyond |x|, and e^(-x²/2).
+    fn tail_<A: Arch>(self) -> (Self, Self);
     /// Φ(x), the part of a standard normal distribution below x, and e^(-x²/2).
-    fn normal_<A: Arch>(self) -> (Self, Self);
+    #[inline(always)]
+    fn normal_<A: Arch>(self) -> (Self, Self) {
+        let (tail, e) = self.tail_::<A>();
+        (if self < Self::ZERO { tail } else { Self::ONE - tail }, e)
+    }
     /// x^y with the rules of IEEE 754.
     fn pow_<A: Arch>(self, y: Self) -> Self;
     /// The angle of the point (`x`, `self`).
@@ -159,9 +165,9 @@ impl FloatMath for f64 {
         libm::erfc(self)
     }
     #[inline(always)]
-    fn normal_<A: Arch>(self) -> (Self, Self) {
-        let cdf = 0.5 * (1.0 + libm::erf(self * std::f64::consts::FRAC_1_SQRT_2));
-        (cdf, (-0.5 * self * self).exp())
+    fn tail_<A: Arch>(self) -> (Self, Self) {
+        let tail = 0.5 * libm::erfc(self.abs() * std::f64::consts::FRAC_1_SQRT_2);
+        (tail, (-0.5 * self * self).exp())
     }
 }
 
@@ -264,9 +270,9 @@ impl FloatMath for f32 {
     /// The tail Φ(-t) is e^(-t²/2) times a smooth function of t, here a polynomial fitted to
     /// 7e-8 of the tail's scale; Φ is right to 2e-7. One exponential serves both results.
     #[inline(always)]
-    fn normal_<A: Arch>(self) -> (Self, Self) {
+    fn tail_<A: Arch>(self) -> (Self, Self) {
         let t = self.abs();
-        let e = (-0.5 * t * t).exp_::<A>();
+        let e = exp_of_negative::<A>(-0.5 * t * t);
         // Beyond this the tail is less than half the last bit of 1.
         let t = if t > 6.5 { 6.5 } else { t };
         let mut p = 1.678_214_7e-6f32;
@@ -280,8 +286,7 @@ impl FloatMath for f32 {
         p = p.mul_add_::<A>(t, 2.499_310_2e-1);
         p = p.mul_add_::<A>(t, -3.989_383_6e-1);
         p = p.mul_add_::<A>(t, 0.5);
-        let tail = e * p;
-        (if self < 0.0 { tail } else { 1.0 - tail }, e)
+        (e * p, e)
     }
 
     #[inline(always)]
@@ -307,7 +312,7 @@ fn clamp(x: f32, lo: f32, hi: f32) -> f32 {
     if x > hi { hi } else { x }
 }
 
-/// 2^n for -126 <= n <= 127.
+/// 2^n for -126 <= n <= 127, and 0 for -127.
 #[inline(always)]
 fn pow2(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) as u32) << 23)
@@ -325,6 +330,16 @@ fn reduce_exp<A: Arch>(x: f32) -> (i32, f32) {
     // ln 2 in two parts; the first has so few bits that n times it is exact.
     let r = nf.mul_add_::<A>(-0.693_359_4, x);
     (n, nf.mul_add_::<A>(2.121_944_4e-4, r))
+}
+
+/// e^x for x <= 0, which is 0 where it is below the smallest normal number: one factor and one bound
+/// instead of two.
+#[inline(always)]
+fn exp_of_negative<A: Arch>(x: f32) -> f32 {
+    // Here 2^-127 is asked for, whose bits are those of 0.
+    let x = if x < -88.03 { -88.03 } else { x };
+    let (n, r) = reduce_exp::<A>(x);
+    ((r * r).mul_add_::<A>(exp_poly::<A>(r), r) + 1.0) * pow2(n)
 }
 
 /// (e^r - 1 - r) / r² for |r| <= ln 2 / 2.

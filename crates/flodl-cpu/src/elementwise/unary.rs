@@ -153,7 +153,10 @@ float_ops! {
     /// x between 0 and 6.
     Relu6 => |A, T, x| clamp(x, T::ZERO, c(6.0));
     /// x Φ(x).
-    Gelu => |A, T, x| x * x.normal_::<A>().0;
+    Gelu => |A, T, x| {
+        let positive = if x < T::ZERO { T::ZERO } else { x };
+        positive - x.abs_() * x.tail_::<A>().0
+    };
     /// GELU's approximation through tanh.
     GeluTanh => |A, T, x| c::<T>(0.5) * x * (T::ONE + gelu_inner::<A, T>(x).tanh_::<A>());
     /// x sigmoid(x).
