@@ -118,6 +118,12 @@ impl Dims {
     }
 }
 
+impl Default for Dims {
+    fn default() -> Self {
+        Dims::new()
+    }
+}
+
 impl Deref for Dims {
     type Target = [usize];
 
