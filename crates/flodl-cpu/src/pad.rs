@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::element::{Element, Float};
+use crate::strided::copy_short;
 use crate::threads::{SharedMut, parallel_rows};
 
 /// What stands in the padding.
@@ -116,7 +117,7 @@ pub fn pad<T: Element>(g: &PadGeom, mode: PadMode<T>, x: &[T], y: &mut [T]) {
             let x = &x[from * iw..][..iw];
             let (before, rest) = y.split_at_mut(left);
             let (middle, after) = rest.split_at_mut(iw);
-            copy(x, middle);
+            copy_short(x, middle);
             if let PadMode::Constant(value) = mode {
                 before.iter_mut().chain(after).for_each(|y| *y = value);
                 continue;
@@ -129,19 +130,6 @@ pub fn pad<T: Element>(g: &PadGeom, mode: PadMode<T>, x: &[T], y: &mut [T]) {
             }
         }
     });
-}
-
-/// Copies a row in pieces: rows are short, and a call for each would cost more than the copy.
-#[inline(always)]
-fn copy<T: Copy>(from: &[T], to: &mut [T]) {
-    let (pieces, rest) = from.as_chunks::<8>();
-    let (to_pieces, to_rest) = to.as_chunks_mut::<8>();
-    for (to, from) in to_pieces.iter_mut().zip(pieces) {
-        *to = *from;
-    }
-    for (to, from) in to_rest.iter_mut().zip(rest) {
-        *to = *from;
-    }
 }
 
 /// Gradient of [`pad`]: each element of `dx [planes, input]` gets the sum of `dy` over the places
@@ -161,7 +149,7 @@ pub fn pad_backward<T: Float>(g: &PadGeom, mode: PadMode<T>, dy: &[T], dx: &mut 
             for dx in dx.chunks_exact_mut(iw.max(1)) {
                 let (z, y) = (row / ih + g.before[0], row % ih + g.before[1]);
                 let from = ((p * od + z) * oh + y) * ow + left;
-                copy(&dy[from..from + iw], dx);
+                copy_short(&dy[from..from + iw], dx);
                 row += 1;
                 if row == id * ih {
                     (p, row) = (p + 1, 0);

@@ -46,6 +46,21 @@ impl<'a, T> View<'a, T> {
     }
 }
 
+/// Copies a short row to one of its length, in pieces: a call of memcpy for each row would cost more
+/// than the copy.
+#[inline(always)]
+pub(crate) fn copy_short<T: Copy>(from: &[T], to: &mut [T]) {
+    debug_assert_eq!(from.len(), to.len());
+    let (pieces, rest) = from.as_chunks::<8>();
+    let (to_pieces, to_rest) = to.as_chunks_mut::<8>();
+    for (to, from) in to_pieces.iter_mut().zip(pieces) {
+        *to = *from;
+    }
+    for (to, from) in to_rest.iter_mut().zip(rest) {
+        *to = *from;
+    }
+}
+
 /// Whether strides are those of a dense row-major layout; dims of size 1 do not matter.
 #[inline]
 pub fn is_contiguous(dims: &[usize], strides: &[usize]) -> bool {

@@ -8,6 +8,7 @@ use super::{Form, Loader, Panels, Pass, Spot, Tiling, panel_width, point_stride}
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::{self, Arch};
+use crate::strided::copy_short;
 use crate::threads;
 
 /// Bytes of transformed tiles and products that a thread of its own keeps at hand.
@@ -248,7 +249,7 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
                     for (j, values) in values.iter().enumerate().take(P) {
                         let values = &values.0[..PIECE.min(mr - part)];
                         // SAFETY: a line of this panel, which is this task's.
-                        unsafe { copy(values, to.wrapping_add((i * P + j) * self.stride)) };
+                        unsafe { write(values, to.wrapping_add((i * P + j) * self.stride)) };
                     }
                 }
             }
@@ -411,11 +412,21 @@ unsafe fn scatter<T: Gemm>(line: &[T], to: *mut T, step: usize) {
     unsafe {
         match (step, line.len()) {
             (1, 4) => to.cast::<[T; 4]>().write([line[0], line[1], line[2], line[3]]),
-            (1, _) => copy(line, to),
+            (1, _) => write(line, to),
             (2, _) => line.iter().enumerate().for_each(|(i, &v)| *to.add(2 * i) = v),
             (s, _) => line.iter().enumerate().for_each(|(i, &v)| *to.add(s * i) = v),
         }
     }
+}
+
+/// Writes values one after the other.
+///
+/// # Safety
+/// `to` is writable for all of them, initialised, and nobody else uses these places.
+#[inline(always)]
+unsafe fn write<T: Gemm>(from: &[T], to: *mut T) {
+    // SAFETY: the caller's promise.
+    copy_short(from, unsafe { std::slice::from_raw_parts_mut(to, from.len()) });
 }
 
 /// Four vectors, each plus `bias`, value by value in turn.
@@ -469,23 +480,5 @@ unsafe fn interleave4_avx(rows: [*const f32; 4], bias: f32, to: *mut f32) {
         _mm256_storeu_ps(to.add(8), _mm256_permute2f128_ps::<0x20>(l2, l3));
         _mm256_storeu_ps(to.add(16), _mm256_permute2f128_ps::<0x31>(l0, l1));
         _mm256_storeu_ps(to.add(24), _mm256_permute2f128_ps::<0x31>(l2, l3));
-    }
-}
-
-/// Copies to `to`, in whole vectors as far as they go: lengths are short, and a call would cost more.
-///
-/// # Safety
-/// `to` is writable for all of `from`.
-#[inline(always)]
-unsafe fn copy<T: Gemm>(from: &[T], to: *mut T) {
-    let (whole, rest) = from.as_chunks::<PIECE>();
-    // SAFETY: the caller's promise.
-    unsafe {
-        for (i, chunk) in whole.iter().enumerate() {
-            to.add(i * PIECE).cast::<[T; PIECE]>().write(*chunk);
-        }
-        for (i, &value) in rest.iter().enumerate() {
-            *to.add(whole.len() * PIECE + i) = value;
-        }
     }
 }
