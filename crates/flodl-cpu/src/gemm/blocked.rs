@@ -221,11 +221,13 @@ pub(super) unsafe fn blocked<T: Gemm>(
                     return;
                 }
             };
+            // One pointer for both, since a new exclusive borrow would end what was read through.
+            let own = own.as_mut_ptr();
             for (k0, k) in blocks() {
                 let a = match a_access {
                     Access::Direct => p.a.wrapping_add(k0 * p.a_col),
                     Access::Shared => shared.get().wrapping_add(packed_len(mr, p.m, k0 - first)),
-                    Access::Own => own.as_ptr(),
+                    Access::Own => own.cast_const(),
                 };
                 let b = match b_access {
                     Access::Direct => p.b.wrapping_add(k0 * p.b_row),
@@ -233,7 +235,7 @@ pub(super) unsafe fn blocked<T: Gemm>(
                         let start = if packed_b.is_some() { k0 } else { k0 - first };
                         shared_b.wrapping_add(packed_len(nr, p.n, start))
                     }
-                    Access::Own => own.as_ptr(),
+                    Access::Own => own.cast_const(),
                 };
                 // SAFETY: the block lies inside the problem, and no other task has it; the shared
                 // panels were packed above.
@@ -242,14 +244,12 @@ pub(super) unsafe fn blocked<T: Gemm>(
                         let i = block.rows.start * mr;
                         let count = (block.rows.end * mr).min(p.m) - i;
                         let src = p.a.wrapping_add(i * p.a_row + k0 * p.a_col);
-                        let dst = own.as_mut_ptr();
-                        pack_raw(kernel.isa, mr, dst, src, p.a_row, p.a_col, count, k);
+                        pack_raw(kernel.isa, mr, own, src, p.a_row, p.a_col, count, k);
                     } else if b_access == Access::Own {
                         let j = block.cols.start * nr;
                         let count = (block.cols.end * nr).min(p.n) - j;
                         let src = p.b.wrapping_add(k0 * p.b_row + j * p.b_col);
-                        let dst = own.as_mut_ptr();
-                        pack_raw(kernel.isa, nr, dst, src, p.b_col, p.b_row, count, k);
+                        pack_raw(kernel.isa, nr, own, src, p.b_col, p.b_row, count, k);
                     }
                     block.compute(kernel, p, (k0, k), (a, a_access), (b, b_access));
                 }
