@@ -162,9 +162,10 @@ pub(super) unsafe fn blocked<T: Gemm>(
     let kc = k_block(p.k);
     let far = |stride: usize, lines: usize| stride > 1 && clash::<T>(stride, lines);
     let near = (p.m + p.n).saturating_mul(p.k).saturating_mul(size_of::<T>()) <= NEAR;
-    let a_direct = p.n <= nr || (near && !far(p.a_row, mr) && !far(p.a_col, kc));
-    // Where few panels of A read it, a copy of B costs more of what it saves.
-    let b_lines = if p.m < FEW_PANELS * mr { kc / 4 } else { kc };
+    // Where few panels of the other operand read it, a copy costs more of what it saves.
+    let lines = |panels: usize| if panels < FEW_PANELS { kc / 8 } else { kc };
+    let (a_lines, b_lines) = (lines(p.n / nr), lines(p.m / mr));
+    let a_direct = p.n <= nr || (near && !far(p.a_row, mr) && !far(p.a_col, a_lines));
     let b_near = p.m <= mr || (near && !far(p.b_row, b_lines));
     let b_direct = packed_b.is_none() && p.b_col == 1 && b_near;
     let (a_access, b_access) = match (a_direct || b_direct, b_direct, p.m > p.n) {
@@ -368,7 +369,8 @@ impl Lines {
     }
 }
 
-/// Number of row blocks and column blocks: a few blocks for each thread.
+/// Number of row blocks and column blocks: so many blocks for each thread that nobody waits long for
+/// the last one, on a core that is slower for a while (bench: `gemm_bench`).
 fn grid(
     parallel: bool,
     (rows, cols): (usize, usize),
@@ -376,7 +378,7 @@ fn grid(
     b_access: Access,
 ) -> (usize, usize) {
     let threads = if parallel { threads::available() } else { 1 };
-    let wanted = if parallel { 4 * threads } else { 1 };
+    let wanted = if parallel { 8 * threads } else { 1 };
     let own = a_access == Access::Own || b_access == Access::Own;
     // Blocks beside each other in the second direction pack their own operand once more.
     let least = if own { 2 * threads } else { wanted };

@@ -13,6 +13,9 @@ use crate::threads::{self, SharedMut};
 const LEAST: usize = 512;
 /// Most parts; more would add up more partial sums than they have threads to serve.
 const MOST: usize = 32;
+/// Elements of C that are added up together: one after the other they take a tenth of the time
+/// (bench: `kernels --only 64x8192x64`).
+const TOGETHER: usize = 16;
 
 /// Number of parts that the sums of a product are cut in, and so the order of the sums. It depends
 /// on the sizes alone, never on the number of threads or the instruction set.
@@ -71,14 +74,20 @@ pub(super) unsafe fn split<T: Gemm>(
                 let bias = (!p.bias.is_null()).then(|| std::slice::from_raw_parts(p.bias, p.n));
                 (c, bias, if p.row_bias.is_null() { T::ZERO } else { *p.row_bias.add(i) })
             };
-            for (j, c) in c.iter_mut().enumerate() {
-                let at = i * p.n + j;
-                let sum = (1..parts).fold(sums[at], |sum, part| sum + sums[part * size + at]);
-                let mut x = sum * p.alpha + bias.map_or(T::ZERO, |b| b[j]) + row_bias;
-                if p.accumulate {
-                    x += *c;
+            for (start, c) in (0..p.n).step_by(TOGETHER).zip(c.chunks_mut(TOGETHER)) {
+                let of_part = |part: usize| &sums[part * size + i * p.n + start..][..c.len()];
+                let mut sum = [T::ZERO; TOGETHER];
+                sum[..c.len()].copy_from_slice(of_part(0));
+                for part in 1..parts {
+                    sum.iter_mut().zip(of_part(part)).for_each(|(sum, &x)| *sum += x);
                 }
-                *c = if p.relu && x < T::ZERO { T::ZERO } else { x };
+                for ((j, c), sum) in (start..).zip(c).zip(sum) {
+                    let mut x = sum * p.alpha + bias.map_or(T::ZERO, |b| b[j]) + row_bias;
+                    if p.accumulate {
+                        x += *c;
+                    }
+                    *c = if p.relu && x < T::ZERO { T::ZERO } else { x };
+                }
             }
         }
     });
