@@ -7,7 +7,7 @@ use crate::simd::{Arch, Kernel, dispatch};
 use crate::threads::{GRAIN, SharedMut, parallel_for, parallel_rows};
 
 /// Rows of one block whose weight gradients are summed apart; there are at most as many blocks.
-const BLOCK_ROWS: usize = 32;
+const BLOCK_ROWS: usize = 16;
 const MAX_BLOCKS: usize = 64;
 
 /// What is added to the input before it is normalised, and where the sum goes.
