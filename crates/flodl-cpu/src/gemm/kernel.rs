@@ -10,7 +10,8 @@ use crate::simd::{self, Isa};
 
 /// One call of the micro-kernel: `c[i, j] = act(alpha * sum_p a[i, p] * b[p, j] + bias (+ c))`.
 ///
-/// The sum runs over p in order, so the result does not depend on how C was cut in tiles.
+/// The sum of an element depends on `k` and on the number of rows of its tile alone, not on how the
+/// operands lie: it runs over p in order, or in two such sums where there are one or two rows.
 #[derive(Clone, Copy)]
 pub struct Tile<T> {
     /// Length of the sum; 0 is allowed.

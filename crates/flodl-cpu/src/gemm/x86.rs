@@ -5,12 +5,29 @@ use std::arch::x86_64::*;
 use super::kernel::{Kernel, Tile};
 use crate::simd::Isa;
 
+/// Does all steps along k, four to a turn of the loop, each with the sums whose turn it is.
+macro_rules! steps {
+    ($k:expr, $sums:ident, $sum:ident, $step:block) => {
+        for _ in 0..$k / 4 {
+            for i in 0..4 {
+                let $sum = &mut $sums[i % S];
+                $step
+            }
+        }
+        for _ in 0..$k % 4 {
+            let $sum = &mut $sums[0];
+            $step
+        }
+    };
+}
+
 macro_rules! x86_kernel {
     (
         $name:ident, $module:ident, $isa:ident, $features:literal, $t:ty, $vec:ty,
-        mr $mr:literal, lanes $lanes:literal, rows [$($rows:literal),*], all [$($row:literal),*],
+        mr $mr:literal, lanes $lanes:literal, rows [$($rows:literal x $sums:literal),*],
+        all [$($row:literal),*],
         $zero:ident, $set1:ident, $load:ident, $store:ident, $fma:ident, $add:ident, $mul:ident,
-        $max:ident, $mask:ident, $mask_load:ident, $mask_store:ident
+        $max:ident, $mask:ident -> $masks:ty, $mask_load:ident, $mask_store:ident
     ) => {
         pub(super) static $name: Kernel<$t> =
             Kernel { isa: Isa::$isa, mr: $mr, nr: 2 * $lanes, run: $module::run };
@@ -38,7 +55,7 @@ macro_rules! x86_kernel {
                 if t.gather.is_some() {
                     $(if t.rows <= $rows {
                         // SAFETY: the caller's promise; the CPU has the features.
-                        return unsafe { tile::<$rows, 2, GATHERED>(t) };
+                        return unsafe { tile::<$rows, 2, $sums, GATHERED>(t) };
                     })*
                 }
                 let packed = t.a_row == 1 && t.a_step == MR && t.b_step == NR;
@@ -49,10 +66,10 @@ macro_rules! x86_kernel {
                     // SAFETY: the caller's promise; the CPU has the features.
                     return unsafe {
                         match (adjacent, t.cols <= LANES) {
-                            (true, false) => tile::<$rows, 2, ADJACENT>(t),
-                            (true, true) => tile::<$rows, 1, ADJACENT>(t),
-                            (false, false) => tile::<$rows, 2, IN_PLACE>(t),
-                            (false, true) => tile::<$rows, 1, IN_PLACE>(t),
+                            (true, false) => tile::<$rows, 2, $sums, ADJACENT>(t),
+                            (true, true) => tile::<$rows, 1, $sums, ADJACENT>(t),
+                            (false, false) => tile::<$rows, 2, $sums, IN_PLACE>(t),
+                            (false, true) => tile::<$rows, 1, $sums, IN_PLACE>(t),
                         }
                     };
                 })*
@@ -90,14 +107,47 @@ macro_rules! x86_kernel {
                 }
             }
 
-            /// A tile of up to `R` rows and `V` vectors of columns.
+            /// One step along k with rows that lie anywhere.
+            ///
+            /// # Safety
+            /// A value is readable at `at` in each row, and all vectors of B up to where the mask
+            /// cuts the last; the CPU has the features.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn step_in_place<const R: usize, const V: usize>(
+                rows: &[*const $t; R],
+                at: usize,
+                b: *const $t,
+                mask: $masks,
+                sum: &mut [[$vec; V]; R],
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let mut columns = [$zero(); V];
+                    for v in 0..V - 1 {
+                        columns[v] = $load(b.add(v * LANES));
+                    }
+                    columns[V - 1] = $mask_load(b.add((V - 1) * LANES), mask);
+                    for i in 0..R {
+                        let x = $set1(*rows[i].add(at));
+                        for v in 0..V {
+                            sum[i][v] = $fma(x, columns[v], sum[i][v]);
+                        }
+                    }
+                }
+            }
+
+            /// A tile of up to `R` rows and `V` vectors of columns. `S` sums of an element take
+            /// turns: additions to one of a few would have to wait for each other.
             ///
             /// # Safety
             /// As for [`Kernel::run`]; the tile has no more rows and columns than that, and its
             /// operands lie as `HOW` says. The CPU has the features.
             #[target_feature(enable = $features)]
-            unsafe fn tile<const R: usize, const V: usize, const HOW: u8>(t: &Tile<$t>) {
-                let mut sum = [[$zero(); V]; R];
+            unsafe fn tile<const R: usize, const V: usize, const S: usize, const HOW: u8>(
+                t: &Tile<$t>,
+            ) {
+                let mut sums = [[[$zero(); V]; R]; S];
                 let full = t.cols == V * LANES;
                 let mask = $mask(t.cols - (V - 1) * LANES);
                 // SAFETY: see `Kernel::run`. Packed panels are padded; operands read in place are
@@ -111,42 +161,42 @@ macro_rules! x86_kernel {
                     }
                     if HOW == ADJACENT {
                         let (mut a, mut b) = (t.a, t.b);
-                        for _ in 0..t.k / 4 {
-                            for _ in 0..4 {
-                                step(a, vectors::<V>(b, LANES), &mut sum);
-                                (a, b) = (a.wrapping_add(t.a_step), b.wrapping_add(t.b_step));
-                            }
-                        }
-                        for _ in 0..t.k % 4 {
-                            step(a, vectors::<V>(b, LANES), &mut sum);
+                        steps!(t.k, sums, sum, {
+                            step(a, vectors::<V>(b, LANES), sum);
                             (a, b) = (a.wrapping_add(t.a_step), b.wrapping_add(t.b_step));
-                        }
+                        });
                     } else if let (GATHERED, Some(gather)) = (HOW, t.gather) {
-                        let mut a = t.a;
-                        for p in 0..t.k {
-                            let b = t.b.add(*gather.rows.add(p));
-                            step(a, vectors::<V>(b, gather.second), &mut sum);
-                            a = a.wrapping_add(MR);
-                        }
+                        let (mut a, mut row) = (t.a, gather.rows);
+                        steps!(t.k, sums, sum, {
+                            step(a, vectors::<V>(t.b.add(*row), gather.second), sum);
+                            (a, row) = (a.wrapping_add(MR), row.wrapping_add(1));
+                        });
                     } else {
                         let mut rows = [t.a; R];
                         for i in 0..R {
                             rows[i] = t.a.add(i.min(t.rows - 1) * t.a_row);
                         }
                         let mut b = t.b;
-                        for p in 0..t.k {
-                            let mut columns = [$zero(); V];
-                            for v in 0..V - 1 {
-                                columns[v] = $load(b.add(v * LANES));
+                        if S == 1 {
+                            // Not unrolled, which costs the addresses of the rows a tenth.
+                            for p in 0..t.k {
+                                step_in_place(&rows, p * t.a_step, b, mask, &mut sums[0]);
+                                b = b.wrapping_add(t.b_step);
                             }
-                            columns[V - 1] = $mask_load(b.add((V - 1) * LANES), mask);
-                            for i in 0..R {
-                                let x = $set1(*rows[i].add(p * t.a_step));
-                                for v in 0..V {
-                                    sum[i][v] = $fma(x, columns[v], sum[i][v]);
-                                }
+                        } else {
+                            let mut at = 0;
+                            steps!(t.k, sums, sum, {
+                                step_in_place(&rows, at, b, mask, sum);
+                                (at, b) = (at + t.a_step, b.wrapping_add(t.b_step));
+                            });
+                        }
+                    }
+                    let mut sum = sums[0];
+                    for more in &sums[1..] {
+                        for i in 0..R {
+                            for v in 0..V {
+                                sum[i][v] = $add(sum[i][v], more[i][v]);
                             }
-                            b = b.wrapping_add(t.b_step);
                         }
                     }
                     let plain = t.col_bias.is_null() && t.row_bias.is_null() && !t.relu;
@@ -211,30 +261,30 @@ macro_rules! x86_kernel {
 // cache (bench: `gemm_bench`, with `FLODL_ISA=avx2` for the other).
 x86_kernel!(
     F32_AVX512, f32_avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", f32, __m512,
-    mr 12, lanes 16, rows [1, 2, 4, 8, 12],
+    mr 12, lanes 16, rows [1 x 2, 2 x 2, 4 x 1, 8 x 1, 12 x 1],
     all [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
     _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps,
-    _mm512_add_ps, _mm512_mul_ps, _mm512_max_ps, mask16, mask_load_16, mask_store_16
+    _mm512_add_ps, _mm512_mul_ps, _mm512_max_ps, mask16 -> __mmask16, mask_load_16, mask_store_16
 );
 x86_kernel!(
     F64_AVX512, f64_avx512, Avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", f64, __m512d,
-    mr 12, lanes 8, rows [1, 2, 4, 8, 12],
+    mr 12, lanes 8, rows [1 x 2, 2 x 2, 4 x 1, 8 x 1, 12 x 1],
     all [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
     _mm512_setzero_pd, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd,
-    _mm512_add_pd, _mm512_mul_pd, _mm512_max_pd, mask8, mask_load_8, mask_store_8
+    _mm512_add_pd, _mm512_mul_pd, _mm512_max_pd, mask8 -> __mmask8, mask_load_8, mask_store_8
 );
 x86_kernel!(
     F32_AVX2, f32_avx2, Avx2, "avx2,fma", f32, __m256,
-    mr 6, lanes 8, rows [1, 2, 4, 6], all [0, 1, 2, 3, 4, 5],
+    mr 6, lanes 8, rows [1 x 2, 2 x 2, 4 x 1, 6 x 1], all [0, 1, 2, 3, 4, 5],
     _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps,
-    _mm256_add_ps, _mm256_mul_ps, _mm256_max_ps, mask_avx_ps, _mm256_maskload_ps,
+    _mm256_add_ps, _mm256_mul_ps, _mm256_max_ps, mask_avx_ps -> __m256i, _mm256_maskload_ps,
     _mm256_maskstore_ps
 );
 x86_kernel!(
     F64_AVX2, f64_avx2, Avx2, "avx2,fma", f64, __m256d,
-    mr 6, lanes 4, rows [1, 2, 4, 6], all [0, 1, 2, 3, 4, 5],
+    mr 6, lanes 4, rows [1 x 2, 2 x 2, 4 x 1, 6 x 1], all [0, 1, 2, 3, 4, 5],
     _mm256_setzero_pd, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd,
-    _mm256_add_pd, _mm256_mul_pd, _mm256_max_pd, mask_avx_pd, _mm256_maskload_pd,
+    _mm256_add_pd, _mm256_mul_pd, _mm256_max_pd, mask_avx_pd -> __m256i, _mm256_maskload_pd,
     _mm256_maskstore_pd
 );
 
