@@ -81,7 +81,7 @@ impl<T: Gemm> simd::Kernel for Items<'_, '_, T> {
         let (plane, width) = (slab.plane(), lengths[2]);
         let (mut offsets, mut index, mut weights) = ([0; MOST], [0; MOST], [T::ZERO; MOST]);
         for i in 0..k {
-            offsets[i] = i / taps * plane + slab.tap(i % taps);
+            offsets[i] = i / taps * plane + slab.tap(&pass.axes, i % taps);
             index[i] = i / taps * pass.w_ch + pass.kernel_index(i % taps);
         }
         let dense = pass.dense();
@@ -197,7 +197,7 @@ impl<T: Gemm> simd::Kernel for Weights<'_, '_, T> {
         let run = (last + 1).next_multiple_of(LANES);
         let mut places = [0; MOST];
         for (i, place) in places[..k].iter_mut().enumerate() {
-            *place = i / taps * plane + slab.tap(i % taps);
+            *place = i / taps * plane + slab.tap(&pass.axes, i % taps);
         }
         // Between the rows of the gradient are zeros, which meet what the slab holds there: where
         // that is not finite, the sum is taken again place by place. The tail is cleared.

@@ -1,5 +1,8 @@
 //! Convolution as a matrix product whose right-hand side is never written out: panels of patches
 //! are packed from a padded slab of the image, right before the micro-kernel reads them.
+//!
+//! The phases of a gradient by data share the slab, and what they have computed for neighbouring
+//! places is written together.
 
 use std::sync::Mutex;
 
@@ -19,6 +22,8 @@ const BLOCK: usize = 256;
 /// cache: halos of a long band weigh less.
 const LONG_BAND: usize = 1024;
 const FEW_CHANNELS: usize = 64;
+/// Fewest pixels of a task, unless there are no more.
+const LEAST: usize = 128;
 /// Rows up to which patches are not packed but read where they lie, and the length of the sum from
 /// which that pays: tiles of short sums are a matter of the output, whose rows are better written
 /// one after the other (bench: `conv_bench`; with 64 rows it is slower in most cases).
@@ -27,22 +32,9 @@ const LONG_SUM: usize = 128;
 /// Multiplications below which waking the team costs more than it saves.
 pub(super) const PARALLEL: usize = 1 << 18;
 
-/// A pass with its partition.
-struct Plan<'a, T: 'static> {
+/// A pass, or a phase of one.
+struct Phase<'a, T> {
     pass: Pass<'a, T>,
-    slab: Slab,
-    /// Source channels of a part of the sum.
-    channels: usize,
-    /// Axis along which images are cut, outputs in a band, and bands of an image.
-    axis: usize,
-    band: usize,
-    bands: usize,
-    /// Images of a task, and parts of the batch.
-    images: usize,
-    batches: usize,
-    /// Destination channels of a task, and parts of them.
-    rows: usize,
-    row_parts: usize,
     /// Where the packed weights start, and how many values each group takes.
     weights: usize,
     group: usize,
@@ -52,41 +44,100 @@ struct Plan<'a, T: 'static> {
     far: usize,
 }
 
+/// All phases with their partition, which is one for all.
+struct Plan<'a, T: 'static> {
+    phases: Vec<Phase<'a, T>>,
+    /// What is the same in all phases.
+    batch: usize,
+    groups: usize,
+    src_ch: usize,
+    dst_ch: usize,
+    slab: Slab,
+    /// Source channels of a part of the sum.
+    channels: usize,
+    /// Axis along which images are cut, outputs of a phase in a band, and bands of an image.
+    axis: usize,
+    band: usize,
+    bands: usize,
+    /// Images of a task, and parts of the batch.
+    images: usize,
+    batches: usize,
+    /// Destination channels of a task, and parts of them.
+    rows: usize,
+    row_parts: usize,
+}
+
+/// A phase's outputs of a task.
+#[derive(Clone, Copy)]
+struct Share {
+    lengths: [usize; 3],
+    of_image: usize,
+    pixels: usize,
+    /// Whether patches are read where they lie.
+    gathers: bool,
+    /// Where the outputs start that are collected beside the destination.
+    start: usize,
+}
+
 impl<'a, T: Gemm> Plan<'a, T> {
-    fn new(pass: Pass<'a, T>, kernel: &Kernel<T>, weights: usize, threads: usize) -> Self {
-        let taps = pass.taps();
-        let parts = KC.checked_div(taps).map_or(1, |c| pass.src_ch.div_ceil(c.max(1))).max(1);
-        let channels = pass.src_ch.div_ceil(parts);
-        let (axis, pixels) = (pass.band_axis(), pass.pixels());
-        let all = pixels * pass.batch * pass.groups;
-        let long = parts == 1 || pass.dst_ch <= FEW_CHANNELS;
-        let most = if long { LONG_BAND } else { BLOCK };
+    fn new(passes: &[Pass<'a, T>], kernel: &Kernel<T>, threads: usize) -> Self {
+        let Pass { batch, groups, src_ch, dst_ch, .. } = passes[0];
+        let taps = passes.iter().map(Pass::taps).max().unwrap_or(0);
+        let parts = KC.checked_div(taps).map_or(1, |c| src_ch.div_ceil(c.max(1))).max(1);
+        let channels = src_ch.div_ceil(parts);
+        let outs = [0, 1, 2].map(|i| passes.iter().map(|p| p.axes[i].out).max().unwrap_or(0));
+        let axis = outs.iter().position(|&out| out > 1).unwrap_or(2);
+        let pixels: usize = passes.iter().map(Pass::pixels).sum();
+        let all = pixels * batch * groups;
+        let long = parts == 1 || dst_ch <= FEW_CHANNELS;
+        let (most, least) = match passes.len() {
+            1 => (if long { LONG_BAND } else { BLOCK }, LEAST),
+            // All of a task's outputs are collected. Each phase should have some of them.
+            n => (
+                (LONG_BAND * FEW_CHANNELS / dst_ch).min(4 * LONG_BAND).max(LEAST * n),
+                LEAST / 4 * n,
+            ),
+        };
         let wanted = 4 * threads;
-        let target = most.min((all / wanted).max(128));
-        let out = pass.axes[axis].out;
+        let target = most.min((all / wanted).max(least));
+        let out = outs[axis];
         let (images, bands) = if pixels <= target {
-            ((target / pixels).clamp(1, pass.batch), 1)
+            ((target / pixels).clamp(1, batch), 1)
         } else {
-            (1, out.div_ceil((target / (pixels / out)).max(1)))
+            (1, out.div_ceil((target / pixels.div_ceil(out)).max(1)))
         };
         let band = out.div_ceil(bands);
         let bands = out.div_ceil(band);
-        let batches = pass.batch.div_ceil(images);
-        let tasks = batches * bands * pass.groups;
-        let panels = pass.dst_ch.div_ceil(kernel.mr);
+        let batches = batch.div_ceil(images);
+        let tasks = batches * bands * groups;
+        let panels = dst_ch.div_ceil(kernel.mr);
         // Parts of the rows pack the same patches again: only where tasks are scarce.
         let row_parts = if tasks < 2 * threads { (2 * threads).div_ceil(tasks) } else { 1 };
         let rows = panels.div_ceil(row_parts) * kernel.mr;
-        let row_parts = pass.dst_ch.div_ceil(rows);
-        let mut lengths = pass.axes.map(|a| a.out);
-        lengths[axis] = band;
-        let slab = Slab::new(pass.axes, lengths);
-        let offsets: Vec<usize> =
-            (0..channels * taps).map(|k| k / taps * slab.plane() + slab.tap(k % taps)).collect();
-        let far = offsets.iter().copied().max().unwrap_or(0);
-        let group = packed_len(kernel.mr, pass.dst_ch, pass.k());
+        let row_parts = dst_ch.div_ceil(rows);
+        let slab = Slab::shared(passes.iter().map(|pass| {
+            let mut lengths = pass.axes.map(|a| a.out);
+            lengths[axis] = band;
+            (pass.axes, lengths)
+        }));
+        let mut weights = 0;
+        let phases = passes.iter().map(|&pass| {
+            let taps = pass.taps();
+            let tap = |k: usize| k / taps * slab.plane() + slab.tap(&pass.axes, k % taps);
+            let offsets: Vec<usize> = (0..channels * taps).map(tap).collect();
+            let far = offsets.iter().copied().max().unwrap_or(0);
+            let group = packed_len(kernel.mr, dst_ch, pass.k());
+            let phase = Phase { pass, weights, group, offsets, far };
+            weights += group * groups;
+            phase
+        });
+        let phases = phases.collect();
         Self {
-            pass,
+            phases,
+            batch,
+            groups,
+            src_ch,
+            dst_ch,
             slab,
             channels,
             axis,
@@ -96,20 +147,16 @@ impl<'a, T: Gemm> Plan<'a, T> {
             batches,
             rows,
             row_parts,
-            weights,
-            group,
-            offsets,
-            far,
         }
     }
 
     fn tasks(&self) -> usize {
-        self.batches * self.bands * self.pass.groups * self.row_parts
+        self.batches * self.bands * self.groups * self.row_parts
     }
 
     /// The parts of the sum as (first channel, channels); an empty one if there are none.
     fn parts(&self) -> impl Iterator<Item = (usize, usize)> + use<'_, 'a, T> {
-        let (all, step) = (self.pass.src_ch, self.channels.max(1));
+        let (all, step) = (self.src_ch, self.channels.max(1));
         (0..all.max(1)).step_by(step).map(move |c| (c, step.min(all - c)))
     }
 }
@@ -125,37 +172,26 @@ impl<T> Shared<T> {
     }
 }
 
-/// Computes all passes, which write disjoint parts of `dst`.
+/// Computes a pass, or all phases of one, which write disjoint parts of `dst`.
 pub(super) fn run<T: Gemm>(passes: &[Pass<T>], dst: &mut [T]) -> Result<(), OutOfMemory> {
     let kernel = Kernel::<T>::best();
     let parallel = passes.iter().map(Pass::work).sum::<usize>() >= PARALLEL;
     let threads = if parallel { threads::available() } else { 1 };
-    let mut weights = 0;
-    let mut plans = Vec::with_capacity(passes.len());
-    for pass in passes {
-        let plan = Plan::new(*pass, kernel, weights, threads);
-        weights += plan.group * pass.groups;
-        plans.push(plan);
-    }
-    let mut packed = Scratch::<T>::new(weights)?;
-    pack_weights(&plans, kernel, &mut packed, parallel);
+    let plan = &Plan::new(passes, kernel, threads);
+    let mut packed = Scratch::<T>::new(plan.phases.iter().map(|p| p.group * plan.groups).sum())?;
+    pack_weights(plan, kernel, &mut packed, parallel);
     let failed = Mutex::new(None);
     let (packed, out) = (&packed[..], Shared(dst.as_mut_ptr()));
-    // Phases side by side, so that what they write to one place meets in the cache.
-    let most = plans.iter().map(Plan::tasks).max().unwrap_or(0);
-    let task = |task: usize| {
-        let plan = &plans[task % plans.len()];
-        if task / plans.len() < plan.tasks() {
-            let task = Task { plan, kernel, packed, index: task / plans.len(), dst: out.get() };
-            if let Err(error) = simd::dispatch(task) {
-                *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
-            }
+    let task = |index: usize| {
+        let task = Task { plan, kernel, packed, index, dst: out.get() };
+        if let Err(error) = simd::dispatch(task) {
+            *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
         }
     };
     if parallel {
-        threads::parallel_for(most * plans.len(), task);
+        threads::parallel_for(plan.tasks(), task);
     } else {
-        (0..most * plans.len()).for_each(task);
+        (0..plan.tasks()).for_each(task);
     }
     match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
         Some(error) => Err(error),
@@ -163,12 +199,12 @@ pub(super) fn run<T: Gemm>(passes: &[Pass<T>], dst: &mut [T]) -> Result<(), OutO
     }
 }
 
-/// Packs the weights of all plans in panels of rows: one part of the sum after the other.
-fn pack_weights<T: Gemm>(plans: &[Plan<T>], kernel: &Kernel<T>, dst: &mut [T], parallel: bool) {
+/// Packs the weights of all phases in panels of rows: one part of the sum after the other.
+fn pack_weights<T: Gemm>(plan: &Plan<T>, kernel: &Kernel<T>, dst: &mut [T], parallel: bool) {
     let dst = Shared(dst.as_mut_ptr());
     let mr = kernel.mr;
-    for plan in plans {
-        let pass = &plan.pass;
+    for phase in &plan.phases {
+        let pass = &phase.pass;
         let taps = pass.taps();
         if taps == 0 {
             continue;
@@ -180,7 +216,7 @@ fn pack_weights<T: Gemm>(plans: &[Plan<T>], kernel: &Kernel<T>, dst: &mut [T], p
             let (group, panel) = (task / panels, task % panels);
             let (first, rows) = (panel * mr, mr.min(pass.dst_ch - panel * mr));
             let src = &pass.w[group * pass.w_group + first * pass.w_row..];
-            let base = plan.weights + group * plan.group;
+            let base = phase.weights + group * phase.group;
             for (c0, channels) in plan.parts() {
                 let k = channels * taps;
                 let start = base + packed_len(mr, pass.dst_ch, c0 * taps) + first * k;
@@ -236,128 +272,162 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
 
     #[inline(always)]
     fn run<A: simd::Arch>(self) -> Self::Out {
-        let (plan, pass) = (self.plan, &self.plan.pass);
+        let plan = self.plan;
         let (mr, nr) = (self.kernel.mr, self.kernel.nr);
         // Rows innermost: they share the images. Then bands, which share halos.
         let (i, row_part) = (self.index / plan.row_parts, self.index % plan.row_parts);
         let (i, band) = (i / plan.bands, i % plan.bands);
         let (group, first) = (i / plan.batches, i % plan.batches * plan.images);
-        let images = plan.images.min(pass.batch - first);
-        let rows = row_part * plan.rows..((row_part + 1) * plan.rows).min(pass.dst_ch);
+        let images = plan.images.min(plan.batch - first);
+        let rows = row_part * plan.rows..((row_part + 1) * plan.rows).min(plan.dst_ch);
         let mut origin = [0; 3];
         origin[plan.axis] = band * plan.band;
-        let mut lengths = pass.axes.map(|a| a.out);
-        lengths[plan.axis] = plan.band.min(lengths[plan.axis] - origin[plan.axis]);
-        let of_image: usize = lengths.iter().product();
-        let pixels = of_image * images;
-        let (taps, plane) = (pass.taps(), plan.slab.plane());
-        let start = origin[plan.axis] * (pass.pixels() / pass.axes[plan.axis].out);
 
-        let gathers = rows.len() <= FEW_ROWS
-            && plan.offsets.len() >= LONG_SUM
-            && pixels.is_multiple_of(nr)
-            && lengths[2].is_multiple_of(nr / 2);
-        // Panels that do not lie in one piece of the output are collected beside it.
-        let aside = !pass.dense() || (images > 1 && !of_image.is_multiple_of(nr));
+        // Outputs that do not lie in one piece of the destination are collected beside it.
+        let mut aside = plan.phases.len() > 1;
+        let (mut collected_len, mut panels_len) = (0, 0);
+        let shares: Vec<Share> = plan
+            .phases
+            .iter()
+            .map(|phase| {
+                let mut lengths = phase.pass.axes.map(|a| a.out);
+                let left = lengths[plan.axis].saturating_sub(origin[plan.axis]);
+                lengths[plan.axis] = plan.band.min(left);
+                let of_image: usize = lengths.iter().product();
+                let pixels = of_image * images;
+                let gathers = rows.len() <= FEW_ROWS
+                    && phase.offsets.len() >= LONG_SUM
+                    && pixels.is_multiple_of(nr)
+                    && lengths[2].is_multiple_of(nr / 2);
+                let packed = if gathers { 0 } else { BLOCK.min(pixels).next_multiple_of(nr) };
+                panels_len = panels_len.max(packed * phase.offsets.len());
+                aside |= !phase.pass.dense() || (images > 1 && !of_image.is_multiple_of(nr));
+                let start = collected_len;
+                collected_len += rows.len() * pixels;
+                Share { lengths, of_image, pixels, gathers, start }
+            })
+            .collect();
+        let plane = plan.slab.plane();
         let image = plan.channels * plane;
         let slab_len = images * image + SPILL;
-        let packed = if gathers { 0 } else { BLOCK.min(pixels).next_multiple_of(nr) };
-        let panels_len = packed * plan.channels * taps + SPILL;
-        let aside_len = if aside { rows.len() * pixels } else { 0 };
-        let mut space = Scratch::<T>::new(slab_len + panels_len + aside_len)?;
+        let collected_len = if aside { collected_len } else { 0 };
+        let mut space = Scratch::<T>::new(slab_len + panels_len + SPILL + collected_len)?;
         let (slab, rest) = space.split_at_mut(slab_len);
-        let (panels, collected) = rest.split_at_mut(panels_len);
+        let (panels, collected) = rest.split_at_mut(panels_len + SPILL);
         let collected = collected.as_mut_ptr();
 
-        let channel = (pass.groups * pass.dst_ch, group * pass.dst_ch);
-        let out = |n: usize, m: usize| ((first + n) * channel.0 + channel.1 + m) * pass.dst_plane();
+        let dst_plane = plan.phases[0].pass.dst_plane();
+        let channel = (plan.groups * plan.dst_ch, group * plan.dst_ch);
+        let out = |n: usize, m: usize| ((first + n) * channel.0 + channel.1 + m) * dst_plane;
+        let src_plane = plan.phases[0].pass.src_plane();
         for (c0, channels) in plan.parts() {
-            let k = channels * taps;
-            let last = c0 + channels >= pass.src_ch;
-            if taps > 0 {
-                for n in 0..images {
-                    let at = ((first + n) * pass.groups + group) * pass.src_ch + c0;
-                    for c in 0..channels {
-                        let src = &pass.src[(at + c) * pass.src_plane()..];
-                        // SAFETY: the plane lies in the slab, what it spills over is written later
-                        // or is the slab's tail.
-                        unsafe {
-                            let dst = slab.as_mut_ptr().add(n * image + c * plane);
-                            plan.slab.fill(src, origin, dst);
+            for n in 0..images {
+                let at = ((first + n) * plan.groups + group) * plan.src_ch + c0;
+                for c in 0..channels {
+                    let src = &plan.phases[0].pass.src[(at + c) * src_plane..];
+                    // SAFETY: the plane lies in the slab, what it spills over is written later
+                    // or is the slab's tail.
+                    unsafe {
+                        let dst = slab.as_mut_ptr().add(n * image + c * plane);
+                        plan.slab.fill(src, origin, dst);
+                    }
+                }
+            }
+            for (phase, share) in plan.phases.iter().zip(&shares) {
+                let &Share { lengths, of_image, pixels, .. } = share;
+                let (pass, taps) = (&phase.pass, phase.pass.taps());
+                let k = channels * taps;
+                let last = c0 + channels >= plan.src_ch;
+                let weights =
+                    phase.weights + group * phase.group + packed_len(mr, plan.dst_ch, c0 * taps);
+                let patches = |first: usize, count: usize| Patches {
+                    slab: &plan.slab,
+                    values: slab,
+                    offsets: &phase.offsets[..k],
+                    far: phase.far,
+                    image,
+                    lengths,
+                    first,
+                    count,
+                    nr,
+                };
+                // Where a band starts in a channel that is written to in place.
+                let start = origin[plan.axis] * (pass.pixels() / pass.axes[plan.axis].out);
+                let run = |m: usize, q: usize, b: *const T, gather: Option<Gather>| {
+                    let a = weights + m * k;
+                    let a = self.packed[a..a + mr * k].as_ptr();
+                    let mut tile = self.kernel.tile(k, a, b, self.dst, 0);
+                    tile.gather = gather;
+                    tile.rows = mr.min(rows.end - m);
+                    tile.cols = nr.min(pixels - q);
+                    tile.accumulate = c0 > 0;
+                    if let (true, Some(bias)) = (last, pass.bias) {
+                        tile.row_bias = bias[channel.1 + m..channel.1 + m + tile.rows].as_ptr();
+                    }
+                    if aside {
+                        tile.ldc = pixels;
+                        let at = share.start + (m - rows.start) * pixels + q;
+                        tile.c = collected.wrapping_add(at);
+                    } else {
+                        tile.ldc = dst_plane;
+                        let (n, p) = (q / of_image, q % of_image);
+                        tile.c = self.dst.wrapping_add(out(n, m) + start + p);
+                    }
+                    // SAFETY: the tile lies in this task's part of the output, or in the collected
+                    // one; the panels hold k lines of mr and nr values, or `Patches::gather` has
+                    // checked where the lines are.
+                    unsafe { self.kernel.run(&tile) };
+                };
+                if share.gathers && k > 0 {
+                    // The patches of a panel stay in the first-level cache for all rows.
+                    for q in (0..pixels).step_by(nr) {
+                        let (b, second) = patches(q, nr).gather();
+                        let gather = Gather { rows: phase.offsets.as_ptr(), second };
+                        for m in rows.clone().step_by(mr) {
+                            run(m, q, b, Some(gather));
                         }
                     }
+                    continue;
                 }
-            }
-            let weights =
-                plan.weights + group * plan.group + packed_len(mr, pass.dst_ch, c0 * taps);
-            let patches = |first: usize, count: usize| Patches {
-                slab: &plan.slab,
-                values: slab,
-                offsets: &plan.offsets[..k],
-                far: plan.far,
-                image,
-                lengths,
-                first,
-                count,
-                nr,
-            };
-            let run = |m: usize, q: usize, b: *const T, gather: Option<Gather>| {
-                let a = weights + m * k;
-                let a = self.packed[a..a + mr * k].as_ptr();
-                let mut tile = self.kernel.tile(k, a, b, self.dst, 0);
-                tile.gather = gather;
-                tile.rows = mr.min(rows.end - m);
-                tile.cols = nr.min(pixels - q);
-                tile.accumulate = c0 > 0;
-                if let (true, Some(bias)) = (last, pass.bias) {
-                    tile.row_bias = bias[channel.1 + m..channel.1 + m + tile.rows].as_ptr();
-                }
-                if aside {
-                    tile.ldc = pixels;
-                    tile.c = collected.wrapping_add((m - rows.start) * pixels + q);
-                } else {
-                    tile.ldc = pass.dst_plane();
-                    let (n, p) = (q / of_image, q % of_image);
-                    tile.c = self.dst.wrapping_add(out(n, m) + start + p);
-                }
-                // SAFETY: the tile lies in this task's part of the output, or in the collected one;
-                // the panels hold k lines of mr and nr values, or `Patches::gather` has checked
-                // where the lines are.
-                unsafe { self.kernel.run(&tile) };
-            };
-            if gathers && k > 0 {
-                // The patches of a panel stay in the first-level cache for all rows.
-                for q in (0..pixels).step_by(nr) {
-                    let (b, second) = patches(q, nr).gather();
-                    let gather = Gather { rows: plan.offsets.as_ptr(), second };
+                for q0 in (0..pixels).step_by(BLOCK) {
+                    let block = BLOCK.min(pixels - q0);
+                    if k > 0 {
+                        for q in (0..block).step_by(nr) {
+                            patches(q0 + q, nr.min(block - q)).pack(&mut panels[q * k..]);
+                        }
+                    }
                     for m in rows.clone().step_by(mr) {
-                        run(m, q, b, Some(gather));
-                    }
-                }
-                continue;
-            }
-            for q0 in (0..pixels).step_by(BLOCK) {
-                let block = BLOCK.min(pixels - q0);
-                if k > 0 {
-                    for q in (0..block).step_by(nr) {
-                        patches(q0 + q, nr.min(block - q)).pack(&mut panels[q * k..]);
-                    }
-                }
-                for m in rows.clone().step_by(mr) {
-                    for q in (0..block).step_by(nr) {
-                        run(m, q0 + q, panels[q * k..].as_ptr(), None);
+                        for q in (0..block).step_by(nr) {
+                            run(m, q0 + q, panels[q * k..].as_ptr(), None);
+                        }
                     }
                 }
             }
         }
         if aside {
             // SAFETY: all of it has been written; the pointer comes from a slice of this length.
-            let collected = unsafe { std::slice::from_raw_parts(collected, aside_len) };
-            for (m, row) in rows.clone().zip(collected.chunks(pixels)) {
-                for (n, values) in row.chunks(of_image).enumerate() {
-                    let dst = self.dst.wrapping_add(out(n, m));
+            let collected = unsafe { std::slice::from_raw_parts(collected, collected_len) };
+            let values = |i: usize, m: usize, n: usize| {
+                let Share { of_image, pixels, start, .. } = shares[i];
+                &collected[start + (m - rows.start) * pixels + n * of_image..][..of_image]
+            };
+            for (m, n) in rows.clone().flat_map(|m| (0..images).map(move |n| (m, n))) {
+                let dst = self.dst.wrapping_add(out(n, m));
+                let mut i = 0;
+                while i < shares.len() {
+                    let pass = &plan.phases[i].pass;
                     // SAFETY: outputs of this task, inside the destination.
-                    unsafe { scatter(pass, origin, lengths, values, dst) };
+                    unsafe {
+                        if plan.phases.get(i + 1).is_some_and(|next| pass.pairs_with(&next.pass)) {
+                            let halves = [values(i, m, n), values(i + 1, m, n)];
+                            let widths = [shares[i].lengths[2], shares[i + 1].lengths[2]];
+                            scatter_pair(pass, origin, shares[i].lengths, widths, halves, dst);
+                            i += 2;
+                        } else {
+                            scatter(pass, origin, shares[i].lengths, values(i, m, n), dst);
+                            i += 1;
+                        }
+                    }
                 }
             }
         }
@@ -397,6 +467,45 @@ pub(super) unsafe fn scatter<T: Gemm>(
                     _ => from.iter().enumerate().for_each(|(i, &v)| *to.add(step * i) = v),
                 }
             }
+        }
+    }
+}
+
+/// [`scatter`] for two phases whose outputs alternate in each row; `pass` is either.
+///
+/// # Safety
+/// As for [`scatter`]. The first phase has as many outputs in a row as the second, or one more if
+/// its first output comes first; likewise the other way round.
+#[inline(always)]
+unsafe fn scatter_pair<T: Gemm>(
+    pass: &Pass<T>,
+    origin: [usize; 3],
+    [depth, height, _]: [usize; 3],
+    widths: [usize; 2],
+    halves: [&[T]; 2],
+    dst: *mut T,
+) {
+    // Which of the two has the even places.
+    let even = pass.axes[2].dst_first;
+    let (widths, halves) = ([widths[even], widths[1 - even]], [halves[even], halves[1 - even]]);
+    let place = |a: usize, i: usize| {
+        let axis = &pass.axes[a];
+        axis.dst_first + (origin[a] + i) * axis.dst_step
+    };
+    for line in 0..depth * height {
+        let (d, h) = (line / height, line % height);
+        let row = (place(0, d) * pass.axes[1].dst + place(1, h)) * pass.axes[2].dst;
+        let [a, b] = [0, 1].map(|i| &halves[i][line * widths[i]..][..widths[i]]);
+        // SAFETY: a row of this task, inside the channel.
+        let to = unsafe {
+            let start = dst.add(row + 2 * origin[2]);
+            std::slice::from_raw_parts_mut(start, a.len() + b.len())
+        };
+        for ((to, &a), &b) in to.chunks_exact_mut(2).zip(a).zip(b) {
+            to.copy_from_slice(&[a, b]);
+        }
+        if let (Some(to), true) = (to.last_mut(), a.len() > b.len()) {
+            *to = a[a.len() - 1];
         }
     }
 }

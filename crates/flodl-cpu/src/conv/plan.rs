@@ -46,6 +46,11 @@ impl Axis {
         }
     }
 
+    /// How far tap 0 of a phase lies behind this axis's, which has as much padding or more.
+    fn shift(&self, phase: &Self) -> usize {
+        self.pad.abs_diff(phase.pad)
+    }
+
     /// The places of the input whose index plus padding is `phase` modulo the stride, as outputs
     /// of a pass over the gradient of the output; nothing if there are no such places.
     fn backward(g: &ConvGeom, i: usize, phase: usize) -> Option<Self> {
@@ -78,11 +83,6 @@ impl Axis {
             dst_step: s,
             dst: g.input[i],
         })
-    }
-
-    /// Residues of the stride that some tap falls on.
-    fn residues(&self) -> usize {
-        self.stride.min(self.taps.saturating_sub(1) * self.step + 1)
     }
 }
 
@@ -190,6 +190,13 @@ impl<'a, T: Gemm> Pass<'a, T> {
         self.axes.iter().all(|a| a.out == a.dst)
     }
 
+    /// Whether the outputs of two phases alternate in each row.
+    pub fn pairs_with(&self, next: &Self) -> bool {
+        let same = |i: usize| self.axes[i].dst_first == next.axes[i].dst_first;
+        let [a, b] = [self, next].map(|pass| pass.axes[2].dst_first);
+        same(0) && same(1) && self.axes[2].dst_step == 2 && a < 2 && b == 1 - a
+    }
+
     /// Multiplications in all.
     pub fn work(&self) -> usize {
         let outputs = self.batch * self.groups * self.dst_ch * self.pixels();
@@ -217,10 +224,14 @@ pub(super) fn size(sizes: [usize; 3]) -> usize {
     sizes.iter().product()
 }
 
-/// A padded piece of the source: `band` outputs of each axis, from an origin that may differ.
+/// A padded piece of the source: `band` outputs of each axis, from an origin that may differ. The
+/// phases of a gradient by data can share one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slab {
+    /// Those of a phase, with the padding of the one that has most.
     axes: [Axis; 3],
+    /// Residues of the stride that some tap falls on.
+    residues: [usize; 3],
     /// Slots of a residue along each axis.
     run: [usize; 3],
     /// Slots along each axis: a run for each residue.
@@ -229,12 +240,28 @@ pub(super) struct Slab {
 
 impl Slab {
     pub fn new(axes: [Axis; 3], band: [usize; 3]) -> Self {
-        let run = [0, 1, 2].map(|i| {
-            let a: &Axis = &axes[i];
-            band[i] + a.taps.saturating_sub(1) * a.step / a.stride
-        });
-        let extent = [0, 1, 2].map(|i| run[i] * axes[i].residues());
-        Self { axes, run, extent }
+        Self::shared([(axes, band)].into_iter())
+    }
+
+    /// A slab for phases, which differ in padding, taps and band only.
+    ///
+    /// # Panics
+    /// If there is no phase.
+    pub fn shared(phases: impl Iterator<Item = ([Axis; 3], [usize; 3])> + Clone) -> Self {
+        let (mut axes, _) = phases.clone().next().expect("a slab serves a phase");
+        let (mut residues, mut run) = ([1; 3], [0; 3]);
+        for i in 0..3 {
+            let stride = axes[i].stride;
+            axes[i].pad = phases.clone().map(|(a, _)| a[i].pad).max().unwrap_or(0);
+            for (phase, band) in phases.clone() {
+                let reach =
+                    axes[i].shift(&phase[i]) + phase[i].taps.saturating_sub(1) * phase[i].step;
+                residues[i] = residues[i].max(stride.min(reach + 1));
+                run[i] = run[i].max(band[i] + reach / stride);
+            }
+        }
+        let extent = [0, 1, 2].map(|i| run[i] * residues[i]);
+        Self { axes, residues, run, extent }
     }
 
     /// Values of one channel.
@@ -242,18 +269,18 @@ impl Slab {
         size(self.extent)
     }
 
-    /// Place of an output of the band; a tap adds its [`Slab::tap`].
+    /// Place of an output of the band; a tap of a phase adds its [`Slab::tap`].
     pub fn place(&self, [d, h, w]: [usize; 3]) -> usize {
         (d * self.extent[1] + h) * self.extent[2] + w
     }
 
-    /// Distance of tap `t` (in the order d, h, w) from the place of its output.
-    pub fn tap(&self, t: usize) -> usize {
-        let [_, h, w] = self.axes;
+    /// Distance of tap `t` (in the order d, h, w) of a phase from the place of its output.
+    pub fn tap(&self, phase: &[Axis; 3], t: usize) -> usize {
+        let [_, h, w] = phase;
         let taps = [t / (h.taps * w.taps), t / w.taps % h.taps, t % w.taps];
         self.place([0, 1, 2].map(|i| {
-            let (at, stride) = (taps[i] * self.axes[i].step, self.axes[i].stride);
-            at % stride * self.run[i] + at / stride
+            let at = self.axes[i].shift(&phase[i]) + taps[i] * phase[i].step;
+            at % self.axes[i].stride * self.run[i] + at / self.axes[i].stride
         }))
     }
 
@@ -266,12 +293,12 @@ impl Slab {
     pub unsafe fn fill<T: Gemm>(&self, src: &[T], origin: [usize; 3], dst: *mut T) {
         let [d_axis, h_axis, w_axis] = self.axes;
         // What each row takes from its line, found once where the stride has one residue.
-        let one = (w_axis.residues() == 1).then(|| self.span(origin[2], 0));
+        let one = (self.residues[2] == 1).then(|| self.span(origin[2], 0));
         let width = self.extent[2];
         let mut row = dst;
         let lines = |i: usize, a: Axis| {
             let run = self.run[i];
-            (0..a.residues()).flat_map(move |residue| {
+            (0..self.residues[i]).flat_map(move |residue| {
                 (0..run).map(move |slot| {
                     let at = ((origin[i] + slot) * a.stride + residue) as isize - a.pad;
                     (0..a.src as isize).contains(&at).then_some(at as usize)
@@ -289,7 +316,7 @@ impl Slab {
                             if let Some(span) = one {
                                 self.fill_run(line, span, row);
                             } else {
-                                for residue in 0..w_axis.residues() {
+                                for residue in 0..self.residues[2] {
                                     let span = self.span(origin[2], residue);
                                     self.fill_run(line, span, row.add(residue * self.run[2]));
                                 }
