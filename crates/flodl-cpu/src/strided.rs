@@ -46,6 +46,13 @@ impl<'a, T> View<'a, T> {
     }
 }
 
+/// Whether dims are the same. Comparing slices calls memcmp, which for a few sizes takes longer than
+/// an operation on a scalar.
+#[inline]
+pub fn same_dims(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b)
+}
+
 /// Copies a short row to one of its length, in pieces: a call of memcpy for each row would cost more
 /// than the copy.
 #[inline(always)]

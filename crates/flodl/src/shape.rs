@@ -5,6 +5,7 @@ mod dims;
 use smallvec::SmallVec;
 
 pub use dims::Dims;
+pub(crate) use dims::same_dims;
 
 use crate::{Error, Result};
 

@@ -26,7 +26,7 @@ pub(crate) use binary::binary_block;
 pub(crate) use unary::unary_block;
 
 use crate::math::FloatMath;
-use crate::strided::{BLOCK, Buffer, View, Walk};
+use crate::strided::{BLOCK, Buffer, View, Walk, same_dims};
 use crate::threads::{GRAIN, SharedMut, parallel_ranges};
 
 /// Declares an enum of operations, a type for each with its formula, and the function that runs
@@ -165,7 +165,7 @@ fn map_pairs<S: Copy + Sync, R: Copy + Sync, D: Send>(
 ) {
     a.check();
     b.check();
-    assert_eq!(a.dims, b.dims, "operands differ in shape");
+    assert!(same_dims(a.dims, b.dims), "operands differ in shape: {:?} and {:?}", a.dims, b.dims);
     assert_eq!(a.len(), out.len(), "output length");
     let shared = SharedMut::new(out);
     if let (Some(a), Some(b)) = (a.contiguous(), b.contiguous()) {

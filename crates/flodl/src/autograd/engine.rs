@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::Variable;
 use super::tape::{Ctx, Edge, GradMode, Later, Node, is_grad_enabled, no_grad};
+use crate::shape::same_dims;
 use crate::{Error, Result, Tensor};
 
 thread_local! {
@@ -336,7 +337,7 @@ fn accumulate(sum: Option<Variable>, gradient: Variable) -> Result<Variable> {
     }
     let in_place = sum.is_unshared()
         && sum.with_data(|s| s.is_unshared() && s.is_contiguous())
-        && sum.with_data(|s| gradient.with_data(|g| s.dims() == g.dims()));
+        && sum.with_data(|s| gradient.with_data(|g| same_dims(s.dims(), g.dims())));
     if !in_place {
         return no_grad(|| sum.add(&gradient));
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+pub(crate) use flodl_cpu::strided::same_dims;
+
 /// How many sizes need no heap allocation: those of a batch of volumes. One more, and a tensor's
 /// handle would take more than the 128 bytes that compilers move without a call.
 const INLINE: usize = 5;
@@ -171,7 +173,7 @@ impl<'a> IntoIterator for &'a Dims {
 
 impl PartialEq for Dims {
     fn eq(&self, other: &Self) -> bool {
-        self[..] == other[..]
+        same_dims(self, other)
     }
 }
 

@@ -258,7 +258,7 @@ impl Tensor {
             let (a, b) = (self.to_dtype(DType::Float32)?, other.to_dtype(DType::Float32)?);
             return a.binary(name, op, &b)?.to_dtype(self.dtype());
         }
-        if self.dims() == other.dims() {
+        if self.layout.shape == other.layout.shape {
             return Tensor::build(self.dims(), self.dtype(), self.device(), |b, out| {
                 b.binary(op, self.operand(), other.operand(), out)
             });

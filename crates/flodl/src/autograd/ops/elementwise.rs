@@ -4,7 +4,7 @@ use super::{from_input, from_nothing, from_output};
 use crate::autograd::amp;
 use crate::autograd::tape::{Saved, grads, record};
 use crate::backend::BinaryOp;
-use crate::shape::Dims;
+use crate::shape::{Dims, same_dims};
 use crate::{Result, Tensor, Variable};
 
 /// Sizes of a variable, to sum a broadcast gradient back to.
@@ -20,7 +20,7 @@ impl Variable {
 
     /// Whether neither is broadcast: then a gradient function needs to remember no sizes.
     fn has_dims_of(&self, other: &Variable) -> bool {
-        self.with_both(other, |a, b| a.dims() == b.dims())
+        self.with_both(other, |a, b| same_dims(a.dims(), b.dims()))
     }
 
     /// Another variable with the same values that passes its gradient on.
