@@ -128,6 +128,10 @@ fn geometries() -> Vec<ConvGeom> {
         geom((3, 1, 8, 12), plane(15, 17), plane(3, 3), [1, 2, 2], same, ONE),
         geom((2, 1, 12, 9), plane(20, 23), plane(3, 4), [1, 3, 2], [0, 3, 0], [1, 2, 3]),
         geom((2, 1, 10, 20), plane(19, 18), plane(3, 3), ONE, [0, 2, 2], [1, 2, 2]),
+        // Phases that share a task: sums in several parts, several images, volumes.
+        geom((2, 1, 12, 300), plane(11, 10), plane(3, 3), [1, 2, 2], same, ONE),
+        geom((24, 1, 12, 20), plane(5, 7), plane(3, 3), [1, 2, 2], same, ONE),
+        geom((2, 1, 10, 30), [8, 9, 16], [4, 4, 4], [2, 2, 2], ONE, ONE),
         geom((2, 1, 16, 24), plane(14, 15), plane(1, 1), [1, 2, 2], ZERO, ONE),
         geom((2, 1, 8, 20), plane(24, 24), plane(8, 8), [1, 8, 8], ZERO, ONE),
         geom((2, 1, 8, 16), plane(12, 13), plane(2, 2), [1, 4, 5], ZERO, ONE),
