@@ -107,10 +107,10 @@ pub fn regions() -> u64 {
     TEAM.state.load(Ordering::Relaxed) >> 32
 }
 
-/// Ranges for each thread of a region that splits a length: one that joins late, or whose core is
-/// slower for a while, then holds the others up by a small range only. A range costs some 50 ns
+/// Tasks for each thread of a region that cuts its work freely: one that joins late, or whose core is
+/// slower for a while, then holds the others up by a small task only. A task costs some 50 ns
 /// (bench: `models --only feedback_fixed`, where threads waited 12 % of the time for larger ones).
-const PIECES: usize = 8;
+pub(crate) const PIECES: usize = 8;
 
 /// Runs `f(0)`, `f(1)`, … `f(tasks - 1)`, each exactly once, on up to [`num_threads`] threads.
 ///

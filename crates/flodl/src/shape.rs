@@ -5,7 +5,7 @@ mod dims;
 use smallvec::SmallVec;
 
 pub use dims::Dims;
-pub(crate) use dims::same_dims;
+pub(crate) use flodl_cpu::strided::same_dims;
 
 use crate::{Error, Result};
 

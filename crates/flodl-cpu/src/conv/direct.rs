@@ -43,7 +43,7 @@ pub(super) fn items(
     if !parallel {
         return f(0..count);
     }
-    let parts = count.min(8 * threads::available()).max(1);
+    let parts = count.min(threads::PIECES * threads::available()).max(1);
     let failed = std::sync::Mutex::new(None);
     threads::parallel_for(parts, |i| {
         if let Err(error) = f(i * count / parts..(i + 1) * count / parts) {

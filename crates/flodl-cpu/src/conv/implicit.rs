@@ -448,10 +448,7 @@ pub(super) unsafe fn scatter<T: Gemm>(
     dst: *mut T,
 ) {
     let [d_axis, h_axis, w_axis] = pass.axes;
-    let place = |a: usize, i: usize| {
-        let axis = &pass.axes[a];
-        axis.dst_first + (origin[a] + i) * axis.dst_step
-    };
+    let place = |a: usize, i: usize| pass.axes[a].place(origin[a] + i);
     debug_assert!(d_axis.out > 0);
     for d in 0..lengths[0] {
         for h in 0..lengths[1] {
@@ -488,10 +485,7 @@ unsafe fn scatter_pair<T: Gemm>(
     // Which of the two has the even places.
     let even = pass.axes[2].dst_first;
     let (widths, halves) = ([widths[even], widths[1 - even]], [halves[even], halves[1 - even]]);
-    let place = |a: usize, i: usize| {
-        let axis = &pass.axes[a];
-        axis.dst_first + (origin[a] + i) * axis.dst_step
-    };
+    let place = |a: usize, i: usize| pass.axes[a].place(origin[a] + i);
     for line in 0..depth * height {
         let (d, h) = (line / height, line % height);
         let row = (place(0, d) * pass.axes[1].dst + place(1, h)) * pass.axes[2].dst;

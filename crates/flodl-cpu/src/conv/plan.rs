@@ -46,6 +46,11 @@ impl Axis {
         }
     }
 
+    /// Place of an output in the destination.
+    pub fn place(&self, output: usize) -> usize {
+        self.dst_first + output * self.dst_step
+    }
+
     /// How far tap 0 of a phase lies behind this axis's, which has as much padding or more.
     fn shift(&self, phase: &Self) -> usize {
         self.pad.abs_diff(phase.pad)

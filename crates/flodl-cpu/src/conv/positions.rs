@@ -177,9 +177,8 @@ impl<T: Gemm> Task<'_, '_, T> {
             if !started {
                 self.products(0, &[], &[], false, sums);
             }
-            let place = |a: &super::plan::Axis, i: usize| a.dst_first + i * a.dst_step;
-            let place = (place(&d_axis, d) * h_axis.dst + place(&h_axis, h)) * w_axis.dst
-                + place(&w_axis, w);
+            let place =
+                (d_axis.place(d) * h_axis.dst + h_axis.place(h)) * w_axis.dst + w_axis.place(w);
             let channel = self.group * pass.dst_ch;
             for n in 0..images {
                 let at = ((first + n) * pass.groups * pass.dst_ch + channel) * pass.dst_plane();

@@ -378,7 +378,7 @@ fn grid(
     b_access: Access,
 ) -> (usize, usize) {
     let threads = if parallel { threads::available() } else { 1 };
-    let wanted = if parallel { 8 * threads } else { 1 };
+    let wanted = if parallel { threads::PIECES * threads } else { 1 };
     let own = a_access == Access::Own || b_access == Access::Own;
     // Blocks beside each other in the second direction pack their own operand once more.
     let least = if own { 2 * threads } else { wanted };

@@ -8,7 +8,6 @@ use smallvec::SmallVec;
 
 use super::Variable;
 use super::tape::{Ctx, Edge, GradMode, Later, Node, is_grad_enabled, no_grad};
-use crate::shape::same_dims;
 use crate::{Error, Result, Tensor};
 
 thread_local! {
@@ -337,7 +336,7 @@ fn accumulate(sum: Option<Variable>, gradient: Variable) -> Result<Variable> {
     }
     let in_place = sum.is_unshared()
         && sum.with_data(|s| s.is_unshared() && s.is_contiguous())
-        && sum.with_data(|s| gradient.with_data(|g| same_dims(s.dims(), g.dims())));
+        && sum.has_dims_of(&gradient);
     if !in_place {
         return no_grad(|| sum.add(&gradient));
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-pub(crate) use flodl_cpu::strided::same_dims;
+use flodl_cpu::strided::same_dims;
 
 /// How many sizes need no heap allocation: those of a batch of volumes. One more, and a tensor's
 /// handle would take more than the 128 bytes that compilers move without a call.
