@@ -1,8 +1,10 @@
 //! One team of threads for all kernels: spin briefly, then sleep.
 //!
-//! A parallel region hands out `tasks` numbered jobs through an atomic counter. The caller works
-//! too, and nobody waits for a worker that has not woken up: a late worker finds the region closed
-//! and goes back to sleep. A region opened inside another one, or while some other user thread
+//! A parallel region cuts its numbered tasks in one queue for each thread. A thread takes its own from
+//! the front, then those of the others from the back: kernels that follow each other cut the same
+//! rows alike, so most of what a thread reads is what it wrote itself, in its own cache. The caller
+//! works too, and nobody waits for a worker that has not woken up: a late worker finds the region
+//! closed and goes back to sleep. A region opened inside another one, or while some other user thread
 //! holds the team, runs on its caller alone, so nothing is ever oversubscribed.
 //!
 //! The partition into tasks is the kernel's and never depends on timing, so results do not either.
@@ -36,13 +38,44 @@ struct Team {
     state: AtomicU64,
     /// The region's closure; valid while `state` is open or workers are inside.
     job: Mutex<Option<JobPtr>>,
-    next: AtomicUsize,
-    tasks: AtomicUsize,
+    queues: [Queue; QUEUES],
+    /// How many of the queues the region uses.
+    used: AtomicUsize,
     /// Workers with an index at or above this stay out of the region.
     helpers: AtomicUsize,
     panicked: AtomicBool,
     /// Held by the thread that runs a region, and while workers are added.
     owner: Mutex<Vec<Worker>>,
+}
+
+/// Most queues of a region; more threads than that share them.
+const QUEUES: usize = 64;
+
+/// A thread's own tasks that are left: the first in the low half, the end in the high half. On cache
+/// lines of its own, so that threads do not wait for each other's.
+#[repr(align(128))]
+struct Queue(AtomicU64);
+
+impl Queue {
+    fn set(&self, tasks: Range<u32>) {
+        self.0.store(u64::from(tasks.end) << 32 | u64::from(tasks.start), Ordering::Relaxed);
+    }
+
+    /// Takes the first task, or the last one.
+    fn take(&self, first: bool) -> Option<usize> {
+        let mut left = self.0.load(Ordering::Relaxed);
+        loop {
+            let (start, end) = (left & u64::from(u32::MAX), left >> 32);
+            if start >= end {
+                return None;
+            }
+            let (task, rest) = if first { (start, left + 1) } else { (end - 1, left - (1 << 32)) };
+            match self.0.compare_exchange_weak(left, rest, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(task as usize),
+                Err(now) => left = now,
+            }
+        }
+    }
 }
 
 struct Worker {
@@ -58,8 +91,8 @@ unsafe impl Send for JobPtr {}
 static TEAM: Team = Team {
     state: AtomicU64::new(0),
     job: Mutex::new(None),
-    next: AtomicUsize::new(0),
-    tasks: AtomicUsize::new(0),
+    queues: [const { Queue(AtomicU64::new(0)) }; QUEUES],
+    used: AtomicUsize::new(0),
     helpers: AtomicUsize::new(0),
     panicked: AtomicBool::new(false),
     owner: Mutex::new(Vec::new()),
@@ -123,10 +156,9 @@ pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
 /// [`parallel_for`] on up to so many threads.
 fn run_on(threads: usize, tasks: usize, f: impl Fn(usize) + Sync) {
     let threads = threads.min(tasks);
-    if threads <= 1 || !TEAM.run(tasks, threads - 1, &f) {
-        for i in 0..tasks {
-            f(i);
-        }
+    let count = u32::try_from(tasks).ok().filter(|_| threads > 1);
+    if !count.is_some_and(|count| TEAM.run(count, threads - 1, &f)) {
+        (0..tasks).for_each(f);
     }
 }
 
@@ -221,7 +253,7 @@ impl Team {
     /// Runs the region with up to `helpers` workers; `false` if another thread holds the team.
     fn run<'a>(
         &'static self,
-        tasks: usize,
+        tasks: u32,
         helpers: usize,
         f: &'a (dyn Fn(usize) + Sync + 'a),
     ) -> bool {
@@ -236,8 +268,12 @@ impl Team {
         // and no worker is inside, so no worker uses the pointer after `'a`.
         let job: Job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + 'a), Job>(f) };
         *lock(&self.job) = Some(JobPtr(job));
-        self.next.store(0, Ordering::Relaxed);
-        self.tasks.store(tasks, Ordering::Relaxed);
+        let used = (1 + helpers).min(QUEUES);
+        let end = |i: usize| (u64::from(tasks) * i as u64 / used as u64) as u32;
+        for (i, queue) in self.queues[..used].iter().enumerate() {
+            queue.set(end(i)..end(i + 1));
+        }
+        self.used.store(used, Ordering::Relaxed);
         self.helpers.store(helpers, Ordering::Relaxed);
         self.panicked.store(false, Ordering::Relaxed);
         let region = (self.state.load(Ordering::Relaxed) >> 32).wrapping_add(1) & 0xffff_ffff;
@@ -247,10 +283,9 @@ impl Team {
                 worker.thread.unpark();
             }
         }
-        let result = catch_unwind(AssertUnwindSafe(|| self.work(f)));
+        let result = catch_unwind(AssertUnwindSafe(|| self.work(0, f)));
         if result.is_err() {
-            IN_REGION.set(false);
-            self.next.store(tasks, Ordering::Relaxed);
+            self.give_up();
         }
         let mut state = self.state.fetch_and(!OPEN, Ordering::AcqRel) & !OPEN;
         let mut spins = 0u32;
@@ -272,18 +307,22 @@ impl Team {
         true
     }
 
-    /// Takes tasks until none is left.
-    fn work(&self, f: &(dyn Fn(usize) + Sync)) {
+    /// Takes tasks until none is left, as thread `me`: first its own in their order.
+    fn work(&self, me: usize, f: &(dyn Fn(usize) + Sync)) {
         let before = IN_REGION.replace(true);
-        let tasks = self.tasks.load(Ordering::Relaxed);
-        loop {
-            let i = self.next.fetch_add(1, Ordering::Relaxed);
-            if i >= tasks {
-                break;
+        let queues = &self.queues[..self.used.load(Ordering::Relaxed)];
+        for turn in 0..queues.len() {
+            while let Some(i) = queues[(me + turn) % queues.len()].take(turn == 0) {
+                f(i);
             }
-            f(i);
         }
         IN_REGION.set(before);
+    }
+
+    /// After a panic: nobody begins another task of the region.
+    fn give_up(&self) {
+        IN_REGION.set(false);
+        self.queues.iter().for_each(|queue| queue.set(0..0));
     }
 
     /// A worker's life: wait for a region, join it if it is still open, leave it.
@@ -317,10 +356,9 @@ impl Team {
             if let Some(JobPtr(job)) = job {
                 // SAFETY: the caller waits in `run` until this worker's count is gone again.
                 let f = unsafe { &*job };
-                if catch_unwind(AssertUnwindSafe(|| self.work(f))).is_err() {
-                    IN_REGION.set(false);
+                if catch_unwind(AssertUnwindSafe(|| self.work(index + 1, f))).is_err() {
+                    self.give_up();
                     self.panicked.store(true, Ordering::Relaxed);
-                    self.next.store(usize::MAX / 2, Ordering::Relaxed);
                 }
             }
             self.state.fetch_sub(1, Ordering::Release);

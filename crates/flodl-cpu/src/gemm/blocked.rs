@@ -29,6 +29,9 @@ const WAY: usize = 4 << 10;
 const LINE: usize = 64;
 /// Fewer panels than this read an operand seldom (bench: `gemm_bench`).
 const FEW_PANELS: usize = 16;
+/// Panels of rows for each thread from which on packed columns are read by each thread, all of them
+/// (bench: `models --only feedback_fixed`).
+const FEW_ROWS: usize = 4;
 /// A block of B up to this many bytes is read again for each panel of A, so that C is written row
 /// by row: it stays in the cache as well as a single panel does (bench: `gemm_bench`).
 const FLAT: usize = 128 << 10;
@@ -178,7 +181,7 @@ pub(super) unsafe fn blocked<T: Gemm>(
     let b_access = if packed_b.is_some() { Access::Shared } else { b_access };
     let parallel = parallel(p.m, p.n, p.k);
     let (rows, cols) = (p.m.div_ceil(mr), p.n.div_ceil(nr));
-    let (row_blocks, col_blocks) = grid(parallel, (rows, cols), a_access, b_access);
+    let grid = Grid::new(parallel, (rows, cols), (a_access, b_access), packed_b.is_some());
 
     let a_lines = (a_access == Access::Shared).then_some((mr, p.m));
     let b_lines = (b_access == Access::Shared && packed_b.is_none()).then_some((nr, p.n));
@@ -205,10 +208,8 @@ pub(super) unsafe fn blocked<T: Gemm>(
                 lines.pack(kernel, shared.get(), src, p.b_col, p.b_row);
             }
         }
-        region(parallel, row_blocks * col_blocks, |task| {
-            let (row, col) = (task % row_blocks, task / row_blocks);
-            let block =
-                Block { rows: part(row, row_blocks, rows), cols: part(col, col_blocks, cols) };
+        region(parallel, grid.rows * grid.cols, |task| {
+            let block = grid.block(task, rows, cols);
             let shared_b = packed_b.map_or(shared.get().cast_const(), <[T]>::as_ptr);
             let own_width = match (a_access, b_access) {
                 (Access::Own, _) => block.rows.len() * mr,
@@ -369,28 +370,54 @@ impl Lines {
     }
 }
 
-/// Number of row blocks and column blocks: so many blocks for each thread that nobody waits long for
-/// the last one, on a core that is slower for a while (bench: `gemm_bench`).
-fn grid(
-    parallel: bool,
-    (rows, cols): (usize, usize),
-    a_access: Access,
-    b_access: Access,
-) -> (usize, usize) {
-    let threads = if parallel { threads::available() } else { 1 };
-    let wanted = if parallel { threads::PIECES * threads } else { 1 };
-    let own = a_access == Access::Own || b_access == Access::Own;
-    // Blocks beside each other in the second direction pack their own operand once more.
-    let least = if own { 2 * threads } else { wanted };
-    let cut = |panels: usize, other: usize| {
-        let first = panels.div_ceil(BLOCK_PANELS).max(wanted).min(panels);
-        (first, if parallel && first < least { least.div_ceil(first).min(other) } else { 1 })
-    };
-    if a_access == Access::Own || (b_access != Access::Own && rows > cols) {
-        cut(rows, cols)
-    } else {
-        let (col_blocks, row_blocks) = cut(cols, rows);
-        (row_blocks, col_blocks)
+/// How C is cut: so many blocks for each thread that nobody waits long for the last one, on a core that
+/// is slower for a while (bench: `gemm_bench`).
+struct Grid {
+    /// Number of blocks along the rows of C, and along its columns.
+    rows: usize,
+    cols: usize,
+    /// Whether blocks of the same rows follow each other; else those of the same columns.
+    by_rows: bool,
+}
+
+impl Grid {
+    fn new(
+        parallel: bool,
+        (rows, cols): (usize, usize),
+        (a, b): (Access, Access),
+        packed_b: bool,
+    ) -> Self {
+        let threads = if parallel { threads::available() } else { 1 };
+        let wanted = if parallel { threads::PIECES * threads } else { 1 };
+        let own = a == Access::Own || b == Access::Own;
+        if parallel && packed_b && rows <= cols && rows >= FEW_ROWS * threads {
+            // Each thread computes whole rows, as kernels before and after this one do.
+            let pieces = cols.div_ceil(BLOCK_PANELS).max(threads::PIECES).min(cols);
+            return Self { rows: threads, cols: pieces, by_rows: true };
+        }
+        // Blocks beside each other in the second direction pack their own operand once more.
+        let least = if own { 2 * threads } else { wanted };
+        let cut = |panels: usize, other: usize| {
+            let first = panels.div_ceil(BLOCK_PANELS).max(wanted).min(panels);
+            (first, if parallel && first < least { least.div_ceil(first).min(other) } else { 1 })
+        };
+        if a == Access::Own || (b != Access::Own && rows > cols) {
+            let (rows, cols) = cut(rows, cols);
+            Self { rows, cols, by_rows: true }
+        } else {
+            let (cols, rows) = cut(cols, rows);
+            Self { rows, cols, by_rows: false }
+        }
+    }
+
+    /// The block of a task, of so many panels in all.
+    fn block(&self, task: usize, rows: usize, cols: usize) -> Block {
+        let (row, col) = if self.by_rows {
+            (task / self.cols, task % self.cols)
+        } else {
+            (task % self.rows, task / self.rows)
+        };
+        Block { rows: part(row, self.rows, rows), cols: part(col, self.cols, cols) }
     }
 }
 
