@@ -143,8 +143,21 @@ fn add_taps<A: simd::Arch, T: Gemm>(
 ) {
     let len = sums.len();
     let x = |i: usize| &values[offsets[i]..][..len];
-    sums.fill(bias);
     let mut i = 0;
+    if let Some(weights) = weights.first_chunk::<9>() {
+        // Those of 3×3 taps, as many as the registers hold (bench: `conv_bench`).
+        let x: [&[T]; 9] = std::array::from_fn(x);
+        for (j, sum) in sums.iter_mut().enumerate() {
+            let mut s = bias;
+            for (x, &weight) in x.iter().zip(weights) {
+                s = weight.mul_add_::<A>(x[j], s);
+            }
+            *sum = s;
+        }
+        i = 9;
+    } else {
+        sums.fill(bias);
+    }
     while i + 3 <= offsets.len() {
         let (a, b, c) = (x(i), x(i + 1), x(i + 2));
         let (u, v, w) = (weights[i], weights[i + 1], weights[i + 2]);

@@ -296,22 +296,13 @@ impl Slab {
     /// `dst` is writable for [`Slab::plane`] values and [`SPILL`] more, which may be overwritten.
     #[inline(always)]
     pub unsafe fn fill<T: Gemm>(&self, src: &[T], origin: [usize; 3], dst: *mut T) {
-        let [d_axis, h_axis, w_axis] = self.axes;
+        let [_, h_axis, w_axis] = self.axes;
         // What each row takes from its line, found once where the stride has one residue.
         let one = (self.residues[2] == 1).then(|| self.span(origin[2], 0));
         let width = self.extent[2];
         let mut row = dst;
-        let lines = |i: usize, a: Axis| {
-            let run = self.run[i];
-            (0..self.residues[i]).flat_map(move |residue| {
-                (0..run).map(move |slot| {
-                    let at = ((origin[i] + slot) * a.stride + residue) as isize - a.pad;
-                    (0..a.src as isize).contains(&at).then_some(at as usize)
-                })
-            })
-        };
-        for d in lines(0, d_axis) {
-            for h in lines(1, h_axis) {
+        self.lines(0, origin, |d| {
+            self.lines(1, origin, |h| {
                 // SAFETY: the rows follow one another inside the plane; each may spill over what
                 // comes after it, which is written later. The spans lie inside a line.
                 unsafe {
@@ -331,6 +322,18 @@ impl Slab {
                     }
                     row = row.add(width);
                 }
+            });
+        });
+    }
+
+    /// The line of the source that each row of slots along an axis takes, if there is one.
+    #[inline(always)]
+    fn lines(&self, axis: usize, origin: [usize; 3], mut f: impl FnMut(Option<usize>)) {
+        let a = &self.axes[axis];
+        for residue in 0..self.residues[axis] {
+            for slot in 0..self.run[axis] {
+                let at = ((origin[axis] + slot) * a.stride + residue) as isize - a.pad;
+                f((0..a.src as isize).contains(&at).then_some(at as usize));
             }
         }
     }
@@ -379,10 +382,14 @@ const CHUNK: usize = 8;
 /// `dst` is writable for all of these, and nobody else uses them.
 #[inline(always)]
 unsafe fn zeros<T: Gemm>(dst: *mut T, len: usize) {
-    for i in (0..len).step_by(CHUNK) {
-        // SAFETY: the caller has room for whole chunks.
-        unsafe { dst.add(i).cast::<[T; CHUNK]>().write([T::ZERO; CHUNK]) };
+    // SAFETY: the caller has room for whole chunks.
+    let zeros = |i: usize| unsafe { dst.add(i).cast::<[T; CHUNK]>().write([T::ZERO; CHUNK]) };
+    // The first chunk by itself: a loop alone becomes a call, which costs more than the few zeros
+    // beside a row.
+    if len > 0 {
+        zeros(0);
     }
+    (CHUNK..len).step_by(CHUNK).for_each(zeros);
 }
 
 /// Copies `len` values that lie `stride` apart, and may write up to `CHUNK - 1` more.
