@@ -94,7 +94,7 @@ impl<T: Gemm> simd::Kernel for Items<'_, '_, T> {
             for c in 0..pass.src_ch {
                 let src = &pass.src[(item * pass.src_ch + c) * pass.src_plane()..];
                 // SAFETY: planes are filled in order, each spills over the next or the tail.
-                unsafe { slab.fill(src, [0; 3], values.as_mut_ptr().add(c * plane)) };
+                unsafe { slab.fill::<A, T>(src, [0; 3], values.as_mut_ptr().add(c * plane)) };
             }
             for m in 0..pass.dst_ch {
                 let w = &pass.w[group * pass.w_group + m * pass.w_row..];
@@ -230,7 +230,7 @@ impl<T: Gemm> simd::Kernel for Weights<'_, '_, T> {
                 for c in 0..pass.src_ch {
                     let src = &pass.src[(item * pass.src_ch + c) * pass.src_plane()..];
                     // SAFETY: planes are filled in order, each spills over the next or the tail.
-                    unsafe { slab.fill(src, [0; 3], values.as_mut_ptr().add(c * plane)) };
+                    unsafe { slab.fill::<A, T>(src, [0; 3], values.as_mut_ptr().add(c * plane)) };
                 }
                 for (m, dw) in dw.chunks_exact_mut(k).enumerate() {
                     let dy = &self.dy[(item * pass.dst_ch + m) * pixels..][..pixels];

@@ -329,7 +329,7 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
                     // or is the slab's tail.
                     unsafe {
                         let dst = slab.as_mut_ptr().add(n * image + c * plane);
-                        plan.slab.fill(src, origin, dst);
+                        plan.slab.fill::<A, T>(src, origin, dst);
                     }
                 }
             }
