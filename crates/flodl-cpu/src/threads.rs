@@ -415,6 +415,30 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_gives_its_tasks_from_both_ends_once() {
+        let queue = Queue(AtomicU64::new(0));
+        assert_eq!((queue.take(true), queue.take(false)), (None, None));
+        queue.set(u32::MAX - 3..u32::MAX);
+        let last = u32::MAX as usize - 1;
+        assert_eq!([queue.take(true), queue.take(false)], [Some(last - 2), Some(last)]);
+        assert_eq!([queue.take(false), queue.take(true)], [Some(last - 1), None]);
+        queue.set(0..5);
+        queue.set(0..0);
+        assert_eq!(queue.take(false), None);
+    }
+
+    #[test]
+    fn more_threads_than_tasks_or_queues_run_every_task_once() {
+        for (threads, tasks) in [(2, 1), (3, 2), (4, 1000), (QUEUES + 2, QUEUES + 3)] {
+            let hits: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+            run_on(threads, tasks, |i| {
+                hits[i].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 1), "{threads} {tasks}");
+        }
+    }
+
+    #[test]
     fn ranges_cover_without_overlap() {
         for len in [0, 1, 63, 64, 65, 1000, 100_003] {
             let seen: Vec<AtomicUsize> = (0..len).map(|_| AtomicUsize::new(0)).collect();

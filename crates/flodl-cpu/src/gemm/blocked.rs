@@ -30,7 +30,7 @@ const LINE: usize = 64;
 /// Fewer panels than this read an operand seldom (bench: `gemm_bench`).
 const FEW_PANELS: usize = 16;
 /// Panels of rows for each thread from which on packed columns are read by each thread, all of them
-/// (bench: `models --only feedback_fixed`).
+/// (bench: `models --only lstm_seq`).
 const FEW_ROWS: usize = 4;
 /// A block of B up to this many bytes is read again for each panel of A, so that C is written row
 /// by row: it stays in the cache as well as a single panel does (bench: `gemm_bench`).
