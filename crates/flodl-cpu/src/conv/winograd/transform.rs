@@ -221,8 +221,12 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Gradients<P, R> 
         let mut to = [Lanes::ZERO; MOST];
         to[0] = y[0];
         if P == 5 {
-            let last = y.iter().take(outputs).rev().copied();
-            to[3] = last.reduce(|sum, y| fma::<A, T>(sum, b, y)).unwrap_or(Lanes::ZERO);
+            // A loop: a closure would be compiled without the instruction set of the function.
+            let mut sum = y[outputs - 1];
+            for j in (0..outputs - 1).rev() {
+                sum = fma::<A, T>(sum, b, y[j]);
+            }
+            to[3] = sum;
         }
         for (i, p) in [a, b].into_iter().enumerate().take(P / 2 - 1) {
             let (mut even, mut odd) = (y[0], times(y[1], p));
