@@ -7,7 +7,7 @@
 
 use super::ConvGeom;
 use crate::gemm::Gemm;
-use crate::simd::{Arch, Isa};
+use crate::simd::Arch;
 
 /// One spatial axis of a pass: output `o`, tap `j` reads source `o * stride + j * step - pad`.
 #[derive(Clone, Copy, Debug)]
@@ -297,41 +297,60 @@ impl Slab {
     /// `dst` is writable for [`Slab::plane`] values and [`SPILL`] more, which may be overwritten.
     #[inline(always)]
     pub unsafe fn fill<A: Arch, T: Gemm>(&self, src: &[T], origin: [usize; 3], dst: *mut T) {
-        let [d_axis, h_axis, w_axis] = self.axes;
         // What each row takes from its line, found once where the stride has one residue.
-        let one = (self.residues[2] == 1).then(|| self.span(origin[2], 0));
-        let width = self.extent[2];
+        let span = (self.residues[2] == 1).then(|| self.span(origin[2], 0));
+        let height = self.axes[1].src;
         let mut row = dst;
         // Loops, since a closure would be compiled without the vectors of the function around it.
-        for d_residue in 0..self.residues[0] {
-            for d_slot in 0..self.run[0] {
-                let d = self.line(0, (origin[0] + d_slot) * d_axis.stride + d_residue);
-                for h_residue in 0..self.residues[1] {
-                    for h_slot in 0..self.run[1] {
-                        let h = self.line(1, (origin[1] + h_slot) * h_axis.stride + h_residue);
-                        // SAFETY: the rows follow one another inside the plane; each may spill over
-                        // what comes after it, which is written later. The spans lie inside a line.
-                        unsafe {
-                            match (d, h) {
-                                (Some(d), Some(h)) => {
-                                    let line = &src[(d * h_axis.src + h) * w_axis.src..];
-                                    self.fill_row::<A, T>(line, origin[2], one, row);
-                                }
-                                _ => zeros(row, width),
-                            }
-                            row = row.add(width);
-                        }
-                    }
-                }
+        for residue in 0..self.residues[0] {
+            for slot in 0..self.run[0] {
+                let lines = self.line(0, origin[0] + slot, residue).map(|d| d * height);
+                // SAFETY: the rows follow one another inside the plane.
+                row = unsafe { self.fill_rows::<A, T>(src, lines, origin, span, row) };
             }
         }
     }
 
-    /// The line of the source at a place of the padded axis, if there is one.
+    /// Writes all rows of one depth, whose lines in the source begin with line `lines`, or zeros; gives
+    /// the place after them.
+    ///
+    /// # Safety
+    /// As for [`Self::fill`], for these rows.
     #[inline(always)]
-    fn line(&self, axis: usize, place: usize) -> Option<usize> {
-        let at = place as isize - self.axes[axis].pad;
-        (0..self.axes[axis].src as isize).contains(&at).then_some(at as usize)
+    unsafe fn fill_rows<A: Arch, T: Gemm>(
+        &self,
+        src: &[T],
+        lines: Option<usize>,
+        origin: [usize; 3],
+        span: Option<(usize, usize, usize)>,
+        mut row: *mut T,
+    ) -> *mut T {
+        let (width, of_line) = (self.extent[2], self.axes[2].src);
+        for residue in 0..self.residues[1] {
+            for slot in 0..self.run[1] {
+                // SAFETY: each row may spill over what comes after it, which is written later. The
+                // spans lie inside a line.
+                unsafe {
+                    match (lines, self.line(1, origin[1] + slot, residue)) {
+                        (Some(first), Some(h)) => {
+                            let line = &src[(first + h) * of_line..];
+                            self.fill_row::<A, T>(line, origin[2], span, row);
+                        }
+                        _ => zeros(row, width),
+                    }
+                    row = row.add(width);
+                }
+            }
+        }
+        row
+    }
+
+    /// The line of the source that a slot of a residue along an axis takes, if there is one.
+    #[inline(always)]
+    fn line(&self, axis: usize, slot: usize, residue: usize) -> Option<usize> {
+        let a = &self.axes[axis];
+        let at = (slot * a.stride + residue) as isize - a.pad;
+        (0..a.src as isize).contains(&at).then_some(at as usize)
     }
 
     /// Writes the runs of a row, one for each residue of the last axis; with one of them, `span` is its.
@@ -433,21 +452,33 @@ unsafe fn gather<A: Arch, T: Gemm>(src: &[T], stride: usize, dst: *mut T, len: u
         }
         return;
     }
-    let mut done = 0;
-    #[cfg(target_arch = "x86_64")]
-    if A::ISA >= Isa::Avx2 && size_of::<T>() == 4 && stride == 2 {
-        // A loop becomes a gather there, which takes longer.
-        while done < len && 2 * (done + CHUNK) <= src.len() {
-            // SAFETY: T is the only float of four bytes; two chunks are in the source, and the
-            // caller has room for one; the CPU has AVX2, as `A` says.
-            unsafe { every_other(src.as_ptr().add(2 * done).cast(), dst.add(done).cast()) };
-            done += CHUNK;
-        }
-    }
+    // SAFETY: the caller's promise.
+    let done = if stride == 2 { unsafe { every_other::<A, T>(src, dst, len) } } else { 0 };
     for i in done..len {
         // SAFETY: the caller has room for `len` values.
         unsafe { dst.add(i).write(src[i * stride]) };
     }
+}
+
+/// Copies every second value of `src` by shuffles, in whole chunks while there are values: of a loop the
+/// compiler makes gathers, which take longer. Gives their number, 0 without such shuffles.
+///
+/// # Safety
+/// As for [`gather`].
+#[inline(always)]
+unsafe fn every_other<A: Arch, T: Gemm>(src: &[T], dst: *mut T, len: usize) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if A::ISA >= crate::simd::Isa::Avx2 && size_of::<T>() == 4 {
+        let chunks = len.div_ceil(CHUNK).min(src.len() / (2 * CHUNK));
+        for i in (0..chunks * CHUNK).step_by(CHUNK) {
+            // SAFETY: T is the only float of four bytes; two chunks are in the source, and the
+            // caller has room for one; the CPU has AVX2, as `A` says.
+            unsafe { every_other_avx(src.as_ptr().add(2 * i).cast(), dst.add(i).cast()) };
+        }
+        return chunks * CHUNK;
+    }
+    let _ = (src, dst, len);
+    0
 }
 
 /// Copies every second of sixteen values.
@@ -457,7 +488,7 @@ unsafe fn gather<A: Arch, T: Gemm>(src: &[T], stride: usize, dst: *mut T, len: u
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx,avx2")]
-unsafe fn every_other(src: *const f32, dst: *mut f32) {
+unsafe fn every_other_avx(src: *const f32, dst: *mut f32) {
     use std::arch::x86_64::*;
     // SAFETY: the caller's promise.
     let (a, b) = unsafe { (_mm256_loadu_ps(src), _mm256_loadu_ps(src.add(CHUNK))) };
