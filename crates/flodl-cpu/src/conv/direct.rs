@@ -280,9 +280,7 @@ fn tap_gradient<T: Gemm>(pass: &Pass<T>, src: &[T], dy: &[T], tap: usize) -> T {
         let places = [o / (h.out * w.out), o / w.out % h.out, o % w.out];
         let at = |i: usize| {
             let a = &pass.axes[i];
-            (places[i] * a.stride + taps[i] * a.step)
-                .checked_add_signed(-a.pad)
-                .filter(|&at| at < a.src)
+            a.source(places[i] * a.stride + taps[i] * a.step)
         };
         if let (Some(d), Some(y), Some(x)) = (at(0), at(1), at(2)) {
             sum += dy * src[(d * h.src + y) * w.src + x];

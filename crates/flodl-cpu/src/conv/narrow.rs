@@ -85,7 +85,7 @@ struct Gather<'a, 'p, T> {
 /// The source that output `o` reads through tap `t`, if it is one.
 #[inline(always)]
 fn source(a: &Axis, o: usize, t: usize) -> Option<usize> {
-    (o + t * a.step).checked_add_signed(-a.pad).filter(|&at| at < a.src)
+    a.source(o + t * a.step)
 }
 
 impl<T: Gemm> simd::Kernel for Gather<'_, '_, T> {

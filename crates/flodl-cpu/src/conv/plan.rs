@@ -52,6 +52,12 @@ impl Axis {
         self.dst_first + output * self.dst_step
     }
 
+    /// What the source has at a place of the padded axis, if it is not padding.
+    #[inline(always)]
+    pub fn source(&self, padded: usize) -> Option<usize> {
+        padded.checked_add_signed(-self.pad).filter(|&at| at < self.src)
+    }
+
     /// How far tap 0 of a phase lies behind this axis's, which has as much padding or more.
     fn shift(&self, phase: &Self) -> usize {
         self.pad.abs_diff(phase.pad)
@@ -322,7 +328,7 @@ impl Slab {
         src: &[T],
         lines: Option<usize>,
         origin: [usize; 3],
-        span: Option<(usize, usize, usize)>,
+        span: Option<Span>,
         mut row: *mut T,
     ) -> *mut T {
         let (width, of_line) = (self.extent[2], self.axes[2].src);
@@ -349,8 +355,7 @@ impl Slab {
     #[inline(always)]
     fn line(&self, axis: usize, slot: usize, residue: usize) -> Option<usize> {
         let a = &self.axes[axis];
-        let at = (slot * a.stride + residue) as isize - a.pad;
-        (0..a.src as isize).contains(&at).then_some(at as usize)
+        a.source(slot * a.stride + residue)
     }
 
     /// Writes the runs of a row, one for each residue of the last axis; with one of them, `span` is its.
@@ -362,7 +367,7 @@ impl Slab {
         &self,
         line: &[T],
         origin: usize,
-        span: Option<(usize, usize, usize)>,
+        span: Option<Span>,
         row: *mut T,
     ) {
         // SAFETY: the runs follow one another inside the row.
@@ -377,10 +382,9 @@ impl Slab {
         }
     }
 
-    /// For a residue of the last axis: its first slot and the end of its slots with a value, and
-    /// where in the line the first of them is.
+    /// What the slots of a residue of the last axis take from a line.
     #[inline(always)]
-    fn span(&self, origin: usize, residue: usize) -> (usize, usize, usize) {
+    fn span(&self, origin: usize, residue: usize) -> Span {
         let (a, run) = (&self.axes[2], self.run[2]);
         // Slot i holds source (origin + i) * stride + residue - pad.
         let start = (origin * a.stride + residue) as isize - a.pad;
@@ -396,12 +400,7 @@ impl Slab {
     /// `dst` is writable for the run and for [`SPILL`] values more, which nobody else uses; `span`
     /// is one that [`Self::span`] gave.
     #[inline(always)]
-    unsafe fn fill_run<A: Arch, T: Gemm>(
-        &self,
-        line: &[T],
-        span: (usize, usize, usize),
-        dst: *mut T,
-    ) {
+    unsafe fn fill_run<A: Arch, T: Gemm>(&self, line: &[T], span: Span, dst: *mut T) {
         let (first, end, from) = span;
         // SAFETY: inside the row, or spilling over what is written later.
         unsafe {
@@ -413,6 +412,10 @@ impl Slab {
         }
     }
 }
+
+/// The first slot of a run and the end of its slots with a value, and where in the line the first of
+/// them is.
+type Span = (usize, usize, usize);
 
 /// Values that [`Slab::fill`] may write after its end, and that kernels may read there.
 pub(super) const SPILL: usize = 32;
@@ -454,9 +457,20 @@ unsafe fn gather<A: Arch, T: Gemm>(src: &[T], stride: usize, dst: *mut T, len: u
     }
     // SAFETY: the caller's promise.
     let done = if stride == 2 { unsafe { every_other::<A, T>(src, dst, len) } } else { 0 };
-    for i in done..len {
-        // SAFETY: the caller has room for `len` values.
-        unsafe { dst.add(i).write(src[i * stride]) };
+    if done >= len {
+        return;
+    }
+    let src = &src[done * stride..(len - 1) * stride + 1];
+    // SAFETY: the caller has room for `len` values.
+    let dst = unsafe { std::slice::from_raw_parts_mut(dst.add(done), len - done) };
+    if stride == 2 {
+        for (to, from) in dst.iter_mut().zip(src.chunks(2)) {
+            *to = from[0];
+        }
+    } else {
+        for (to, from) in dst.iter_mut().zip(src.iter().step_by(stride)) {
+            *to = *from;
+        }
     }
 }
 
