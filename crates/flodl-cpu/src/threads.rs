@@ -7,12 +7,16 @@
 //! closed and goes back to sleep. A region opened inside another one, or while some other user thread
 //! holds the team, runs on its caller alone, so nothing is ever oversubscribed.
 //!
+//! A region may have several phases, for work that goes on where earlier work of the region ended: a
+//! thread begins with the next phase while others finish the present one, and waits only where a
+//! [`Gate`] says that just what it needs is not there yet.
+//!
 //! The partition into tasks is the kernel's and never depends on timing, so results do not either.
 
 use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread::Thread;
 
@@ -30,26 +34,77 @@ const SPINS: u32 = 2000;
 const OPEN: u64 = 1 << 31;
 const COUNT: u64 = OPEN - 1;
 
-type Job = *const (dyn Fn(usize) + Sync);
+type Job = *const [Phase<'static>];
 
 /// State shared by the caller of a region and the workers.
 struct Team {
     /// High 32 bits: number of the region. Bit 31: it takes workers. Low bits: workers inside.
     state: AtomicU64,
-    /// The region's closure; valid while `state` is open or workers are inside.
+    /// The region's phases; valid while `state` is open or workers are inside.
     job: Mutex<Option<JobPtr>>,
-    queues: [Queue; QUEUES],
-    /// How many of the queues the region uses.
+    queues: [[Queue; QUEUES]; PHASES],
+    /// How many queues of each phase the region uses.
     used: AtomicUsize,
     /// Workers with an index at or above this stay out of the region.
     helpers: AtomicUsize,
+    /// Whether a task of the region has panicked.
     panicked: AtomicBool,
     /// Held by the thread that runs a region, and while workers are added.
     owner: Mutex<Vec<Worker>>,
 }
 
-/// Most queues of a region; more threads than that share them.
+/// Most queues of a phase; more threads than that share them.
 const QUEUES: usize = 64;
+
+/// Most phases of a region.
+const PHASES: usize = 3;
+
+/// Numbered tasks that may run at the same time.
+#[derive(Clone, Copy)]
+pub(crate) struct Phase<'a> {
+    /// How many there are.
+    pub tasks: usize,
+    /// Runs one of them.
+    pub run: &'a (dyn Fn(usize) + Sync),
+}
+
+/// What tasks of a later phase wait for: that so many tasks of earlier ones are done.
+pub(crate) struct Gate(AtomicU32);
+
+impl Gate {
+    /// A gate that opens after so many tasks.
+    pub fn new(tasks: usize) -> Self {
+        Self(AtomicU32::new(tasks as u32))
+    }
+
+    /// One of the tasks is done.
+    pub fn done(&self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Waits until all are. Threads take the tasks of a phase after those of the phases before it, so
+    /// somebody is at work on what is waited for.
+    ///
+    /// # Panics
+    /// If a task of the region has panicked, which may be one of them.
+    pub fn wait(&self) {
+        let mut spins = 0;
+        while self.0.load(Ordering::Acquire) != 0 {
+            assert!(!TEAM.panicked.load(Ordering::Relaxed), "another task panicked");
+            pause(&mut spins);
+        }
+    }
+}
+
+/// Waits a moment; a long wait lets others run.
+fn pause(spins: &mut u32) {
+    *spins += 1;
+    if *spins > SPINS {
+        std::thread::yield_now();
+    } else {
+        std::hint::spin_loop();
+    }
+}
 
 /// A thread's own tasks that are left: the first in the low half, the end in the high half. On cache
 /// lines of its own, so that threads do not wait for each other's.
@@ -85,13 +140,13 @@ struct Worker {
 
 #[derive(Clone, Copy)]
 struct JobPtr(Job);
-// SAFETY: the pointee is `Sync`, and `Team::run` keeps it alive until every worker has left.
+// SAFETY: the pointees are `Sync`, and `Team::run` keeps them alive until every worker has left.
 unsafe impl Send for JobPtr {}
 
 static TEAM: Team = Team {
     state: AtomicU64::new(0),
     job: Mutex::new(None),
-    queues: [const { Queue(AtomicU64::new(0)) }; QUEUES],
+    queues: [const { [const { Queue(AtomicU64::new(0)) }; QUEUES] }; PHASES],
     used: AtomicUsize::new(0),
     helpers: AtomicUsize::new(0),
     panicked: AtomicBool::new(false),
@@ -153,12 +208,28 @@ pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
     run_on(available(), tasks, f);
 }
 
+/// Runs phases in one region. A task of a later phase may begin before the last one of an earlier phase
+/// has ended, so it waits at a [`Gate`] for what it needs.
+///
+/// # Panics
+/// If there are more than `PHASES`, or a task panics.
+pub(crate) fn parallel_phases(phases: &[Phase<'_>]) {
+    run_phases(available(), phases);
+}
+
 /// [`parallel_for`] on up to so many threads.
 fn run_on(threads: usize, tasks: usize, f: impl Fn(usize) + Sync) {
-    let threads = threads.min(tasks);
-    let count = u32::try_from(tasks).ok().filter(|_| threads > 1);
-    if !count.is_some_and(|count| TEAM.run(count, threads - 1, &f)) {
-        (0..tasks).for_each(f);
+    run_phases(threads, &[Phase { tasks, run: &f }]);
+}
+
+/// [`parallel_phases`] on up to so many threads.
+fn run_phases(threads: usize, phases: &[Phase<'_>]) {
+    let most = phases.iter().map(|p| p.tasks).max().unwrap_or(0);
+    let threads = threads.min(most);
+    if threads <= 1 || u32::try_from(most).is_err() || !TEAM.run(phases, threads - 1) {
+        for phase in phases {
+            (0..phase.tasks).for_each(phase.run);
+        }
     }
 }
 
@@ -251,12 +322,7 @@ impl<'a, T> SharedMut<'a, T> {
 
 impl Team {
     /// Runs the region with up to `helpers` workers; `false` if another thread holds the team.
-    fn run<'a>(
-        &'static self,
-        tasks: u32,
-        helpers: usize,
-        f: &'a (dyn Fn(usize) + Sync + 'a),
-    ) -> bool {
+    fn run<'a>(&'static self, phases: &'a [Phase<'a>], helpers: usize) -> bool {
         let Ok(mut workers) = self.owner.try_lock() else { return false };
         while workers.len() < helpers {
             match spawn(workers.len()) {
@@ -266,12 +332,15 @@ impl Team {
         }
         // SAFETY: only the lifetime changes. `run` returns (or unwinds) after the region is closed
         // and no worker is inside, so no worker uses the pointer after `'a`.
-        let job: Job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + 'a), Job>(f) };
+        let job: Job = unsafe { std::mem::transmute::<*const [Phase<'a>], Job>(phases) };
         *lock(&self.job) = Some(JobPtr(job));
         let used = (1 + helpers).min(QUEUES);
-        let end = |i: usize| (u64::from(tasks) * i as u64 / used as u64) as u32;
-        for (i, queue) in self.queues[..used].iter().enumerate() {
-            queue.set(end(i)..end(i + 1));
+        assert!(phases.len() <= PHASES, "more phases than queues for them");
+        for (phase, queues) in phases.iter().zip(&self.queues) {
+            let end = |i: usize| (phase.tasks * i / used) as u32;
+            for (i, queue) in queues[..used].iter().enumerate() {
+                queue.set(end(i)..end(i + 1));
+            }
         }
         self.used.store(used, Ordering::Relaxed);
         self.helpers.store(helpers, Ordering::Relaxed);
@@ -283,19 +352,14 @@ impl Team {
                 worker.thread.unpark();
             }
         }
-        let result = catch_unwind(AssertUnwindSafe(|| self.work(0, f)));
+        let result = catch_unwind(AssertUnwindSafe(|| self.work(0, phases)));
         if result.is_err() {
             self.give_up();
         }
         let mut state = self.state.fetch_and(!OPEN, Ordering::AcqRel) & !OPEN;
         let mut spins = 0u32;
         while state & COUNT != 0 {
-            spins += 1;
-            if spins > SPINS {
-                std::thread::yield_now();
-            } else {
-                std::hint::spin_loop();
-            }
+            pause(&mut spins);
             state = self.state.load(Ordering::Acquire);
         }
         *lock(&self.job) = None;
@@ -307,13 +371,16 @@ impl Team {
         true
     }
 
-    /// Takes tasks until none is left, as thread `me`: first its own in their order.
-    fn work(&self, me: usize, f: &(dyn Fn(usize) + Sync)) {
+    /// Takes the tasks of one phase after the other until none is left, as thread `me`: first its own
+    /// in their order.
+    fn work(&self, me: usize, phases: &[Phase<'_>]) {
         let before = IN_REGION.replace(true);
-        let queues = &self.queues[..self.used.load(Ordering::Relaxed)];
-        for turn in 0..queues.len() {
-            while let Some(i) = queues[(me + turn) % queues.len()].take(turn == 0) {
-                f(i);
+        let used = self.used.load(Ordering::Relaxed);
+        for (phase, queues) in phases.iter().zip(&self.queues) {
+            for turn in 0..used {
+                while let Some(i) = queues[(me + turn) % used].take(turn == 0) {
+                    (phase.run)(i);
+                }
             }
         }
         IN_REGION.set(before);
@@ -322,7 +389,8 @@ impl Team {
     /// After a panic: nobody begins another task of the region.
     fn give_up(&self) {
         IN_REGION.set(false);
-        self.queues.iter().for_each(|queue| queue.set(0..0));
+        self.panicked.store(true, Ordering::Relaxed);
+        self.queues.iter().flatten().for_each(|queue| queue.set(0..0));
     }
 
     /// A worker's life: wait for a region, join it if it is still open, leave it.
@@ -355,10 +423,9 @@ impl Team {
             let job = *lock(&self.job);
             if let Some(JobPtr(job)) = job {
                 // SAFETY: the caller waits in `run` until this worker's count is gone again.
-                let f = unsafe { &*job };
-                if catch_unwind(AssertUnwindSafe(|| self.work(index + 1, f))).is_err() {
+                let phases = unsafe { &*job };
+                if catch_unwind(AssertUnwindSafe(|| self.work(index + 1, phases))).is_err() {
                     self.give_up();
-                    self.panicked.store(true, Ordering::Relaxed);
                 }
             }
             self.state.fetch_sub(1, Ordering::Release);
@@ -435,6 +502,60 @@ mod tests {
                 hits[i].fetch_add(1, Ordering::Relaxed);
             });
             assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 1), "{threads} {tasks}");
+        }
+    }
+
+    #[test]
+    fn a_task_of_a_later_phase_finds_what_it_waits_for() {
+        for threads in [1, 2, 5] {
+            for _ in 0..200 {
+                let firsts: Vec<AtomicUsize> = (0..20).map(|_| AtomicUsize::new(0)).collect();
+                let gates: Vec<Gate> = (0..10).map(|_| Gate::new(2)).collect();
+                let (all, sum) = (Gate::new(10), AtomicUsize::new(0));
+                let first = |i: usize| {
+                    firsts[i].store(i + 1, Ordering::Relaxed);
+                    gates[i / 2].done();
+                };
+                let second = |i: usize| {
+                    // Others' results, not those beside its own.
+                    let i = 9 - i;
+                    gates[i].wait();
+                    let of = |i: usize| firsts[i].load(Ordering::Relaxed);
+                    sum.fetch_add(of(2 * i) * of(2 * i + 1), Ordering::Relaxed);
+                    all.done();
+                };
+                let third = |_| {
+                    all.wait();
+                    sum.fetch_add(1, Ordering::Relaxed);
+                };
+                run_phases(
+                    threads,
+                    &[
+                        Phase { tasks: 20, run: &first },
+                        Phase { tasks: 10, run: &second },
+                        Phase { tasks: 3, run: &third },
+                    ],
+                );
+                let want: usize = (0..10).map(|i| (2 * i + 1) * (2 * i + 2)).sum();
+                assert_eq!(sum.load(Ordering::Relaxed), want + 3);
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_task_that_panicked() {
+        for threads in [1, 2, 5] {
+            for lost in [0, 19] {
+                let gate = Gate::new(20);
+                let first = |i: usize| {
+                    assert!(i != lost, "lost");
+                    gate.done();
+                };
+                let second = |_| gate.wait();
+                let phases = [Phase { tasks: 20, run: &first }, Phase { tasks: 20, run: &second }];
+                let caught = catch_unwind(AssertUnwindSafe(|| run_phases(threads, &phases)));
+                assert!(caught.is_err(), "{threads} {lost}");
+            }
         }
     }
 

@@ -5,8 +5,9 @@ use std::sync::Mutex;
 
 use super::kernel::{Gemm, Kernel};
 use super::pack::{pack_raw, packed_len};
+use super::{Before, COST, Then, finish};
 use crate::alloc::{OutOfMemory, Scratch};
-use crate::threads;
+use crate::threads::{self, Gate, Phase};
 
 /// Longest part of k that is summed in registers before C is touched. A panel of B then takes
 /// 64 KiB of the second-level cache, and C is read and written rarely (bench: `gemm_bench`).
@@ -93,12 +94,14 @@ pub(super) fn parallel(m: usize, n: usize, k: usize) -> bool {
     m.saturating_mul(n).saturating_mul(k.max(8)) >= PARALLEL
 }
 
-/// Runs tasks on the team if the work is worth it.
-fn region(parallel: bool, tasks: usize, f: impl Fn(usize) + Sync) {
+/// Runs phases on the team if the work is worth it.
+fn region(parallel: bool, phases: &[Phase<'_>]) {
     if parallel {
-        threads::parallel_for(tasks, f);
+        threads::parallel_phases(phases);
     } else {
-        (0..tasks).for_each(f);
+        for phase in phases {
+            (0..phase.tasks).for_each(phase.run);
+        }
     }
 }
 
@@ -152,7 +155,8 @@ enum Access {
 ///
 /// The longer of the two sides of C is cut in blocks, one for each task, which packs the operand
 /// on that side; the other operand is packed once for all. `packed_b` holds all of B as
-/// [`super::PackedB`] lays it out; `p.b` is then not used.
+/// [`super::PackedB`] lays it out; `p.b` is then not used. Packing, product and `then` are phases of
+/// one region. `before` makes the rows of A, in the tasks that pack them if these are shared.
 ///
 /// # Safety
 /// The problem is valid and nobody else uses C.
@@ -160,6 +164,8 @@ pub(super) unsafe fn blocked<T: Gemm>(
     kernel: &Kernel<T>,
     p: &Problem<T>,
     packed_b: Option<&[T]>,
+    before: Option<Before<'_>>,
+    then: Option<Then<'_, T>>,
 ) -> Result<(), OutOfMemory> {
     let (mr, nr) = (kernel.mr, kernel.nr);
     let kc = k_block(p.k);
@@ -185,6 +191,13 @@ pub(super) unsafe fn blocked<T: Gemm>(
 
     let a_lines = (a_access == Access::Shared).then_some((mr, p.m));
     let b_lines = (b_access == Access::Shared && packed_b.is_none()).then_some((nr, p.n));
+    let before = match before {
+        Some(before) if a_lines.is_none() => {
+            threads::parallel_rows(p.m, p.k.saturating_mul(COST), before);
+            None
+        }
+        before => before,
+    };
     // One operand at most is packed for all tasks.
     let (width, count) = a_lines.or(b_lines).unwrap_or((1, 0));
     let chunk = (SHARED / (packed_len(width, count, kc)).max(1)).max(1).saturating_mul(kc).min(p.k);
@@ -198,17 +211,34 @@ pub(super) unsafe fn blocked<T: Gemm>(
             blocks.take_while(move |&(k0, _)| k0 == first || k0 < first + chunk)
         };
         let lines = Lines { width, count, k: chunk.min(p.k - first), k_block: kc };
-        // SAFETY: the operand has all its elements; the chunk's panels fit the scratch.
-        unsafe {
-            if a_lines.is_some() {
-                let src = p.a.wrapping_add(first * p.a_col);
-                lines.pack(kernel, shared.get(), src, p.a_row, p.a_col);
-            } else {
-                let src = p.b.wrapping_add(first * p.b_row);
-                lines.pack(kernel, shared.get(), src, p.b_col, p.b_row);
+        let packed = Gates::new(lines.parts(), 1);
+        let before = before.filter(|_| first == 0);
+        let pack = |task: usize| {
+            if let Some(before) = before {
+                before(lines.part(task));
             }
-        }
-        region(parallel, grid.rows * grid.cols, |task| {
+            // SAFETY: the operand has all its elements; the chunk's panels fit the scratch.
+            unsafe {
+                if a_lines.is_some() {
+                    let src = p.a.wrapping_add(first * p.a_col);
+                    lines.pack_part(task, kernel, shared.get(), src, p.a_row, p.a_col);
+                } else {
+                    let src = p.b.wrapping_add(first * p.b_row);
+                    lines.pack_part(task, kernel, shared.get(), src, p.b_col, p.b_row);
+                }
+            }
+            packed.done(task);
+        };
+        // Where a task has whole rows, it finishes them while they are in its cache.
+        let then = then.filter(|_| first + chunk >= p.k);
+        let (at_once, later) = if grid.cols == 1 { (then, None) } else { (None, then) };
+        let computed = Gates::new(if later.is_some() { grid.rows } else { 0 }, grid.cols);
+        let end = |then: Then<'_, T>, panels: Range<usize>| {
+            let (first, last) = (panels.start * mr, (panels.end * mr).min(p.m));
+            // SAFETY: these rows of C are complete, and the calling task's alone.
+            unsafe { finish(then, p.c, p.ldc, p.n, first..last) };
+        };
+        let compute = |task: usize| {
             let block = grid.block(task, rows, cols);
             let shared_b = packed_b.map_or(shared.get().cast_const(), <[T]>::as_ptr);
             let own_width = match (a_access, b_access) {
@@ -220,6 +250,7 @@ pub(super) unsafe fn blocked<T: Gemm>(
                 Ok(own) => own,
                 Err(error) => {
                     *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                    computed.done(grid.row(task));
                     return;
                 }
             };
@@ -240,7 +271,7 @@ pub(super) unsafe fn blocked<T: Gemm>(
                     Access::Own => own.cast_const(),
                 };
                 // SAFETY: the block lies inside the problem, and no other task has it; the shared
-                // panels were packed above.
+                // panels are there when the gates of their lines are open.
                 unsafe {
                     if a_access == Access::Own {
                         let i = block.rows.start * mr;
@@ -253,14 +284,58 @@ pub(super) unsafe fn blocked<T: Gemm>(
                         let src = p.b.wrapping_add(k0 * p.b_row + j * p.b_col);
                         pack_raw(kernel.isa, nr, own, src, p.b_col, p.b_row, count, k);
                     }
+                    if k0 == first && count > 0 {
+                        let panels = if a_lines.is_some() { &block.rows } else { &block.cols };
+                        packed.wait(lines.parts_of(panels));
+                    }
                     block.compute(kernel, p, (k0, k), (a, a_access), (b, b_access));
                 }
             }
-        });
+            if let Some(then) = at_once {
+                end(then, block.rows);
+            }
+            computed.done(grid.row(task));
+        };
+        let pieces = if later.is_some() { grid.pieces(rows) } else { 0 };
+        let afterwards = |task: usize| {
+            let Some(then) = later else { return };
+            let panels = part(task, pieces, rows);
+            computed.wait(grid.rows_of(&panels, rows));
+            end(then, panels);
+        };
+        region(
+            parallel,
+            &[
+                Phase { tasks: lines.parts(), run: &pack },
+                Phase { tasks: grid.rows * grid.cols, run: &compute },
+                Phase { tasks: pieces, run: &afterwards },
+            ],
+        );
     }
     match failed.into_inner().unwrap_or_else(|e| e.into_inner()) {
         Some(error) => Err(error),
         None => Ok(()),
+    }
+}
+
+/// What is done, by parts.
+struct Gates(Vec<Gate>);
+
+impl Gates {
+    /// Each part needs so many tasks.
+    fn new(parts: usize, tasks: usize) -> Self {
+        Self((0..parts).map(|_| Gate::new(tasks)).collect())
+    }
+
+    /// A task of a part is done; nothing if nobody waits for any part.
+    fn done(&self, part: usize) {
+        if let Some(gate) = self.0.get(part) {
+            gate.done();
+        }
+    }
+
+    fn wait(&self, parts: Range<usize>) {
+        self.0[parts].iter().for_each(Gate::wait);
     }
 }
 
@@ -340,6 +415,51 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// Lines that a task packs: whole panels.
+    fn step(&self) -> usize {
+        (PACK_GRAIN / (self.width * self.k).max(1)).max(1) * self.width
+    }
+
+    /// Number of tasks that pack the lines.
+    fn parts(&self) -> usize {
+        self.count.div_ceil(self.step())
+    }
+
+    /// The lines of a task.
+    fn part(&self, task: usize) -> Range<usize> {
+        task * self.step()..((task + 1) * self.step()).min(self.count)
+    }
+
+    /// The tasks that pack these panels.
+    fn parts_of(&self, panels: &Range<usize>) -> Range<usize> {
+        let step = self.step() / self.width;
+        panels.start / step..panels.end.div_ceil(step)
+    }
+
+    /// Does one of the tasks.
+    ///
+    /// # Safety
+    /// As for `pack_raw` with all lines; nobody else does the same task.
+    unsafe fn pack_part<T: Gemm>(
+        &self,
+        task: usize,
+        kernel: &Kernel<T>,
+        dst: *mut T,
+        src: *const T,
+        line_stride: usize,
+        k_stride: usize,
+    ) {
+        let &Self { width, count, k, k_block } = self;
+        let lines = self.part(task);
+        for k0 in (0..k).step_by(k_block.max(1)) {
+            let k = k_block.min(k - k0);
+            let dst = dst.wrapping_add(packed_len(width, count, k0) + lines.start * k);
+            let src = src.wrapping_add(lines.start * line_stride + k0 * k_stride);
+            // SAFETY: the caller's promise; each task writes its own panels.
+            unsafe { pack_raw(kernel.isa, width, dst, src, line_stride, k_stride, lines.len(), k) }
+        }
+    }
+
     /// Packs them, on the team if there are many.
     ///
     /// # Safety
@@ -352,21 +472,13 @@ impl Lines {
         line_stride: usize,
         k_stride: usize,
     ) {
-        let Self { width, count, k, k_block } = self;
-        if count == 0 || k == 0 {
-            return;
-        }
         let (dst, src) = (Shared(dst), Shared(src.cast_mut()));
-        let step = (PACK_GRAIN / (width * k_block)).max(1) * width;
-        let parts = count.div_ceil(step);
-        region(count * k >= 2 * PACK_GRAIN, parts * k.div_ceil(k_block), |task| {
-            let (k0, first) = (task / parts * k_block, task % parts * step);
-            let (k, lines) = (k_block.min(k - k0), step.min(count - first));
-            let dst = dst.get().wrapping_add(packed_len(width, count, k0) + first * k);
-            let src = src.get().wrapping_add(first * line_stride + k0 * k_stride);
-            // SAFETY: the caller's promise; each task writes its own panels.
-            unsafe { pack_raw(kernel.isa, width, dst, src, line_stride, k_stride, lines, k) }
-        });
+        let run = |task: usize| {
+            // SAFETY: the caller's promise.
+            unsafe { self.pack_part(task, kernel, dst.get(), src.get(), line_stride, k_stride) }
+        };
+        let parallel = self.count * self.k >= 2 * PACK_GRAIN;
+        region(parallel, &[Phase { tasks: self.parts(), run: &run }]);
     }
 }
 
@@ -410,14 +522,28 @@ impl Grid {
         }
     }
 
+    /// Where a task's block is along the rows of C.
+    fn row(&self, task: usize) -> usize {
+        if self.by_rows { task / self.cols } else { task % self.rows }
+    }
+
     /// The block of a task, of so many panels in all.
     fn block(&self, task: usize, rows: usize, cols: usize) -> Block {
-        let (row, col) = if self.by_rows {
-            (task / self.cols, task % self.cols)
-        } else {
-            (task % self.rows, task / self.rows)
-        };
-        Block { rows: part(row, self.rows, rows), cols: part(col, self.cols, cols) }
+        let col = if self.by_rows { task % self.cols } else { task / self.rows };
+        Block { rows: part(self.row(task), self.rows, rows), cols: part(col, self.cols, cols) }
+    }
+
+    /// The blocks along the rows of C that some of all `rows` panels lie in.
+    fn rows_of(&self, panels: &Range<usize>, rows: usize) -> Range<usize> {
+        let block =
+            |panel: usize| (0..self.rows).position(|i| panel < part(i, self.rows, rows).end);
+        let first = block(panels.start).unwrap_or(self.rows);
+        first..block(panels.end - 1).map_or(first, |last| last + 1)
+    }
+
+    /// How many tasks share what is done with finished rows, of so many panels.
+    fn pieces(&self, rows: usize) -> usize {
+        (threads::PIECES * threads::available()).min(rows)
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) unsafe fn split<T: Gemm>(
             ..*p
         };
         // SAFETY: a part of a valid problem, whose C is this task's.
-        if let Err(error) = unsafe { blocked(kernel, &part, None) } {
+        if let Err(error) = unsafe { blocked(kernel, &part, None, None, None) } {
             *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
         }
     });

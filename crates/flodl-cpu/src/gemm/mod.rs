@@ -5,6 +5,7 @@
 //! products with a vector read the matrix once; the sums of few long ones are cut in parts. The
 //! order of every sum depends on the sizes alone, never on the number of threads.
 
+mod act;
 mod blocked;
 pub mod kernel;
 mod long;
@@ -15,10 +16,13 @@ pub(crate) mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use act::{Act, Of, Right, gemm_act, gemm_of};
 pub use kernel::{Gather, Gemm, Kernel, Tile};
 
+use std::ops::Range;
+
 use crate::alloc::{OutOfMemory, Scratch};
-use crate::threads;
+use crate::threads::{self, SharedMut};
 use blocked::{Lines, Problem};
 use vector::Gemv;
 
@@ -34,6 +38,8 @@ const MANY_ROWS: usize = 1024;
 const WORTH: usize = 1 << 15;
 /// A batch of items above this many multiplications has each item shared among the threads.
 const LARGE_ITEM: usize = 1 << 24;
+/// What making or finishing a value is taken to cost, in simple operations.
+const COST: usize = 8;
 
 /// A read-only matrix: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +86,25 @@ pub enum Activation {
     Relu,
 }
 
+/// What is done with rows of C when they are finished, on the threads that computed them, which have
+/// them in their caches: it gets the numbers of the rows, and C from the start of the first to the end
+/// of the last one. Each row comes once. Kernels that it calls run on its thread alone.
+type Then<'a, T> = &'a (dyn Fn(Range<usize>, &mut [T]) + Sync);
+
+/// Writes rows of A.
+type Before<'a> = &'a (dyn Fn(Range<usize>) + Sync);
+
+/// Finishes some rows, at least one.
+///
+/// # Safety
+/// C has these rows of `n` values, `ldc` apart, and they are the caller's alone.
+unsafe fn finish<T>(then: Then<'_, T>, c: *mut T, ldc: usize, n: usize, rows: Range<usize>) {
+    let len = (rows.len() - 1) * ldc + n;
+    // SAFETY: the caller's promise.
+    let values = unsafe { std::slice::from_raw_parts_mut(c.add(rows.start * ldc), len) };
+    then(rows, values);
+}
+
 /// What is done with the product on its way to C: `act(alpha * A B + biases (+ C))`.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<'a, T> {
@@ -91,7 +116,7 @@ pub struct Epilogue<'a, T> {
     pub bias: Option<&'a [T]>,
     /// One value per row of C to add.
     pub row_bias: Option<&'a [T]>,
-    /// Applied last.
+    /// Applied last to each value.
     pub activation: Activation,
 }
 
@@ -126,34 +151,82 @@ pub fn gemm<T: Gemm>(
     ldc: usize,
     ep: &Epilogue<T>,
 ) -> Result<(), OutOfMemory> {
+    gemm_then(m, n, k, a, b, c, ldc, ep, None)
+}
+
+/// [`gemm`], with something done with finished rows.
+fn gemm_then<T: Gemm>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Mat<T>,
+    b: Mat<T>,
+    c: &mut [T],
+    ldc: usize,
+    ep: &Epilogue<T>,
+    then: Option<Then<'_, T>>,
+) -> Result<(), OutOfMemory> {
     assert!(b.holds(k, n), "gemm: B is too short");
     check(m, n, k, &a, c, ldc, ep);
     if m == 0 || n == 0 {
         return Ok(());
     }
-    if m == 1 || n == 1 {
-        return gemv(m, n, k, a, b, c, ldc, ep);
-    }
-    if m <= FEW_ROWS && k >= 64 && a.col_stride == 1 && b.row_stride == 1 {
-        for i in 0..m {
-            let a = Mat { data: &a.data[i * a.row_stride..], ..a };
-            let ep = Epilogue { row_bias: ep.row_bias.map(|bias| &bias[i..]), ..*ep };
-            gemv(1, n, k, a, b, &mut c[i * ldc..], ldc, &ep)?;
-        }
-        return Ok(());
-    }
     let kernel = Kernel::<T>::best();
     let problem = problem(m, n, k, &a, &b, c, ldc, ep);
-    // SAFETY: checked above, and C is borrowed exclusively.
-    unsafe {
+    match Way::of(m, n, k, a.col_stride, &b) {
+        Way::Vector => gemv(m, n, k, a, b, c, ldc, ep)?,
+        Way::Rows => {
+            for i in 0..m {
+                let a = Mat { data: &a.data[i * a.row_stride..], ..a };
+                let ep = Epilogue { row_bias: ep.row_bias.map(|bias| &bias[i..]), ..*ep };
+                gemv(1, n, k, a, b, &mut c[i * ldc..], ldc, &ep)?;
+            }
+        }
+        // SAFETY: checked above, and C is borrowed exclusively.
+        Way::Direct => unsafe { blocked::direct(kernel, &problem) },
+        // SAFETY: as above.
+        Way::Long(parts) => unsafe { long::split(kernel, &problem, parts)? },
+        // SAFETY: as above.
+        Way::Blocked => return unsafe { blocked::blocked(kernel, &problem, None, None, then) },
+    }
+    if let Some(then) = then {
+        let c = SharedMut::new(c);
+        threads::parallel_rows(m, COST.saturating_mul(n), |rows| {
+            // SAFETY: each task has its own rows.
+            unsafe { finish(then, c.as_mut_ptr(), ldc, n, rows) };
+        });
+    }
+    Ok(())
+}
+
+/// How a product is computed.
+enum Way {
+    /// One row or column.
+    Vector,
+    /// A few rows, each with a vector.
+    Rows,
+    /// From where the operands are.
+    Direct,
+    /// As the sum of so many products.
+    Long(usize),
+    Blocked,
+}
+
+impl Way {
+    fn of<T>(m: usize, n: usize, k: usize, a_col: usize, b: &Mat<T>) -> Self {
+        if m == 1 || n == 1 {
+            return Self::Vector;
+        }
+        if m <= FEW_ROWS && k >= 64 && a_col == 1 && b.row_stride == 1 {
+            return Self::Rows;
+        }
         let small = m.max(n).saturating_mul(k) <= SMALL && !blocked::parallel(m, n, k);
         if small && b.col_stride == 1 {
-            blocked::direct(kernel, &problem);
-            return Ok(());
+            return Self::Direct;
         }
         match long::parts(m, n, k) {
-            1 => blocked::blocked(kernel, &problem, None),
-            parts => long::split(kernel, &problem, parts),
+            1 => Self::Blocked,
+            parts => Self::Long(parts),
         }
     }
 }
@@ -212,7 +285,7 @@ pub fn gemm_batched<T: Gemm>(
         }
         return Ok(());
     }
-    let shared = threads::SharedMut::new(c);
+    let shared = SharedMut::new(c);
     let failed = std::sync::Mutex::new(None);
     let items = |range: std::ops::Range<usize>| {
         for i in range {
@@ -302,6 +375,19 @@ pub fn gemm_packed<T: Gemm>(
     ldc: usize,
     ep: &Epilogue<T>,
 ) -> Result<(), OutOfMemory> {
+    gemm_packed_then(m, a, b, c, ldc, ep, None)
+}
+
+/// [`gemm_packed`], with something done with finished rows.
+fn gemm_packed_then<T: Gemm>(
+    m: usize,
+    a: Mat<T>,
+    b: &PackedB<T>,
+    c: &mut [T],
+    ldc: usize,
+    ep: &Epilogue<T>,
+    then: Option<Then<'_, T>>,
+) -> Result<(), OutOfMemory> {
     check(m, b.n, b.k, &a, c, ldc, ep);
     if m == 0 || b.n == 0 {
         return Ok(());
@@ -309,7 +395,45 @@ pub fn gemm_packed<T: Gemm>(
     let unused = Mat { data: &[], row_stride: 0, col_stride: 0 };
     let problem = problem(m, b.n, b.k, &a, &unused, c, ldc, ep);
     // SAFETY: checked above, and C is borrowed exclusively.
-    unsafe { blocked::blocked(b.kernel, &problem, Some(&b.panels)) }
+    unsafe { blocked::blocked(b.kernel, &problem, Some(&b.panels), None, then) }
+}
+
+/// The product of an A whose rows of `k` values `before` writes just before they are read.
+fn gemm_before<T: Gemm>(
+    (m, n, k): (usize, usize, usize),
+    a: &mut [T],
+    b: Right<'_, T>,
+    c: &mut [T],
+    ep: &Epilogue<T>,
+    before: impl Fn(&SharedMut<'_, T>, Range<usize>) + Sync,
+) -> Result<(), OutOfMemory> {
+    assert!(a.len() == m * k, "gemm: length of A");
+    let (kernel, matrix, panels) = match b {
+        Right::Plain(b) => {
+            assert!(b.holds(k, n), "gemm: B is too short");
+            (Kernel::<T>::best(), b, None)
+        }
+        Right::Packed(b) => {
+            assert!([b.k, b.n] == [k, n], "gemm: sizes of the packed B");
+            let unused = Mat { data: &[], row_stride: 0, col_stride: 0 };
+            (b.kernel, unused, Some(&b.panels[..]))
+        }
+    };
+    let unused = Mat { data: &[], row_stride: k, col_stride: 1 };
+    check(m, n, 0, &unused, c, n, ep);
+    if m == 0 || n == 0 {
+        return Ok(());
+    }
+    let shared = SharedMut::new(a);
+    let before = |rows: Range<usize>| before(&shared, rows);
+    if panels.is_some() || matches!(Way::of(m, n, k, 1, &matrix), Way::Blocked) {
+        let mut problem = problem(m, n, k, &unused, &matrix, c, n, ep);
+        problem.a = shared.as_mut_ptr();
+        // SAFETY: checked above, and A and C are borrowed exclusively.
+        return unsafe { blocked::blocked(kernel, &problem, panels, Some(&before), None) };
+    }
+    threads::parallel_rows(m, COST.saturating_mul(k), before);
+    gemm(m, n, k, Mat::row_major(a, k), matrix, c, n, ep)
 }
 
 fn check<T: Gemm>(m: usize, n: usize, k: usize, a: &Mat<T>, c: &[T], ldc: usize, ep: &Epilogue<T>) {

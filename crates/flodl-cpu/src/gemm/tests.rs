@@ -1,6 +1,12 @@
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::kernel::{Gemm, Kernel};
 use super::pack::{pack, packed_len};
-use super::{Activation, Epilogue, Mat, PackedB, gemm, gemm_batched, gemm_packed};
+use super::{
+    Act, Activation, Epilogue, Mat, PackedB, Right, gemm, gemm_act, gemm_batched, gemm_packed,
+    gemm_packed_then, gemm_then,
+};
 use crate::simd::Isa;
 
 /// Small integers over 8, so that f32 sums of a few hundred products are exact in any order.
@@ -171,6 +177,50 @@ fn product_case<T: Gemm>((m, n, k): (usize, usize, usize), layout: usize, flags:
     let pack = PackedB::new(k, n, b).unwrap();
     gemm_packed(m, a, &pack, &mut packed, ldc, &ep).unwrap();
     assert_eq!(packed, want, "packed {m}x{k}x{n} layout {layout} flags {flags}");
+
+    // Each row is finished once, and only when it is complete.
+    let times: Vec<AtomicUsize> = (0..m).map(|_| AtomicUsize::new(0)).collect();
+    let negate = |rows: Range<usize>, c: &mut [T]| {
+        for (row, c) in rows.zip(c.chunks_mut(ldc)) {
+            assert_eq!(c[..n], want[row * ldc..][..n], "row {row} of {m}x{k}x{n}");
+            times[row].fetch_add(1, Ordering::Relaxed);
+            c[..n].iter_mut().for_each(|x| *x = T::ZERO - *x);
+        }
+    };
+    let mut ended = [numbers::<T>(m * ldc, 4), numbers::<T>(m * ldc, 4)];
+    gemm_then(m, n, k, a, b, &mut ended[0], ldc, &ep, Some(&negate)).unwrap();
+    gemm_packed_then(m, a, &pack, &mut ended[1], ldc, &ep, Some(&negate)).unwrap();
+    assert!(times.iter().all(|t| t.load(Ordering::Relaxed) == 2), "{m}x{k}x{n}");
+    for ended in ended {
+        for (ended, want) in ended.chunks(ldc).zip(want.chunks(ldc)) {
+            assert!(ended[..n].iter().zip(want).all(|(&e, &w)| e == T::ZERO - w), "{m}x{k}x{n}");
+            assert_eq!(ended[n..], want[n..], "between the rows of {m}x{k}x{n}");
+        }
+    }
+}
+
+#[test]
+fn an_operation_follows_the_product() {
+    use crate::elementwise::UnaryOp;
+    for size in [(1, 70, 40), (3, 33, 100), (150, 170, 300), (40, 200, 1100), (700, 20, 90)] {
+        let (m, n, k) = size;
+        let (a, b) = (numbers::<f32>(m * k, 1), numbers::<f32>(k * n, 2));
+        let (a, b) = (Mat::row_major(&a, k), Mat::row_major(&b, k).t());
+        let bias = numbers::<f32>(n, 3);
+        let ep = Epilogue { bias: Some(&bias), ..Epilogue::default() };
+        let mut want = vec![0.0; m * n];
+        gemm(m, n, k, a, b, &mut want, n, &ep).unwrap();
+        let pack = PackedB::new(k, n, b).unwrap();
+        for b in [Right::Plain(b), Right::Packed(&pack)] {
+            let (mut product, mut square, mut only) = (want.clone(), want.clone(), want.clone());
+            product.fill(9.0);
+            let act = Act { op: UnaryOp::Square, to: Some(&mut square[..]) };
+            gemm_act(size, a, b, &mut product, &ep, act).unwrap();
+            gemm_act(size, a, b, &mut only, &ep, Act { op: UnaryOp::Square, to: None }).unwrap();
+            assert!(product == want && square == only, "{m}x{k}x{n}");
+            assert!(square.iter().zip(&want).all(|(s, w)| *s == w * w), "{m}x{k}x{n}");
+        }
+    }
 }
 
 #[test]

@@ -39,13 +39,16 @@ macro_rules! x86_kernel {
             const NR: usize = 2 * $lanes;
             const LANES: usize = $lanes;
 
-            // How a tile reads its operands. The rows of A lie side by side, and all rows and
-            // vectors of the tile are readable in each step of k:
-            const ADJACENT: u8 = 0;
-            // Likewise, with the rows of B where the tile says:
-            const GATHERED: u8 = 1;
+            // How a tile reads its operands. From packed panels, whose steps are constants: with
+            // addresses to compute, a core that it shares its decoders with is a tenth slower.
+            const PACKED: u8 = 0;
+            // The rows of A lie side by side, and all rows and vectors of the tile are readable in
+            // each step of k:
+            const ADJACENT: u8 = 1;
+            // A from packed panels, the rows of B where the tile says:
+            const GATHERED: u8 = 2;
             // Anywhere, with fewer rows and columns where the matrices end:
-            const IN_PLACE: u8 = 2;
+            const IN_PLACE: u8 = 3;
 
             /// Computes a tile.
             ///
@@ -62,14 +65,20 @@ macro_rules! x86_kernel {
                 // Fewer rows and one vector of columns at the edges: less work for padding.
                 let whole = t.a_row == 1 && (t.cols == NR || t.cols == LANES);
                 $(if t.rows <= $rows {
-                    let adjacent = packed || (whole && t.rows == $rows);
+                    let how = match whole && t.rows == $rows {
+                        _ if packed => PACKED,
+                        true => ADJACENT,
+                        false => IN_PLACE,
+                    };
                     // SAFETY: the caller's promise; the CPU has the features.
                     return unsafe {
-                        match (adjacent, t.cols <= LANES) {
-                            (true, false) => tile::<$rows, 2, $sums, ADJACENT>(t),
-                            (true, true) => tile::<$rows, 1, $sums, ADJACENT>(t),
-                            (false, false) => tile::<$rows, 2, $sums, IN_PLACE>(t),
-                            (false, true) => tile::<$rows, 1, $sums, IN_PLACE>(t),
+                        match (how, t.cols <= LANES) {
+                            (PACKED, false) => tile::<$rows, 2, $sums, PACKED>(t),
+                            (PACKED, true) => tile::<$rows, 1, $sums, PACKED>(t),
+                            (ADJACENT, false) => tile::<$rows, 2, $sums, ADJACENT>(t),
+                            (ADJACENT, true) => tile::<$rows, 1, $sums, ADJACENT>(t),
+                            (_, false) => tile::<$rows, 2, $sums, IN_PLACE>(t),
+                            (_, true) => tile::<$rows, 1, $sums, IN_PLACE>(t),
                         }
                     };
                 })*
@@ -79,6 +88,25 @@ macro_rules! x86_kernel {
             #[inline(always)]
             fn vectors<const V: usize>(b: *const $t, apart: usize) -> [*const $t; V] {
                 std::array::from_fn(|v| b.wrapping_add(v * apart))
+            }
+
+            /// `V` vectors, the last of them up to where the mask cuts it.
+            ///
+            /// # Safety
+            /// They are readable up to there; the CPU has the features.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn values<const V: usize>(p: *const $t, full: bool, mask: $masks) -> [$vec; V] {
+                let mut values = [$zero(); V];
+                // SAFETY: the caller's promise.
+                unsafe {
+                    for v in 0..V - 1 {
+                        values[v] = $load(p.add(v * LANES));
+                    }
+                    let last = p.add((V - 1) * LANES);
+                    values[V - 1] = if full { $load(last) } else { $mask_load(last, mask) };
+                }
+                values
             }
 
             /// One step along k with adjacent rows.
@@ -154,21 +182,24 @@ macro_rules! x86_kernel {
                 // whole unless `IN_PLACE`, where rows are clamped and columns masked.
                 unsafe {
                     for i in 0..R {
-                        for v in 0..V {
-                            let c = t.c.wrapping_add(i * t.ldc + v * LANES);
-                            _mm_prefetch::<_MM_HINT_T0>(c.cast());
+                        let c = t.c.wrapping_add(i * t.ldc).cast::<i8>();
+                        for line in (0..V * LANES * size_of::<$t>()).step_by(64) {
+                            _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(line));
                         }
                     }
-                    if HOW == ADJACENT {
+                    if HOW == PACKED || HOW == ADJACENT {
                         let (mut a, mut b) = (t.a, t.b);
+                        let (a_step, b_step) =
+                            if HOW == PACKED { (MR, NR) } else { (t.a_step, t.b_step) };
                         steps!(t.k, sums, sum, {
                             step(a, vectors::<V>(b, LANES), sum);
-                            (a, b) = (a.wrapping_add(t.a_step), b.wrapping_add(t.b_step));
+                            (a, b) = (a.wrapping_add(a_step), b.wrapping_add(b_step));
                         });
                     } else if let (GATHERED, Some(gather)) = (HOW, t.gather) {
                         let (mut a, mut row) = (t.a, gather.rows);
+                        let b = vectors::<V>(t.b, gather.second);
                         steps!(t.k, sums, sum, {
-                            step(a, vectors::<V>(t.b.add(*row), gather.second), sum);
+                            step(a, b.map(|b| b.wrapping_add(*row)), sum);
                             (a, row) = (a.wrapping_add(MR), row.wrapping_add(1));
                         });
                     } else {
@@ -199,56 +230,55 @@ macro_rules! x86_kernel {
                             }
                         }
                     }
-                    let plain = t.col_bias.is_null() && t.row_bias.is_null() && !t.relu;
-                    if plain && full && t.rows == R && t.alpha == 1.0 {
-                        // The usual end, without a question for each row.
+                    // Each part of the end is asked for once, not for each row; and spelled out, because
+                    // an index that is not a constant would keep the sums in memory all the time.
+                    if t.alpha != 1.0 {
+                        let alpha = $set1(t.alpha);
                         $(if $row < R {
-                            let c = t.c.add($row * t.ldc);
-                            let mut row = sum[$row];
                             for v in 0..V {
-                                if t.accumulate {
-                                    row[v] = $add(row[v], $load(c.add(v * LANES)));
-                                }
-                                $store(c.add(v * LANES), row[v]);
+                                sum[$row][v] = $mul(sum[$row][v], alpha);
                             }
                         })*
-                        return;
                     }
-                    let alpha = $set1(t.alpha);
-                    let mut bias = [$zero(); V];
+                    if !t.row_bias.is_null() {
+                        $(if $row < R && $row < t.rows {
+                            let bias = $set1(*t.row_bias.add($row));
+                            for v in 0..V {
+                                sum[$row][v] = $add(sum[$row][v], bias);
+                            }
+                        })*
+                    }
                     if !t.col_bias.is_null() {
-                        for v in 0..V - 1 {
-                            bias[v] = $load(t.col_bias.add(v * LANES));
-                        }
-                        bias[V - 1] = $mask_load(t.col_bias.add((V - 1) * LANES), mask);
+                        let bias = values::<V>(t.col_bias, full, mask);
+                        $(if $row < R {
+                            for v in 0..V {
+                                sum[$row][v] = $add(sum[$row][v], bias[v]);
+                            }
+                        })*
                     }
-                    // Spelled out, because an index that is not a constant would keep the sums in
-                    // memory all the time.
+                    if t.accumulate {
+                        $(if $row < R && $row < t.rows {
+                            let old = values::<V>(t.c.add($row * t.ldc), full, mask);
+                            for v in 0..V {
+                                sum[$row][v] = $add(sum[$row][v], old[v]);
+                            }
+                        })*
+                    }
+                    if t.relu {
+                        // The second operand is the result when one is NaN.
+                        $(if $row < R {
+                            for v in 0..V {
+                                sum[$row][v] = $max($zero(), sum[$row][v]);
+                            }
+                        })*
+                    }
                     $(if $row < R && $row < t.rows {
                         let c = t.c.add($row * t.ldc);
-                        let mut row = sum[$row];
-                        for v in 0..V {
-                            row[v] = $mul(row[v], alpha);
-                            if !t.row_bias.is_null() {
-                                row[v] = $add(row[v], $set1(*t.row_bias.add($row)));
-                            }
-                            row[v] = $add(row[v], bias[v]);
-                            if t.accumulate {
-                                let c = c.add(v * LANES);
-                                let whole = v + 1 < V || full;
-                                let old = if whole { $load(c) } else { $mask_load(c, mask) };
-                                row[v] = $add(row[v], old);
-                            }
-                            if t.relu {
-                                // The second operand is the result when one is NaN.
-                                row[v] = $max($zero(), row[v]);
-                            }
-                        }
                         for v in 0..V - 1 {
-                            $store(c.add(v * LANES), row[v]);
+                            $store(c.add(v * LANES), sum[$row][v]);
                         }
-                        let c = c.add((V - 1) * LANES);
-                        if full { $store(c, row[V - 1]) } else { $mask_store(c, mask, row[V - 1]) }
+                        let (c, last) = (c.add((V - 1) * LANES), sum[$row][V - 1]);
+                        if full { $store(c, last) } else { $mask_store(c, mask, last) }
                     })*
                 }
             }

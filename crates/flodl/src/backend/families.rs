@@ -215,14 +215,22 @@ pub enum ScanOp {
 }
 
 /// What is done with a matrix product on its way to the output.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 pub struct MatmulEnd<'a> {
     /// `[n]`, added to each row.
     pub bias: Option<Operand<'a>>,
-    /// Whether its ReLU is taken, last of all.
-    pub relu: bool,
     /// Whether it is added to what the output holds.
     pub accumulate: bool,
+    /// An operation on its values, last of all; not with batches of several matrices.
+    pub act: Option<Act<'a>>,
+}
+
+/// An operation on the values of a matrix product.
+pub struct Act<'a> {
+    /// Which it is.
+    pub op: UnaryOp,
+    /// Where its results go, if the product is to stay in the output; else they replace it.
+    pub to: Option<&'a mut Storage>,
 }
 
 /// Matrix products.
@@ -234,6 +242,17 @@ pub trait Matmul {
         a: Operand<'_>,
         b: Operand<'_>,
         end: MatmulEnd<'_>,
+        out: &mut Storage,
+    ) -> Result<()>;
+
+    /// `op(x, y) · b` for contiguous operands `[…, k]` of the operation and `b [k, n]` with any strides.
+    /// `made` gets the results of the operation.
+    fn matmul_of(
+        &self,
+        op: BinaryOp,
+        operands: [Operand<'_>; 2],
+        b: Operand<'_>,
+        made: &mut Storage,
         out: &mut Storage,
     ) -> Result<()>;
 

@@ -1,7 +1,7 @@
 //! Matrix products and what is made of them.
 
 use super::Tensor;
-use crate::backend::MatmulEnd;
+use crate::backend::{Act, BinaryOp, MatmulEnd, UnaryOp};
 use crate::shape::{self, Dims};
 use crate::{DType, Error, Result};
 
@@ -25,7 +25,7 @@ impl Tensor {
         if other.ndim() == 1 {
             return self.matmul(&other.unsqueeze(1)?)?.squeeze(-1);
         }
-        self.matmul_bias(other, None, false)
+        self.matmul_bias(other, None)
     }
 
     fn matmul_mismatch(&self, other: &Tensor, why: &str) -> Error {
@@ -37,19 +37,13 @@ impl Tensor {
         }
     }
 
-    /// The product of operands with at least two dims, plus a bias for each column; `relu` turns
-    /// what is negative then into 0.
-    pub(crate) fn matmul_bias(
-        &self,
-        other: &Tensor,
-        bias: Option<&Tensor>,
-        relu: bool,
-    ) -> Result<Tensor> {
+    /// The product of operands with at least two dims, plus a bias for each column.
+    pub(crate) fn matmul_bias(&self, other: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         self.check_same("matmul", other)?;
         if self.dtype().is_half() {
             let wide = |t: &Tensor| t.to_dtype(DType::Float32);
             let bias = bias.map(wide).transpose()?;
-            let product = wide(self)?.matmul_bias(&wide(other)?, bias.as_ref(), relu)?;
+            let product = wide(self)?.matmul_bias(&wide(other)?, bias.as_ref())?;
             return product.to_dtype(self.dtype());
         }
         let (a, b) = (self.dims(), other.dims());
@@ -65,7 +59,7 @@ impl Tensor {
             let flat = self.reshape_dims(&[rows, k])?;
             let mut out = Dims::from_slice(&a[..a.len() - 1]);
             out.push(n);
-            return flat.matmul_bias(other, bias, relu)?.reshape_dims(&out);
+            return flat.matmul_bias(other, bias)?.reshape_dims(&out);
         }
         let batch = shape::broadcast("matmul", batch_a, batch_b)?;
         let count: usize = batch.iter().product();
@@ -90,11 +84,10 @@ impl Tensor {
             return Err(shape::too_large("matmul", &out));
         }
         if !self.dtype().is_float() {
-            let product = left.matmul_integer(&right)?.reshape_dims(&out)?;
-            return if relu { product.relu() } else { Ok(product) };
+            return left.matmul_integer(&right)?.reshape_dims(&out);
         }
         Tensor::build(&out, self.dtype(), self.device(), |backend, storage| {
-            let end = MatmulEnd { bias: bias.map(Tensor::operand), relu, accumulate: false };
+            let end = MatmulEnd { bias: bias.map(Tensor::operand), ..MatmulEnd::default() };
             backend.matmul(left.operand(), right.operand(), end, storage)
         })
     }
@@ -129,16 +122,85 @@ impl Tensor {
     /// # Errors
     /// When sizes, dtypes or devices differ.
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        self.linear_then(weight, bias, false)
+        self.check_linear(weight, bias)?;
+        if self.ndim() == 1 {
+            return self.unsqueeze(0)?.linear(weight, bias)?.squeeze(0);
+        }
+        self.matmul_bias(&weight.transpose(0, 1)?, bias)
     }
 
-    /// [`Tensor::linear`], with a ReLU behind it if so wished.
-    pub(crate) fn linear_then(
+    /// An operation on the output of [`Tensor::linear`], done while that is in the cache; and the
+    /// output itself, if it is to be kept.
+    pub(crate) fn linear_act(
         &self,
         weight: &Tensor,
         bias: Option<&Tensor>,
-        relu: bool,
-    ) -> Result<Tensor> {
+        (name, op): (&'static str, UnaryOp),
+        keep: bool,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        self.check_linear(weight, bias)?;
+        self.check_same("linear", weight)?;
+        let fused = self.ndim() > 1 && self.dtype().is_float() && !self.dtype().is_half();
+        let [n, k] = *weight.dims() else { unreachable!("the weight has two dims") };
+        let mut dims = Dims::from_slice(self.dims());
+        if let Some(last) = dims.last_mut() {
+            *last = n;
+        }
+        if !fused || !shape::countable(&dims) || dims.contains(&0) {
+            let mut product = self.linear(weight, bias)?;
+            if keep {
+                return Ok((product.unary(name, op)?, Some(product)));
+            }
+            product.check_float(name)?;
+            product.unary_(name, op)?;
+            return Ok((product, None));
+        }
+        let rows = dims[..dims.len() - 1].iter().product();
+        let x = self.reshape_dims(&[1, rows, k])?;
+        let w = weight.transpose(0, 1)?.unsqueeze(0)?;
+        let fresh = || Tensor::fresh(&dims, self.dtype(), self.device());
+        let (mut out, mut product) = (fresh()?, if keep { Some(fresh()?) } else { None });
+        let (to, first) = match &mut product {
+            Some(product) => (Some(out.fresh_storage()), product.fresh_storage()),
+            None => (None, out.fresh_storage()),
+        };
+        let (bias, act) = (bias.map(Tensor::operand), Some(Act { op, to }));
+        let end = MatmulEnd { bias, act, ..MatmulEnd::default() };
+        self.backend()?.matmul(x.operand(), w.operand(), end, first)?;
+        Ok((out, product))
+    }
+
+    /// `op(self, other)`, which have one shape `[…, out]`, and its product with a weight `[out, in]`, made
+    /// while it is in the cache.
+    pub(crate) fn binary_matmul(
+        &self,
+        (name, op): (&'static str, BinaryOp),
+        other: &Tensor,
+        weight: &Tensor,
+    ) -> Result<[Tensor; 2]> {
+        let alike = |t: &Tensor| t.dtype() == self.dtype() && t.device() == self.device();
+        let plain = self.dtype().is_float() && !self.dtype().is_half() && self.len() > 0;
+        let fits = self.dims() == other.dims() && self.dims().last() == weight.dims().first();
+        let dense = self.is_contiguous() && other.is_contiguous() && self.ndim() > 1;
+        if !(plain && fits && dense && weight.ndim() == 2 && alike(other) && alike(weight)) {
+            let made = self.binary(name, op, other)?;
+            let product = made.matmul(weight)?;
+            return Ok([made, product]);
+        }
+        let mut dims = Dims::from_slice(self.dims());
+        if let Some(last) = dims.last_mut() {
+            *last = weight.dims()[1];
+        }
+        let mut made = Tensor::fresh(self.dims(), self.dtype(), self.device())?;
+        let product = Tensor::build(&dims, self.dtype(), self.device(), |backend, out| {
+            let operands = [self.operand(), other.operand()];
+            backend.matmul_of(op, operands, weight.operand(), made.fresh_storage(), out)
+        })?;
+        Ok([made, product])
+    }
+
+    /// Whether a linear layer of these takes such an input.
+    fn check_linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<()> {
         if weight.ndim() != 2 || self.ndim() == 0 || self.dims().last() != weight.dims().last() {
             return Err(Error::ShapeMismatch {
                 op: "linear",
@@ -159,10 +221,7 @@ impl Tensor {
                 });
             }
         }
-        if self.ndim() == 1 {
-            return self.unsqueeze(0)?.linear_then(weight, bias, relu)?.squeeze(0);
-        }
-        self.matmul_bias(&weight.transpose(0, 1)?, bias, relu)
+        Ok(())
     }
 
     /// beta · self + alpha · mat1 · mat2.

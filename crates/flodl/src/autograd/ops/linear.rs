@@ -125,7 +125,9 @@ pub fn linear(input: &Variable, weight: &Variable, bias: Option<&Variable>) -> R
     work::note(Some(weight), &data, || data.len() * weight.with_data(|w| w.dims()[1]));
     let (x, w) = (Saved::new(input), Saved::new(weight));
     Ok(record("linear", data, &inputs(input, weight, bias), move |ctx| {
-        gradients(ctx, ctx.grad(), &x, &w)
+        let g = ctx.grad();
+        let dx = if ctx.needs(0) { Some(g.matmul(&w.get()?)?) } else { None };
+        gradients(ctx, g, dx, &x)
     }))
 }
 
@@ -137,9 +139,8 @@ fn inputs<'a>(
     [Some(input), Some(weight), bias].into_iter().flatten().collect()
 }
 
-/// Gradients of a linear layer's inputs from that of its output.
-fn gradients(ctx: &Ctx<'_>, g: Variable, x: &Saved, w: &Saved) -> Result<Grads> {
-    let dx = if ctx.needs(0) { Some(g.matmul(&w.get()?)?) } else { None };
+/// Gradients of a linear layer's inputs from those of its output and its first input.
+fn gradients(ctx: &Ctx<'_>, g: Variable, dx: Option<Variable>, x: &Saved) -> Result<Grads> {
     let rows = if g.ndim() == 1 { g.unsqueeze(0)? } else { g.rows()? };
     let dw = if ctx.needs(1) {
         let x = x.get()?;
@@ -210,8 +211,8 @@ impl Act {
     }
 }
 
-/// An activation of [`linear`] in one operation: the product's buffer becomes the result's, and the
-/// tape has one node.
+/// An activation of [`linear`] in one operation: it is taken while the product is written, which is
+/// kept only if the gradient reads it, and the tape has one node.
 ///
 /// # Errors
 /// As for [`linear`].
@@ -226,29 +227,25 @@ pub(crate) fn linear_act(
         return act.apply(&linear(input, weight, bias)?);
     }
     let b = bias.map(Variable::data);
-    let then = act == Act::Relu;
-    let mut data = input.with_data(|x| weight.with_data(|w| x.linear_then(w, b.as_ref(), then)))?;
-    work::note(Some(weight), &data, || data.len() * weight.with_data(|w| w.dims()[1]));
     let all = inputs(input, weight, bias);
     let (op, slope) = act.kernels();
     let name = "linear_act";
-    let kept = if act.reads_output() || !wants_grad(&all) {
-        if !then {
-            data.check_float(name)?;
-            data.unary_(name, op)?;
-        }
-        data.clone()
-    } else {
-        let product = data;
-        data = product.unary(name, op)?;
-        product
-    };
+    let keep = !act.reads_output() && wants_grad(&all);
+    let (data, product) =
+        input.with_data(|x| weight.with_data(|w| x.linear_act(w, b.as_ref(), (name, op), keep)))?;
+    work::note(Some(weight), &data, || data.len() * weight.with_data(|w| w.dims()[1]));
+    let kept = product.unwrap_or_else(|| data.clone());
     let (x, w) = (Saved::new(input), Saved::new(weight));
     let given: SmallVec<[Saved; 1]> = bias.map(Saved::new).into_iter().collect();
     Ok(record(name, data, &all, move |ctx| {
         let g = ctx.grad();
         if !is_grad_enabled() {
-            return gradients(ctx, fused(slope, name, &g, &kept)?, &x, &w);
+            if !ctx.needs(0) {
+                return gradients(ctx, fused(slope, name, &g, &kept)?, None, &x);
+            }
+            let both = g.with_data(|g| g.binary_matmul((name, slope), &kept, w.data()))?;
+            let [g, dx] = both.map(Variable::constant);
+            return gradients(ctx, g, Some(dx), &x);
         }
         let (x, w) = (x.get()?, w.get()?);
         let bias = given.first().map(Saved::get).transpose()?;

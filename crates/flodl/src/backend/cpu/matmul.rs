@@ -1,12 +1,19 @@
 //! Matrix products.
 
-use flodl_cpu::gemm::{Activation, Epilogue, Gemm, Mat, gemm_batched, gemm_packed, worth_packing};
+use std::sync::Arc;
+
+use flodl_cpu::gemm::{
+    Act, Activation, Epilogue, Gemm, Mat, Of, Right, gemm_act, gemm_batched, gemm_of, gemm_packed,
+    worth_packing,
+};
+use flodl_cpu::math::FloatMath;
 use flodl_cpu::mix;
 use smallvec::SmallVec;
 
+use super::memory::Held;
 use super::{Cpu, slice, slice_mut, view};
 use crate::Result;
-use crate::backend::{Matmul, MatmulEnd, Operand, Storage};
+use crate::backend::{BinaryOp, Matmul, MatmulEnd, Operand, Storage, UnaryOp};
 use crate::dtype::float_type;
 
 impl Matmul for Cpu {
@@ -18,6 +25,17 @@ impl Matmul for Cpu {
         out: &mut Storage,
     ) -> Result<()> {
         float_type!("matmul", a.dtype, T => run::<T>(a, b, end, out))
+    }
+
+    fn matmul_of(
+        &self,
+        op: BinaryOp,
+        operands: [Operand<'_>; 2],
+        b: Operand<'_>,
+        made: &mut Storage,
+        out: &mut Storage,
+    ) -> Result<()> {
+        float_type!("matmul", b.dtype, T => run_of::<T>(op, operands, b, made, out))
     }
 
     fn mix(
@@ -57,7 +75,7 @@ impl Matmul for Cpu {
     }
 }
 
-fn run<T: Gemm>(
+fn run<T: Gemm + FloatMath>(
     a: Operand<'_>,
     b: Operand<'_>,
     end: MatmulEnd<'_>,
@@ -67,18 +85,57 @@ fn run<T: Gemm>(
     let (batch, m, k, n) = (x.dims[0], x.dims[1], x.dims[2], y.dims[2]);
     let left = Mat { data: x.data, row_stride: x.strides[1], col_stride: x.strides[2] };
     let right = Mat { data: y.data, row_stride: y.strides[1], col_stride: y.strides[2] };
-    let activation = if end.relu { Activation::Relu } else { Activation::None };
+    let c = slice_mut(out, batch * m * n);
+    let relu = end.act.as_ref().is_some_and(|act| act.op == UnaryOp::Relu && act.to.is_none());
+    let act = end.act.filter(|_| !relu);
+    let activation = if relu { Activation::Relu } else { Activation::None };
     let (bias, accumulate) = (end.bias.map(slice), end.accumulate);
     let ep = Epilogue { bias, activation, accumulate, ..Epilogue::default() };
-    let c = slice_mut(out, batch * m * n);
-    if batch == 1 && worth_packing(m, n, k) {
-        let Storage::Cpu(memory) = b.storage;
-        if let Some(b) = memory.packed(b.layout.offset, [k, n], right) {
-            gemm_packed(m, left, &b.matrix, c, n, &ep)?;
-            return Ok(());
+    let size = (m, n, k);
+    let packed = if batch == 1 { packed(size, b, right) } else { None };
+    let b = packed.as_ref().map_or(Right::Plain(right), |packed| Right::Packed(&packed.matrix));
+    match (act, b) {
+        (Some(act), b) => {
+            let to = act.to.map(|to| slice_mut(to, m * n));
+            gemm_act(size, left, b, c, &ep, Act { op: act.op, to })?;
+        }
+        (None, Right::Packed(b)) => gemm_packed(m, left, b, c, n, &ep)?,
+        (None, Right::Plain(right)) => {
+            let (sa, sb) = (x.strides[0], y.strides[0]);
+            gemm_batched(batch, m, n, k, left, sa, right, sb, c, m * n, n, &ep)?;
         }
     }
-    let (sa, sb) = (x.strides[0], y.strides[0]);
-    gemm_batched(batch, m, n, k, left, sa, right, sb, c, m * n, n, &ep)?;
     Ok(())
+}
+
+fn run_of<T: Gemm + FloatMath>(
+    op: BinaryOp,
+    [x, y]: [Operand<'_>; 2],
+    b: Operand<'_>,
+    made: &mut Storage,
+    out: &mut Storage,
+) -> Result<()> {
+    let right = view::<T>(b);
+    let (k, n) = (right.dims[0], right.dims[1]);
+    let right =
+        Mat { data: right.data, row_stride: right.strides[0], col_stride: right.strides[1] };
+    let (m, values) = (x.layout.numel() / k.max(1), x.layout.numel());
+    let (made, out) = (slice_mut(made, values), slice_mut(out, m * n));
+    let ep = Epilogue::default();
+    let size = (m, n, k);
+    let packed = packed(size, b, right);
+    let b = packed.as_ref().map_or(Right::Plain(right), |packed| Right::Packed(&packed.matrix));
+    let of = Of { op, operands: [slice(x), slice(y)] };
+    gemm_of(size, of, made, b, out, &ep)?;
+    Ok(())
+}
+
+/// The packed form of a matrix on the right, if it is worth having.
+fn packed<T: Gemm>(
+    (m, n, k): (usize, usize, usize),
+    b: Operand<'_>,
+    right: Mat<'_, T>,
+) -> Option<Arc<Held<T>>> {
+    let Storage::Cpu(memory) = b.storage;
+    if worth_packing(m, n, k) { memory.packed(b.layout.offset, [k, n], right) } else { None }
 }
