@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::kernel::{Gemm, Kernel};
 use super::pack::{pack, packed_len};
 use super::{
-    Act, Activation, Epilogue, Mat, PackedB, Right, gemm, gemm_act, gemm_batched, gemm_packed,
-    gemm_packed_then, gemm_then,
+    Act, Activation, Epilogue, Mat, Of, PackedB, Right, gemm, gemm_act, gemm_batched, gemm_of,
+    gemm_packed, gemm_packed_then, gemm_then,
 };
 use crate::simd::Isa;
 
@@ -349,6 +349,31 @@ fn batches_with_and_without_broadcast() {
                 naive((m, n, k), am, bm, &mut want, n, &ep);
                 assert_eq!(c[i * c_step..][..c_step], want, "{batch}x{m}x{k}x{n} item {i}");
             }
+        }
+    }
+}
+
+#[test]
+fn an_operation_makes_the_left_matrix() {
+    use crate::elementwise::BinaryOp;
+    for size in [(1, 70, 40), (3, 33, 100), (9, 11, 5), (150, 170, 300), (40, 200, 1100)]
+        .into_iter()
+        .chain([(700, 20, 90), (300, 400, 2100), (16, 16, 8192)])
+    {
+        let (m, n, k) = size;
+        let (x, y) = (numbers::<f32>(m * k, 1), numbers::<f32>(m * k, 5));
+        let (b, old) = (numbers::<f32>(k * n, 2), numbers::<f32>(m * n, 4));
+        let b = Mat::row_major(&b, n);
+        let ep = Epilogue { accumulate: true, ..Epilogue::default() };
+        let sums: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
+        let mut want = old.clone();
+        gemm(m, n, k, Mat::row_major(&sums, k), b, &mut want, n, &ep).unwrap();
+        let pack = PackedB::new(k, n, b).unwrap();
+        for b in [Right::Plain(b), Right::Packed(&pack)] {
+            let (mut a, mut c) = (vec![9.0; m * k], old.clone());
+            let of = Of { op: BinaryOp::Add, operands: [&x, &y] };
+            gemm_of(size, of, &mut a, b, &mut c, &ep).unwrap();
+            assert!(a == sums && c == want, "{m}x{k}x{n}");
         }
     }
 }

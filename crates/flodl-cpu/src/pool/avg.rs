@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::{PoolGeom, adaptive_window, row_buffer};
 use crate::element::Float;
+use crate::reduce::sum;
 use crate::simd_fn;
 use crate::threads::{SharedMut, parallel_rows};
 
@@ -270,22 +271,7 @@ simd_fn! {
         for (y, x) in y.iter_mut().zip(x.chunks_exact(plane)) {
             let mut total = 0.0;
             for block in x.chunks(8192) {
-                let mut sums = [T::ZERO; 32];
-                let (chunks, rest) = block.as_chunks::<32>();
-                for chunk in chunks {
-                    for (s, &v) in sums.iter_mut().zip(chunk) {
-                        *s += v;
-                    }
-                }
-                for half in [16, 8, 4] {
-                    let (low, high) = sums.split_at_mut(half);
-                    for (l, &h) in low.iter_mut().zip(&*high) {
-                        *l += h;
-                    }
-                }
-                for &v in sums[..4].iter().chain(rest) {
-                    total += v.to_f64();
-                }
+                total += sum(block, |v| v).to_f64();
             }
             *y = T::from_f64(total / plane as f64);
         }
