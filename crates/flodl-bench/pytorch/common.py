@@ -30,12 +30,12 @@ def per_run(before, runs):
 
 
 def steps(step, count):
-    """Samples of a step, and what one uses, after two warm-up steps.
+    """Samples of a step, and what one uses, after three warm-up steps.
 
     Takes `count` samples, or with 0 as many as two seconds hold, at least 5.
     """
-    step()
-    step()
+    for _ in range(3):
+        step()
     samples, start, before = [], time.perf_counter(), used()
     while len(samples) < count if count else len(samples) < 5 or time.perf_counter() - start < 2:
         t = time.perf_counter()

@@ -77,14 +77,15 @@ fn cpu_seconds() -> f64 {
     nanoseconds * 1e-9
 }
 
-/// Times a step that takes long: two warm-up runs, then `steps` runs, or with 0 as many as two
-/// seconds hold, at least 5.
+/// Times a step that takes long: three warm-up runs, since the third may still find that it needs a
+/// buffer more, then `steps` runs, or with 0 as many as two seconds hold, at least 5.
 pub fn steps<E>(
     steps: usize,
     mut step: impl FnMut() -> std::result::Result<(), E>,
 ) -> std::result::Result<Times, E> {
-    step()?;
-    step()?;
+    for _ in 0..3 {
+        step()?;
+    }
     let used = Used::now();
     let mut samples = Vec::new();
     while match steps {
