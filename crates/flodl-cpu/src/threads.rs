@@ -208,22 +208,17 @@ pub fn parallel_for(tasks: usize, f: impl Fn(usize) + Sync) {
     run_on(available(), tasks, f);
 }
 
-/// Runs phases in one region. A task of a later phase may begin before the last one of an earlier phase
-/// has ended, so it waits at a [`Gate`] for what it needs.
-///
-/// # Panics
-/// If there are more than `PHASES`, or a task panics.
-pub(crate) fn parallel_phases(phases: &[Phase<'_>]) {
-    run_phases(available(), phases);
-}
-
 /// [`parallel_for`] on up to so many threads.
 fn run_on(threads: usize, tasks: usize, f: impl Fn(usize) + Sync) {
     run_phases(threads, &[Phase { tasks, run: &f }]);
 }
 
-/// [`parallel_phases`] on up to so many threads.
-fn run_phases(threads: usize, phases: &[Phase<'_>]) {
+/// Runs phases in one region, on up to so many threads. A task of a later phase may begin before the last
+/// one of an earlier phase has ended, so it waits at a [`Gate`] for what it needs.
+///
+/// # Panics
+/// If there are more than `PHASES`, or a task panics.
+pub(crate) fn run_phases(threads: usize, phases: &[Phase<'_>]) {
     let most = phases.iter().map(|p| p.tasks).max().unwrap_or(0);
     let threads = threads.min(most);
     if threads <= 1 || u32::try_from(most).is_err() || !TEAM.run(phases, threads - 1) {

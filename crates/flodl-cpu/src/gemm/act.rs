@@ -19,30 +19,30 @@ pub enum Right<'a, T: 'static> {
 }
 
 /// An operation on the values of finished rows.
-pub struct Act<'a, T> {
+pub struct RowOp<'a, T> {
     /// Which it is.
     pub op: UnaryOp,
     /// Where its results go, `m` rows of `n`; if nowhere, they replace the product.
     pub to: Option<&'a mut [T]>,
 }
 
-/// The product of A (`m` × k) and B (k × `n`) as [`gemm`] gives it, with an operation on its rows done
+/// The product of A (`m` × k) and B (k × `n`) as [`gemm`](super::gemm) gives it, with an operation on its rows done
 /// while they are in the caches of the threads that computed them. C has no gaps between its rows.
 ///
 /// # Errors
-/// As [`gemm`].
+/// As [`gemm`](super::gemm).
 ///
 /// # Panics
-/// As [`gemm`], or if the results of the operation do not have `m` rows of `n` values.
+/// As [`gemm`](super::gemm), or if the results of the operation do not have `m` rows of `n` values.
 pub fn gemm_act<T: Gemm + FloatMath>(
     (m, n, k): (usize, usize, usize),
     a: Mat<T>,
     b: Right<'_, T>,
     c: &mut [T],
     ep: &Epilogue<T>,
-    act: Act<'_, T>,
+    then: RowOp<'_, T>,
 ) -> Result<(), OutOfMemory> {
-    let Act { op, to } = act;
+    let RowOp { op, to } = then;
     assert!(to.as_ref().is_none_or(|to| to.len() == m * n), "gemm: place for the operation");
     let to = to.map(SharedMut::new);
     let rows = |rows: Range<usize>, c: &mut [T]| match &to {
@@ -60,7 +60,7 @@ pub fn gemm_act<T: Gemm + FloatMath>(
     }
 }
 
-/// An operation on two matrices of `m` rows of `k`.
+/// An operation on the values of two matrices, `m` rows of `k` each.
 pub struct Of<'a, T> {
     /// Which it is.
     pub op: BinaryOp,

@@ -96,13 +96,7 @@ pub(super) fn parallel(m: usize, n: usize, k: usize) -> bool {
 
 /// Runs phases on the team if the work is worth it.
 fn region(parallel: bool, phases: &[Phase<'_>]) {
-    if parallel {
-        threads::parallel_phases(phases);
-    } else {
-        for phase in phases {
-            (0..phase.tasks).for_each(phase.run);
-        }
-    }
+    threads::run_phases(if parallel { threads::available() } else { 1 }, phases);
 }
 
 /// Computes tiles straight from the operands, on this thread. For small products.

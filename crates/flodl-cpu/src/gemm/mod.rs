@@ -16,7 +16,7 @@ pub(crate) mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use act::{Act, Of, Right, gemm_act, gemm_of};
+pub use act::{Of, Right, RowOp, gemm_act, gemm_of};
 pub use kernel::{Gather, Gemm, Kernel, Tile};
 
 use std::ops::Range;
@@ -209,6 +209,7 @@ enum Way {
     Direct,
     /// As the sum of so many products.
     Long(usize),
+    /// In packed blocks.
     Blocked,
 }
 
@@ -408,6 +409,8 @@ fn gemm_before<T: Gemm>(
     before: impl Fn(&SharedMut<'_, T>, Range<usize>) + Sync,
 ) -> Result<(), OutOfMemory> {
     assert!(a.len() == m * k, "gemm: length of A");
+    // For what is not read as a slice.
+    let unused = Mat { data: &[], row_stride: k, col_stride: 1 };
     let (kernel, matrix, panels) = match b {
         Right::Plain(b) => {
             assert!(b.holds(k, n), "gemm: B is too short");
@@ -415,11 +418,9 @@ fn gemm_before<T: Gemm>(
         }
         Right::Packed(b) => {
             assert!([b.k, b.n] == [k, n], "gemm: sizes of the packed B");
-            let unused = Mat { data: &[], row_stride: 0, col_stride: 0 };
             (b.kernel, unused, Some(&b.panels[..]))
         }
     };
-    let unused = Mat { data: &[], row_stride: k, col_stride: 1 };
     check(m, n, 0, &unused, c, n, ep);
     if m == 0 || n == 0 {
         return Ok(());

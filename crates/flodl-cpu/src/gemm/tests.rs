@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::kernel::{Gemm, Kernel};
 use super::pack::{pack, packed_len};
 use super::{
-    Act, Activation, Epilogue, Mat, Of, PackedB, Right, gemm, gemm_act, gemm_batched, gemm_of,
+    Activation, Epilogue, Mat, Of, PackedB, Right, RowOp, gemm, gemm_act, gemm_batched, gemm_of,
     gemm_packed, gemm_packed_then, gemm_then,
 };
 use crate::simd::Isa;
@@ -214,9 +214,9 @@ fn an_operation_follows_the_product() {
         for b in [Right::Plain(b), Right::Packed(&pack)] {
             let (mut product, mut square, mut only) = (want.clone(), want.clone(), want.clone());
             product.fill(9.0);
-            let act = Act { op: UnaryOp::Square, to: Some(&mut square[..]) };
-            gemm_act(size, a, b, &mut product, &ep, act).unwrap();
-            gemm_act(size, a, b, &mut only, &ep, Act { op: UnaryOp::Square, to: None }).unwrap();
+            let then = RowOp { op: UnaryOp::Square, to: Some(&mut square[..]) };
+            gemm_act(size, a, b, &mut product, &ep, then).unwrap();
+            gemm_act(size, a, b, &mut only, &ep, RowOp { op: UnaryOp::Square, to: None }).unwrap();
             assert!(product == want && square == only, "{m}x{k}x{n}");
             assert!(square.iter().zip(&want).all(|(s, w)| *s == w * w), "{m}x{k}x{n}");
         }
@@ -356,10 +356,8 @@ fn batches_with_and_without_broadcast() {
 #[test]
 fn an_operation_makes_the_left_matrix() {
     use crate::elementwise::BinaryOp;
-    for size in [(1, 70, 40), (3, 33, 100), (9, 11, 5), (150, 170, 300), (40, 200, 1100)]
-        .into_iter()
-        .chain([(700, 20, 90), (300, 400, 2100), (16, 16, 8192)])
-    {
+    let small = [(1, 70, 40), (3, 33, 100), (9, 11, 5), (150, 170, 300), (40, 200, 1100)];
+    for size in small.into_iter().chain([(700, 20, 90), (300, 400, 2100), (16, 16, 8192)]) {
         let (m, n, k) = size;
         let (x, y) = (numbers::<f32>(m * k, 1), numbers::<f32>(m * k, 5));
         let (b, old) = (numbers::<f32>(k * n, 2), numbers::<f32>(m * n, 4));

@@ -222,11 +222,11 @@ pub struct MatmulEnd<'a> {
     /// Whether it is added to what the output holds.
     pub accumulate: bool,
     /// An operation on its values, last of all; not with batches of several matrices.
-    pub act: Option<Act<'a>>,
+    pub then: Option<RowOp<'a>>,
 }
 
-/// An operation on the values of a matrix product.
-pub struct Act<'a> {
+/// An operation on the values of a matrix product, done while its rows are in the cache.
+pub struct RowOp<'a> {
     /// Which it is.
     pub op: UnaryOp,
     /// Where its results go, if the product is to stay in the output; else they replace it.

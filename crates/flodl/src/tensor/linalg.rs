@@ -1,7 +1,7 @@
 //! Matrix products and what is made of them.
 
 use super::Tensor;
-use crate::backend::{Act, BinaryOp, MatmulEnd, UnaryOp};
+use crate::backend::{BinaryOp, MatmulEnd, RowOp, UnaryOp};
 use crate::shape::{self, Dims};
 use crate::{DType, Error, Result};
 
@@ -164,8 +164,8 @@ impl Tensor {
             Some(product) => (Some(out.fresh_storage()), product.fresh_storage()),
             None => (None, out.fresh_storage()),
         };
-        let (bias, act) = (bias.map(Tensor::operand), Some(Act { op, to }));
-        let end = MatmulEnd { bias, act, ..MatmulEnd::default() };
+        let (bias, then) = (bias.map(Tensor::operand), Some(RowOp { op, to }));
+        let end = MatmulEnd { bias, then, ..MatmulEnd::default() };
         self.backend()?.matmul(x.operand(), w.operand(), end, first)?;
         Ok((out, product))
     }

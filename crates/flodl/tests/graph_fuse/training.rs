@@ -89,6 +89,35 @@ fn activations_run_behind_the_product_in_training_too() {
 }
 
 #[test]
+fn activations_of_large_layers_too() {
+    manual_seed(15);
+    for (rows, outputs) in [(130, 200), (130, 40), (600, 50)] {
+        let linear = || FlowBuilder::from(Linear::new(150, outputs).unwrap());
+        for model in [linear().through(GELU), linear().through(ReLU), linear().through(Tanh)] {
+            let (model, x) = (model.build().unwrap(), wide(&[rows, 150]));
+            cast_parameters(&model.parameters(), DType::Float64).unwrap();
+            let run = |fusion: bool| {
+                model.set_fusion(fusion);
+                let all = gradients(&model, &x);
+                assert_eq!(model.steps_run(), if fusion { 1 } else { 2 });
+                all
+            };
+            let plain = run(false);
+            // The weights are packed from the second time on that they are used.
+            for fused in [run(true), run(true)] {
+                for (i, (a, b)) in fused.iter().zip(&plain).enumerate() {
+                    assert!(a.len() == b.len() && !a.is_empty());
+                    // Sums of terms that cancel are as exact as their terms are.
+                    let size = b.iter().fold(0.0, |m: f64, b| m.max(b.abs()));
+                    let far = a.iter().zip(b).find(|(a, b)| (*a - *b).abs() > 1e-13 * size);
+                    assert_eq!(far, None, "{rows} {outputs} {i}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn sums_are_normalised_in_one_pass() {
     manual_seed(14);
     let linear = || Linear::new(6, 6).unwrap();

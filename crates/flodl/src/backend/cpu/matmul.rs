@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use flodl_cpu::gemm::{
-    Act, Activation, Epilogue, Gemm, Mat, Of, Right, gemm_act, gemm_batched, gemm_of, gemm_packed,
-    worth_packing,
+    Activation, Epilogue, Gemm, Mat, Of, Right, RowOp, gemm_act, gemm_batched, gemm_of,
+    gemm_packed, worth_packing,
 };
 use flodl_cpu::math::FloatMath;
 use flodl_cpu::mix;
@@ -86,18 +86,18 @@ fn run<T: Gemm + FloatMath>(
     let left = Mat { data: x.data, row_stride: x.strides[1], col_stride: x.strides[2] };
     let right = Mat { data: y.data, row_stride: y.strides[1], col_stride: y.strides[2] };
     let c = slice_mut(out, batch * m * n);
-    let relu = end.act.as_ref().is_some_and(|act| act.op == UnaryOp::Relu && act.to.is_none());
-    let act = end.act.filter(|_| !relu);
+    let relu = end.then.as_ref().is_some_and(|then| then.op == UnaryOp::Relu && then.to.is_none());
+    let then = end.then.filter(|_| !relu);
     let activation = if relu { Activation::Relu } else { Activation::None };
     let (bias, accumulate) = (end.bias.map(slice), end.accumulate);
     let ep = Epilogue { bias, activation, accumulate, ..Epilogue::default() };
     let size = (m, n, k);
     let packed = if batch == 1 { packed(size, b, right) } else { None };
     let b = packed.as_ref().map_or(Right::Plain(right), |packed| Right::Packed(&packed.matrix));
-    match (act, b) {
-        (Some(act), b) => {
-            let to = act.to.map(|to| slice_mut(to, m * n));
-            gemm_act(size, left, b, c, &ep, Act { op: act.op, to })?;
+    match (then, b) {
+        (Some(then), b) => {
+            let to = then.to.map(|to| slice_mut(to, m * n));
+            gemm_act(size, left, b, c, &ep, RowOp { op: then.op, to })?;
         }
         (None, Right::Packed(b)) => gemm_packed(m, left, b, c, n, &ep)?,
         (None, Right::Plain(right)) => {
