@@ -9,7 +9,7 @@
 //!
 //! A region may have several phases, for work that goes on where earlier work of the region ended: a
 //! thread begins with the next phase while others finish the present one, and waits only where a
-//! [`Gate`] says that just what it needs is not there yet.
+//! gate says that just what it needs is not there yet.
 //!
 //! The partition into tasks is the kernel's and never depends on timing, so results do not either.
 
