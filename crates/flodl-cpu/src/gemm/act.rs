@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::{Epilogue, Gemm, Mat, PackedB, gemm_before, gemm_packed_then, gemm_then};
+use super::{
+    Activation, Epilogue, Gemm, Mat, PackedB, Then, gemm_before, gemm_packed_then, gemm_then,
+};
 use crate::alloc::OutOfMemory;
 use crate::elementwise::{BinaryOp, UnaryOp, binary, unary, unary_in_place};
 use crate::math::FloatMath;
@@ -44,6 +46,8 @@ pub fn gemm_act<T: Gemm + FloatMath>(
 ) -> Result<(), OutOfMemory> {
     let RowOp { op, to } = then;
     assert!(to.as_ref().is_none_or(|to| to.len() == m * n), "gemm: place for the operation");
+    // The tiles take this one themselves.
+    let relu = op == UnaryOp::Relu && to.is_none();
     let to = to.map(SharedMut::new);
     let rows = |rows: Range<usize>, c: &mut [T]| match &to {
         Some(to) => {
@@ -54,9 +58,12 @@ pub fn gemm_act<T: Gemm + FloatMath>(
         }
         None => unary_in_place(op, c),
     };
+    let activation = if relu { Activation::Relu } else { ep.activation };
+    let then: Option<Then<'_, T>> = if relu { None } else { Some(&rows) };
+    let ep = Epilogue { activation, ..*ep };
     match b {
-        Right::Plain(b) => gemm_then(m, n, k, a, b, c, n, ep, Some(&rows)),
-        Right::Packed(b) => gemm_packed_then(m, a, b, c, n, ep, Some(&rows)),
+        Right::Plain(b) => gemm_then(m, n, k, a, b, c, n, &ep, then),
+        Right::Packed(b) => gemm_packed_then(m, a, b, c, n, &ep, then),
     }
 }
 

@@ -219,6 +219,8 @@ fn an_operation_follows_the_product() {
             gemm_act(size, a, b, &mut only, &ep, RowOp { op: UnaryOp::Square, to: None }).unwrap();
             assert!(product == want && square == only, "{m}x{k}x{n}");
             assert!(square.iter().zip(&want).all(|(s, w)| *s == w * w), "{m}x{k}x{n}");
+            gemm_act(size, a, b, &mut only, &ep, RowOp { op: UnaryOp::Relu, to: None }).unwrap();
+            assert!(only.iter().zip(&want).all(|(r, w)| *r == w.max(0.0)), "{m}x{k}x{n} relu");
         }
     }
 }

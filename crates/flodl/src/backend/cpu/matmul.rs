@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use flodl_cpu::gemm::{
-    Activation, Epilogue, Gemm, Mat, Of, Right, RowOp, gemm_act, gemm_batched, gemm_of,
-    gemm_packed, worth_packing,
+    Epilogue, Gemm, Mat, Of, Right, RowOp, gemm_act, gemm_batched, gemm_of, gemm_packed,
+    worth_packing,
 };
 use flodl_cpu::math::FloatMath;
 use flodl_cpu::mix;
@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::memory::Held;
 use super::{Cpu, slice, slice_mut, view};
 use crate::Result;
-use crate::backend::{BinaryOp, Matmul, MatmulEnd, Operand, Storage, UnaryOp};
+use crate::backend::{BinaryOp, Matmul, MatmulEnd, Operand, Storage};
 use crate::dtype::float_type;
 
 impl Matmul for Cpu {
@@ -86,15 +86,11 @@ fn run<T: Gemm + FloatMath>(
     let left = Mat { data: x.data, row_stride: x.strides[1], col_stride: x.strides[2] };
     let right = Mat { data: y.data, row_stride: y.strides[1], col_stride: y.strides[2] };
     let c = slice_mut(out, batch * m * n);
-    let relu = end.then.as_ref().is_some_and(|then| then.op == UnaryOp::Relu && then.to.is_none());
-    let then = end.then.filter(|_| !relu);
-    let activation = if relu { Activation::Relu } else { Activation::None };
     let (bias, accumulate) = (end.bias.map(slice), end.accumulate);
-    let ep = Epilogue { bias, activation, accumulate, ..Epilogue::default() };
+    let ep = Epilogue { bias, accumulate, ..Epilogue::default() };
     let size = (m, n, k);
     let packed = if batch == 1 { packed(size, b, right) } else { None };
-    let b = packed.as_ref().map_or(Right::Plain(right), |packed| Right::Packed(&packed.matrix));
-    match (then, b) {
+    match (end.then, best(&packed, right)) {
         (Some(then), b) => {
             let to = then.to.map(|to| slice_mut(to, m * n));
             gemm_act(size, left, b, c, &ep, RowOp { op: then.op, to })?;
@@ -124,9 +120,8 @@ fn run_of<T: Gemm + FloatMath>(
     let ep = Epilogue::default();
     let size = (m, n, k);
     let packed = packed(size, b, right);
-    let b = packed.as_ref().map_or(Right::Plain(right), |packed| Right::Packed(&packed.matrix));
     let of = Of { op, operands: [slice(x), slice(y)] };
-    gemm_of(size, of, made, b, out, &ep)?;
+    gemm_of(size, of, made, best(&packed, right), out, &ep)?;
     Ok(())
 }
 
@@ -138,4 +133,9 @@ fn packed<T: Gemm>(
 ) -> Option<Arc<Held<T>>> {
     let Storage::Cpu(memory) = b.storage;
     if worth_packing(m, n, k) { memory.packed(b.layout.offset, [k, n], right) } else { None }
+}
+
+/// The packed form of a matrix, if there is one.
+fn best<'a, T: Gemm>(packed: &'a Option<Arc<Held<T>>>, plain: Mat<'a, T>) -> Right<'a, T> {
+    packed.as_ref().map_or(Right::Plain(plain), |packed| Right::Packed(&packed.matrix))
 }
