@@ -191,6 +191,7 @@ pub fn empty_cache() {
 /// An owned, 64-byte aligned piece of memory that returns to the cache when dropped.
 pub struct Block {
     ptr: NonNull<u8>,
+    size: usize,
     class: u32,
 }
 
@@ -238,12 +239,13 @@ impl Block {
             pool.peak = pool.current;
             pool.top = pool.top.max(pool.peak);
         }
-        Ok(Self { ptr, class: class as u32 })
+        Ok(Self { ptr, size, class: class as u32 })
     }
 
     /// Bytes in the block, at least what was asked for.
+    #[inline]
     pub fn capacity(&self) -> usize {
-        class_size(self.class as usize)
+        self.size
     }
 
     /// The first byte.
@@ -255,6 +257,7 @@ impl Block {
     ///
     /// # Panics
     /// If the block is smaller than that.
+    #[inline]
     pub fn as_slice<T: crate::element::Element>(&self, len: usize) -> &[T] {
         assert!(len.checked_mul(size_of::<T>()).is_some_and(|b| b <= self.capacity()));
         // SAFETY: in bounds by the assert, aligned to 64, initialised (see the module's head), and
@@ -266,6 +269,7 @@ impl Block {
     ///
     /// # Panics
     /// If the block is smaller than that.
+    #[inline]
     pub fn as_mut_slice<T: crate::element::Element>(&mut self, len: usize) -> &mut [T] {
         assert!(len.checked_mul(size_of::<T>()).is_some_and(|b| b <= self.capacity()));
         // SAFETY: as in `as_slice`, and exclusive through `&mut self`.
@@ -275,7 +279,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let size = self.capacity();
+        let size = self.size;
         let mut pool = pool();
         pool.current -= size;
         let limit = pool.limit();
@@ -287,7 +291,9 @@ impl Drop for Block {
         }
         // Pages of large pieces make room: a small block is asked for more often.
         #[cfg(all(target_os = "linux", not(miri)))]
-        pool.trim(limit.saturating_sub(size), arena::HUGE);
+        if pool.cached() + size > limit {
+            pool.trim(limit.saturating_sub(size), arena::HUGE);
+        }
         if pool.cached() + size <= limit {
             pool.listed += size;
             pool.lists[self.class as usize].push(self.ptr.as_ptr() as usize);

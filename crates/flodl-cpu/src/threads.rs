@@ -245,8 +245,7 @@ pub fn parallel_rows(rows: usize, row_cost: usize, f: impl Fn(Range<usize>) + Sy
 
 fn split(len: usize, grain: usize, multiple: usize, f: impl Fn(Range<usize>) + Sync) {
     // Few elements do not look at the number of threads.
-    let most = len / grain.max(1);
-    let threads = if most < 2 { 1 } else { available().min(most) };
+    let threads = if len / 2 < grain { 1 } else { available().min(len / grain.max(1)) };
     if threads <= 1 {
         if len > 0 {
             f(0..len);

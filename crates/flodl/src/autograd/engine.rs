@@ -2,12 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
-use std::rc::Rc;
 
 use smallvec::SmallVec;
 
 use super::Variable;
-use super::tape::{Ctx, Edge, GradMode, Later, Node, is_grad_enabled, no_grad};
+use super::tape::{Ctx, Edge, GradMode, Later, NodeRef, is_grad_enabled, no_grad};
 use crate::{Error, Result, Tensor};
 
 thread_local! {
@@ -147,19 +146,17 @@ fn walk(
     }
     // Nodes whose turn did not come (an error, or not on the way to an input) must not keep
     // gradients for the next pass.
-    for node in &order {
-        node.pending.borrow_mut().iter_mut().for_each(|g| *g = None);
-    }
-    for (root, _) in roots {
-        if let Some(f) = root.grad_fn() {
-            f.node.pending.borrow_mut().iter_mut().for_each(|g| *g = None);
+    if result.is_err() || !inputs.is_empty() {
+        let starts = roots.iter().filter_map(|(root, _)| root.grad_fn()).map(|f| &f.node);
+        for node in order.iter().chain(starts) {
+            node.pending.borrow_mut().iter_mut().for_each(|g| *g = None);
         }
     }
     result.map(|()| sink.found)
 }
 
 /// Every node that the roots depend on, newest first.
-fn collect(roots: &[(Variable, Variable)], inputs: &[&Variable]) -> Vec<Rc<Node>> {
+fn collect(roots: &[(Variable, Variable)], inputs: &[&Variable]) -> Vec<NodeRef> {
     let pass = PASS.get() + 1;
     PASS.set(pass);
     // A node older than every input cannot lie between a root and an input.
@@ -169,8 +166,8 @@ fn collect(roots: &[(Variable, Variable)], inputs: &[&Variable]) -> Vec<Rc<Node>
     } else {
         inputs.iter().filter_map(|v| v.grad_fn()).map(|f| f.node.seq).min().unwrap_or(0)
     };
-    let mut order: Vec<Rc<Node>> = Vec::new();
-    let mut stack: SmallVec<[Rc<Node>; 8]> =
+    let mut order: Vec<NodeRef> = Vec::new();
+    let mut stack: SmallVec<[NodeRef; 8]> =
         roots.iter().filter_map(|(root, _)| root.grad_fn()).map(|f| f.node.clone()).collect();
     while let Some(node) = stack.pop() {
         if node.visited.replace(pass) == pass {
@@ -193,13 +190,13 @@ fn collect(roots: &[(Variable, Variable)], inputs: &[&Variable]) -> Vec<Rc<Node>
 }
 
 /// Keeps the nodes from which an input can be reached.
-fn only_towards(inputs: &[&Variable], order: Vec<Rc<Node>>) -> Vec<Rc<Node>> {
+fn only_towards(inputs: &[&Variable], order: Vec<NodeRef>) -> Vec<NodeRef> {
     let wanted: HashSet<u64> =
         inputs.iter().filter_map(|v| v.grad_fn()).map(|f| f.node.seq).collect();
     let leaves: HashSet<usize> =
         inputs.iter().filter(|v| v.grad_fn().is_none()).map(|v| v.id()).collect();
     let mut leads = wanted.clone();
-    let mut kept: Vec<Rc<Node>> = Vec::new();
+    let mut kept: Vec<NodeRef> = Vec::new();
     for node in order.into_iter().rev() {
         let reaches = node.edges.borrow().iter().any(|edge| match edge {
             Edge::None => false,
@@ -225,10 +222,10 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     /// Takes the gradient of a node's outputs if they are among the inputs.
-    fn capture(&mut self, node: &Rc<Node>) {
+    fn capture(&mut self, node: &NodeRef) {
         for (input, found) in self.inputs.iter().zip(&mut self.found) {
             if let Some(f) = input.grad_fn()
-                && Rc::ptr_eq(&f.node, node)
+                && f.node.is(node)
             {
                 *found = node.pending.borrow()[f.output as usize].clone();
             }
@@ -237,7 +234,7 @@ impl Sink<'_> {
 }
 
 fn run(
-    order: &[Rc<Node>],
+    order: &[NodeRef],
     keep: bool,
     sink: &mut Sink<'_>,
     later: &RefCell<Vec<Later>>,
@@ -249,8 +246,10 @@ fn run(
             if pending.iter().all(Option::is_none) {
                 continue;
             }
-            let none = SmallVec::from_elem(None, pending.len());
-            std::mem::replace(&mut *pending, none)
+            match &mut pending[..] {
+                [only] => SmallVec::from_buf([only.take()]),
+                all => all.iter_mut().map(Option::take).collect(),
+            }
         };
         if !sink.inputs.is_empty() && !has_way(node, sink) {
             continue;
@@ -266,13 +265,13 @@ fn run(
         let to_leaves = sink.inputs.is_empty();
         let grads = RefCell::new(grads);
         let ctx = Ctx { node, grads, to_leaves, later };
-        let results = function(&ctx)?;
+        let mut results = function(&ctx)?;
         drop(borrowed);
         drop(backward);
         let edges = node.edges.borrow();
         debug_assert_eq!(results.len(), edges.len(), "{}: gradients and inputs differ", node.name);
-        for (edge, gradient) in edges.iter().zip(results) {
-            if let Some(gradient) = gradient {
+        for (edge, gradient) in edges.iter().zip(&mut results) {
+            if let Some(gradient) = gradient.take() {
                 deliver(edge, gradient, sink)?;
             }
         }
@@ -281,10 +280,10 @@ fn run(
 }
 
 /// Whether running this node brings a gradient nearer to an input.
-fn has_way(node: &Rc<Node>, sink: &Sink<'_>) -> bool {
+fn has_way(node: &NodeRef, sink: &Sink<'_>) -> bool {
     // The node of an input is run only when another input lies behind it.
     let is_input =
-        sink.inputs.iter().any(|v| v.grad_fn().is_some_and(|f| Rc::ptr_eq(&f.node, node)));
+        sink.inputs.iter().any(|v| v.grad_fn().is_some_and(|f| f.node.is(node)));
     !is_input
         || sink.inputs.iter().any(|v| match v.grad_fn() {
             Some(f) => f.node.seq < node.seq,
@@ -299,9 +298,7 @@ fn deliver(edge: &Edge, mut gradient: Variable, sink: &mut Sink<'_>) -> Result<(
         // A node behind the inputs may be in the middle of another pass, whose gradients it keeps.
         Edge::Node(node, _) if !sink.inputs.is_empty() && !sink.way.contains(&node.seq) => Ok(()),
         Edge::Node(node, output) => {
-            let slot = &mut node.pending.borrow_mut()[*output as usize];
-            *slot = Some(accumulate(slot.take(), gradient)?);
-            Ok(())
+            accumulate(&mut node.pending.borrow_mut()[*output as usize], gradient)
         }
         Edge::Leaf(leaf) if sink.inputs.is_empty() => {
             // A gradient may be a broadcast view; what a leaf keeps is its own memory.
@@ -313,7 +310,7 @@ fn deliver(edge: &Edge, mut gradient: Variable, sink: &mut Sink<'_>) -> Result<(
         Edge::Leaf(leaf) => {
             for (input, found) in sink.inputs.iter().zip(&mut sink.found) {
                 if input.id() == leaf.id() {
-                    *found = Some(accumulate(found.take(), gradient.clone())?);
+                    accumulate(found, gradient.clone())?;
                 }
             }
             Ok(())
@@ -323,14 +320,24 @@ fn deliver(edge: &Edge, mut gradient: Variable, sink: &mut Sink<'_>) -> Result<(
 
 /// Adds a gradient to a leaf's.
 pub(crate) fn add_to_leaf(leaf: &Variable, gradient: Variable) -> Result<()> {
-    let sum = accumulate(leaf.take_grad(), gradient)?;
-    leaf.put_grad(Some(sum));
+    let mut sum = leaf.take_grad();
+    accumulate(&mut sum, gradient)?;
+    leaf.put_grad(sum);
     Ok(())
 }
 
-/// The first gradient is moved, later ones are added, in place where nobody else holds the sum.
-fn accumulate(sum: Option<Variable>, gradient: Variable) -> Result<Variable> {
-    let Some(sum) = sum else { return Ok(gradient) };
+/// The first gradient is moved, later ones are added.
+#[inline]
+fn accumulate(slot: &mut Option<Variable>, gradient: Variable) -> Result<()> {
+    *slot = Some(match slot.take() {
+        None => gradient,
+        Some(sum) => add_up(sum, gradient)?,
+    });
+    Ok(())
+}
+
+/// The sum of two gradients, in place where nobody else holds the first.
+fn add_up(sum: Variable, gradient: Variable) -> Result<Variable> {
     if is_grad_enabled() && (sum.requires_grad() || gradient.requires_grad()) {
         return sum.add(&gradient);
     }

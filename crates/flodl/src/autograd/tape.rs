@@ -12,9 +12,12 @@ use crate::{Result, Tensor};
 thread_local! {
     static GRAD_ENABLED: Cell<bool> = const { Cell::new(true) };
     static NEXT_SEQ: Cell<u64> = const { Cell::new(1) };
-    static DYING: RefCell<Vec<Remains>> = const { RefCell::new(Vec::new()) };
-    static DRAINING: Cell<bool> = const { Cell::new(false) };
+    static DEAD: Dead = const { Dead::new() };
 }
+
+/// Most empty nodes that a thread keeps to record with. A long tape dies at once, and the system's
+/// allocator takes longer to take so much and give it again than all else that recording does.
+const SPARE: usize = 1024;
 
 /// Gradients for the inputs of an operation, in their order; `None` where there is none.
 pub type Grads = SmallVec<[Option<Variable>; 3]>;
@@ -28,7 +31,7 @@ pub(crate) enum Edge {
     /// The input needs no gradient.
     None,
     /// Output `.1` of an earlier operation.
-    Node(Rc<Node>, u32),
+    Node(NodeRef, u32),
     /// A leaf, which accumulates.
     Leaf(Variable),
 }
@@ -37,6 +40,7 @@ pub(crate) enum Edge {
 type Edges = SmallVec<[Edge; 2]>;
 
 /// One recorded operation.
+#[derive(Default)]
 pub(crate) struct Node {
     pub name: &'static str,
     /// Counts up with every node of the thread: an input's node has a lower number.
@@ -49,9 +53,32 @@ pub(crate) struct Node {
     pub visited: Cell<u64>,
 }
 
+/// A handle on a node.
+#[derive(Clone)]
+pub(crate) struct NodeRef {
+    /// `None` only while this is being dropped.
+    node: Option<Rc<Node>>,
+}
+
+impl NodeRef {
+    /// Whether two handles are on the same node.
+    pub fn is(&self, other: &NodeRef) -> bool {
+        std::ptr::eq::<Node>(&**self, &**other)
+    }
+}
+
+impl std::ops::Deref for NodeRef {
+    type Target = Node;
+
+    #[inline]
+    fn deref(&self) -> &Node {
+        self.node.as_deref().expect("a handle has its node until it is dropped")
+    }
+}
+
 /// What a gradient function sees: the gradients of the outputs, and which inputs want one.
 pub struct Ctx<'a> {
-    pub(crate) node: &'a Rc<Node>,
+    pub(crate) node: &'a NodeRef,
     pub(crate) grads: RefCell<SmallVec<[Option<Variable>; 1]>>,
     /// Whether gradients are added to the leaves in this pass.
     pub(crate) to_leaves: bool,
@@ -257,59 +284,102 @@ fn new_node(
     inputs: &[&Variable],
     outputs: usize,
     backward: BackwardFn,
-) -> Rc<Node> {
+) -> NodeRef {
     let seq = NEXT_SEQ.get();
     NEXT_SEQ.set(seq + 1);
-    Rc::new(Node {
-        name,
-        seq,
-        edges: RefCell::new(edges(inputs)),
-        backward: RefCell::new(Some(backward)),
-        pending: RefCell::new(SmallVec::from_elem(None, outputs)),
-        visited: Cell::new(0),
-    })
-}
-
-fn edges(inputs: &[&Variable]) -> Edges {
+    let spare = DEAD.try_with(|dead| dead.spare.borrow_mut().pop()).ok().flatten();
+    let mut node = spare.unwrap_or_default();
+    let new = Rc::get_mut(&mut node).expect("an empty node has no handle");
+    new.name = name;
+    new.seq = seq;
+    // Most operations have two inputs and one output.
     match inputs {
-        [a, b] => Edges::from_buf([a.edge(), b.edge()]),
-        _ => inputs.iter().map(|v| v.edge()).collect(),
+        [a, b] => *new.edges.get_mut() = Edges::from_buf([a.edge(), b.edge()]),
+        _ => new.edges.get_mut().extend(inputs.iter().map(|v| v.edge())),
+    }
+    *new.backward.get_mut() = Some(backward);
+    match outputs {
+        1 => new.pending.get_mut().push(None),
+        _ => new.pending.get_mut().resize(outputs, None),
+    }
+    NodeRef { node: Some(node) }
+}
+
+/// Nodes without a handle.
+struct Dead {
+    /// With what they hold still to be dropped.
+    full: RefCell<Vec<Rc<Node>>>,
+    /// Empty, to be used again.
+    spare: RefCell<Vec<Rc<Node>>>,
+    emptying: Cell<bool>,
+}
+
+impl Dead {
+    const fn new() -> Self {
+        Dead {
+            full: RefCell::new(Vec::new()),
+            spare: RefCell::new(Vec::new()),
+            emptying: Cell::new(false),
+        }
+    }
+
+    /// Takes a node that lost its last handle. Dropping what the newest node of a long chain holds
+    /// would recurse through all of it, along the edges and along the variables that gradient
+    /// functions have saved. So nodes go to a list that the outermost drop empties.
+    fn take(&self, node: Rc<Node>) {
+        self.full.borrow_mut().push(node);
+        if self.emptying.replace(true) {
+            return;
+        }
+        while let Some(mut node) = self.next() {
+            let Some(old) = Rc::get_mut(&mut node) else { continue };
+            old.edges.get_mut().clear();
+            *old.backward.get_mut() = None;
+            old.pending.get_mut().clear();
+            let mut spare = self.spare.borrow_mut();
+            if spare.len() < SPARE {
+                spare.push(node);
+            }
+        }
+        self.emptying.set(false);
+    }
+
+    fn next(&self) -> Option<Rc<Node>> {
+        self.full.borrow_mut().pop()
     }
 }
 
-/// What a dead node leaves to be dropped.
-type Remains = (Edges, Option<BackwardFn>);
-
-impl Drop for Node {
-    /// Dropping the newest node of a long chain would recurse through all of it, along the edges
-    /// and along the variables that gradient functions have saved. So the contents go to a list
-    /// that the outermost drop empties.
+impl Drop for NodeRef {
+    #[inline]
     fn drop(&mut self) {
-        let remains = (std::mem::take(self.edges.get_mut()), self.backward.get_mut().take());
-        // After the thread's locals are gone, plain recursion is all there is.
-        let _ = DYING.try_with(|list| list.borrow_mut().push(remains));
-        drain();
+        if let Some(node) = self.node.take()
+            && Rc::strong_count(&node) == 1
+        {
+            bury(node);
+        }
     }
 }
 
-fn drain() {
-    let outermost = DRAINING.try_with(|d| !d.replace(true)).unwrap_or(false);
-    if !outermost {
-        return;
-    }
-    while let Ok(Some(remains)) = DYING.try_with(|list| list.borrow_mut().pop()) {
-        drop(remains);
-    }
-    let _ = DRAINING.try_with(|d| d.set(false));
+#[inline(never)]
+fn bury(node: Rc<Node>) {
+    let mut node = Some(node);
+    // After the thread's locals are gone, plain recursion is all there is.
+    let _ = DEAD.try_with(|dead| node.take().map(|node| dead.take(node)));
 }
 
 /// Gradients from variables and options, for the end of a gradient function.
 macro_rules! grads {
-    ($($g:expr),* $(,)?) => {{
-        let mut all = $crate::autograd::tape::Grads::new();
-        $(all.push(Option::<$crate::Variable>::from($g));)*
-        all
-    }};
+    (@padded $len:literal: $($g:expr),*) => {
+        $crate::autograd::tape::Grads::from_buf_and_len(
+            [$(Option::<$crate::Variable>::from($g)),*],
+            $len,
+        )
+    };
+    ($a:expr $(,)?) => { $crate::autograd::tape::grads!(@padded 1: $a, None, None) };
+    ($a:expr, $b:expr $(,)?) => { $crate::autograd::tape::grads!(@padded 2: $a, $b, None) };
+    ($($g:expr),* $(,)?) => {
+        $crate::autograd::tape::Grads::from_iter([$(Option::<$crate::Variable>::from($g)),*])
+    };
 }
 pub(crate) use grads;
 
@@ -343,5 +413,53 @@ impl Saved {
             });
         }
         Ok(Variable::constant(self.data.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TensorOptions;
+
+    fn one() -> Tensor {
+        Tensor::ones(&[1], TensorOptions::default()).unwrap()
+    }
+
+    fn spare() -> usize {
+        DEAD.with(|dead| dead.spare.borrow().len())
+    }
+
+    #[test]
+    fn a_dead_node_lets_go_of_what_it_held_and_is_used_again() {
+        let x = Variable::new(one(), true);
+        let held = Rc::new(());
+        let saved = held.clone();
+        let y = record("first", one(), &[&x, &x], move |ctx| {
+            let _ = &saved;
+            Ok(grads![ctx.grad(), ctx.grad()])
+        });
+        assert_eq!((Rc::strong_count(&held), spare()), (2, 0));
+        drop(y);
+        assert_eq!((Rc::strong_count(&held), spare()), (1, 1));
+
+        let pass = |ctx: &Ctx<'_>| Ok(grads![ctx.grad_of(1), ctx.grad_of(0), None]);
+        let outputs = record_many("second", vec![one(), one()], &[&x, &x, &x], pass);
+        assert_eq!(spare(), 0);
+        let node = &outputs[0].grad_fn().unwrap().node;
+        assert_eq!((node.name, node.edges.borrow().len()), ("second", 3));
+        assert_eq!(node.pending.borrow().len(), 2);
+        outputs[1].backward().unwrap();
+        assert_eq!(x.grad().unwrap().to_f32_vec().unwrap(), [1.0]);
+    }
+
+    #[test]
+    fn only_so_many_dead_nodes_are_kept() {
+        let x = Variable::new(one(), true);
+        let mut y = x.clone();
+        for _ in 0..2 * SPARE {
+            y = y.add(&x).unwrap();
+        }
+        drop(y);
+        assert_eq!(spare(), SPARE);
     }
 }

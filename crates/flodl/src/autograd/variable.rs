@@ -3,14 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::tape::{Edge, Node};
+use super::tape::{Edge, NodeRef};
 use super::{BackwardOptions, engine};
 use crate::{DType, Device, Error, Result, Tensor};
 
 /// Which output of which operation a variable is.
 #[derive(Clone)]
 pub(crate) struct GradFn {
-    pub node: Rc<Node>,
+    pub node: NodeRef,
     pub output: u32,
 }
 

@@ -12,7 +12,6 @@ mod mode;
 mod rnn;
 
 use std::cell::Cell;
-use std::sync::Arc;
 
 pub use families::*;
 pub use mode::*;
@@ -76,9 +75,4 @@ pub fn of(device: Device) -> Result<&'static dyn Backend> {
 pub(crate) fn engine(device: Device) -> Result<&'static dyn Backend> {
     device.check()?;
     Ok(&cpu::Cpu)
-}
-
-/// A fresh, unshared storage.
-pub(crate) fn alloc(device: Device, bytes: usize) -> Result<Arc<Storage>> {
-    engine(device)?.alloc(bytes).map(Arc::new)
 }

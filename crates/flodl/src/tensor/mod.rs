@@ -51,16 +51,19 @@ pub struct Tensor {
     dtype: DType,
 }
 
+/// Bytes of a contiguous tensor.
+#[inline]
+fn bytes(shape: &[usize], dtype: DType) -> Result<usize> {
+    let bytes = shape.iter().try_fold(dtype.element_size(), |n, &d| n.checked_mul(d));
+    bytes.filter(|&n| n <= isize::MAX as usize).ok_or_else(|| shape::too_large("empty", shape))
+}
+
 impl Tensor {
     /// A contiguous tensor on fresh memory with arbitrary contents.
     #[inline]
     pub(crate) fn fresh(shape: &[usize], dtype: DType, device: Device) -> Result<Tensor> {
-        let bytes = shape.iter().try_fold(dtype.element_size(), |n, &d| n.checked_mul(d));
-        let Some(bytes) = bytes.filter(|&n| n <= isize::MAX as usize) else {
-            return Err(shape::too_large("empty", shape));
-        };
-        let storage = backend::alloc(device, bytes)?;
-        Ok(Tensor { storage, layout: Layout::contiguous(shape), dtype })
+        let storage = backend::engine(device)?.alloc(bytes(shape, dtype)?)?;
+        Ok(Tensor { storage: Arc::new(storage), layout: Layout::contiguous(shape), dtype })
     }
 
     /// The storage of a fresh tensor, to write a kernel's result to.
@@ -69,17 +72,19 @@ impl Tensor {
     }
 
     /// Makes a tensor on fresh memory and has `write` fill it.
+    #[inline]
     pub(crate) fn build(
         shape: &[usize],
         dtype: DType,
         device: Device,
         write: impl FnOnce(&dyn Backend, &mut Storage) -> Result<()>,
     ) -> Result<Tensor> {
-        let mut out = Tensor::fresh(shape, dtype, device)?;
-        if out.layout.numel() > 0 {
-            write(backend::of(device)?, out.fresh_storage())?;
+        let bytes = bytes(shape, dtype)?;
+        let mut storage = backend::engine(device)?.alloc(bytes)?;
+        if bytes > 0 {
+            write(backend::of(device)?, &mut storage)?;
         }
-        Ok(out)
+        Ok(Tensor { storage: Arc::new(storage), layout: Layout::contiguous(shape), dtype })
     }
 
     /// Another view of the same storage.

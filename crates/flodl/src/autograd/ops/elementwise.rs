@@ -19,6 +19,7 @@ impl Variable {
     }
 
     /// Whether neither is broadcast: then a gradient function needs to remember no sizes.
+    #[inline]
     pub(crate) fn has_dims_of(&self, other: &Variable) -> bool {
         self.with_both(other, |a, b| same_dims(a.dims(), b.dims()))
     }
