@@ -225,15 +225,19 @@ pub(super) unsafe fn blocked<T: Gemm>(
         };
         // Where a task has whole rows, it finishes them while they are in its cache.
         let then = then.filter(|_| first + chunk >= p.k);
-        let (at_once, later) = if grid.cols == 1 { (then, None) } else { (None, then) };
-        let computed = Gates::new(if later.is_some() { grid.rows } else { 0 }, grid.cols);
+        let (at_once, later) = if grid.across() == 1 { (then, None) } else { (None, then) };
+        let computed = Gates::new(if later.is_some() { grid.down() } else { 0 }, grid.across());
         let end = |then: Then<'_, T>, panels: Range<usize>| {
             let (first, last) = (panels.start * mr, (panels.end * mr).min(p.m));
             // SAFETY: these rows of C are complete, and the calling task's alone.
             unsafe { finish(then, p.c, p.ldc, p.n, first..last) };
         };
         let compute = |task: usize| {
-            let block = grid.block(task, rows, cols);
+            let block = grid.block(task);
+            if block.rows.is_empty() || block.cols.is_empty() {
+                computed.done(grid.row(task));
+                return;
+            }
             let shared_b = packed_b.map_or(shared.get().cast_const(), <[T]>::as_ptr);
             let own_width = match (a_access, b_access) {
                 (Access::Own, _) => block.rows.len() * mr,
@@ -290,18 +294,19 @@ pub(super) unsafe fn blocked<T: Gemm>(
             }
             computed.done(grid.row(task));
         };
-        let pieces = if later.is_some() { grid.pieces(rows) } else { 0 };
+        let pieces = (threads::PIECES * threads::available()).min(rows);
+        let pieces = if later.is_some() { pieces } else { 0 };
         let afterwards = |task: usize| {
             let Some(then) = later else { return };
             let panels = part(task, pieces, rows);
-            computed.wait(grid.rows_of(&panels, rows));
+            computed.wait(grid.rows_of(&panels));
             end(then, panels);
         };
         region(
             parallel,
             &[
                 Phase { tasks: lines.parts(), run: &pack },
-                Phase { tasks: grid.rows * grid.cols, run: &compute },
+                Phase { tasks: grid.down() * grid.across(), run: &compute },
                 Phase { tasks: pieces, run: &afterwards },
             ],
         );
@@ -476,12 +481,13 @@ impl Lines {
     }
 }
 
-/// How C is cut: so many blocks for each thread that nobody waits long for the last one, on a core that
-/// is slower for a while (bench: `gemm_bench`).
+/// How C is cut in blocks, one for each task. A thread's last blocks are small, so that nobody waits
+/// long for the last one, on a core that is slower for a while (bench: `gemm_bench`).
 struct Grid {
-    /// Number of blocks along the rows of C, and along its columns.
-    rows: usize,
-    cols: usize,
+    /// Where blocks begin along the rows of C, in panels, and where the last one ends.
+    rows: Vec<usize>,
+    /// The same along its columns.
+    cols: Vec<usize>,
     /// Whether blocks of the same rows follow each other; else those of the same columns.
     by_rows: bool,
 }
@@ -494,18 +500,21 @@ impl Grid {
         packed_b: bool,
     ) -> Self {
         let threads = if parallel { threads::available() } else { 1 };
-        let wanted = if parallel { threads::PIECES * threads } else { 1 };
         let own = a == Access::Own || b == Access::Own;
         if parallel && packed_b && rows <= cols && rows >= FEW_ROWS * threads {
             // Each thread computes whole rows, as kernels before and after this one do.
-            let pieces = cols.div_ceil(BLOCK_PANELS).max(threads::PIECES).min(cols);
-            return Self { rows: threads, cols: pieces, by_rows: true };
+            return Self { rows: even(threads, rows), cols: dwindling(1, cols), by_rows: true };
         }
         // Blocks beside each other in the second direction pack their own operand once more.
-        let least = if own { 2 * threads } else { wanted };
+        let least = if own { 2 * threads } else { threads::PIECES * threads };
         let cut = |panels: usize, other: usize| {
-            let first = panels.div_ceil(BLOCK_PANELS).max(wanted).min(panels);
-            (first, if parallel && first < least { least.div_ceil(first).min(other) } else { 1 })
+            if !parallel {
+                (even(panels.div_ceil(BLOCK_PANELS), panels), even(1, other))
+            } else if panels < least {
+                (even(panels, panels), even(least.div_ceil(panels).min(other), other))
+            } else {
+                (dwindling(threads, panels), even(1, other))
+            }
         };
         if a == Access::Own || (b != Access::Own && rows > cols) {
             let (rows, cols) = cut(rows, cols);
@@ -516,29 +525,59 @@ impl Grid {
         }
     }
 
+    /// Number of blocks beside each other along a row of C.
+    fn across(&self) -> usize {
+        self.cols.len() - 1
+    }
+
+    /// Number of blocks below each other along a column of C.
+    fn down(&self) -> usize {
+        self.rows.len() - 1
+    }
+
     /// Where a task's block is along the rows of C.
     fn row(&self, task: usize) -> usize {
-        if self.by_rows { task / self.cols } else { task % self.rows }
+        if self.by_rows { task / self.across() } else { task % self.down() }
     }
 
-    /// The block of a task, of so many panels in all.
-    fn block(&self, task: usize, rows: usize, cols: usize) -> Block {
-        let col = if self.by_rows { task % self.cols } else { task / self.rows };
-        Block { rows: part(self.row(task), self.rows, rows), cols: part(col, self.cols, cols) }
+    /// The block of a task; it may be empty.
+    fn block(&self, task: usize) -> Block {
+        let row = self.row(task);
+        let col = if self.by_rows { task % self.across() } else { task / self.down() };
+        Block { rows: self.rows[row]..self.rows[row + 1], cols: self.cols[col]..self.cols[col + 1] }
     }
 
-    /// The blocks along the rows of C that some of all `rows` panels lie in.
-    fn rows_of(&self, panels: &Range<usize>, rows: usize) -> Range<usize> {
-        let block =
-            |panel: usize| (0..self.rows).position(|i| panel < part(i, self.rows, rows).end);
-        let first = block(panels.start).unwrap_or(self.rows);
-        first..block(panels.end - 1).map_or(first, |last| last + 1)
+    /// The blocks along the rows of C that some of these panels lie in.
+    fn rows_of(&self, panels: &Range<usize>) -> Range<usize> {
+        let block = |panel: usize| self.rows[1..].partition_point(|&end| end <= panel);
+        block(panels.start)..block(panels.end - 1) + 1
     }
+}
 
-    /// How many tasks share what is done with finished rows, of so many panels.
-    fn pieces(&self, rows: usize) -> usize {
-        (threads::PIECES * threads::available()).min(rows)
+/// Nearly equal parts of `0..len`.
+fn even(parts: usize, len: usize) -> Vec<usize> {
+    let parts = parts.max(1);
+    (0..=parts).map(|i| i * len / parts).collect()
+}
+
+/// For each thread as many parts of its share of `0..len`: a third of what is left, no more than a
+/// block may have.
+fn dwindling(threads: usize, len: usize) -> Vec<usize> {
+    let next = |left: usize| left.div_ceil(3).min(BLOCK_PANELS);
+    let (mut parts, mut left) = (0, len.div_ceil(threads));
+    while left > 0 {
+        left -= next(left);
+        parts += 1;
     }
+    let mut cuts = vec![0];
+    for thread in 0..threads {
+        let (mut at, end) = (thread * len / threads, (thread + 1) * len / threads);
+        for _ in 0..parts {
+            at += next(end - at);
+            cuts.push(at);
+        }
+    }
+    cuts
 }
 
 /// Part `i` of `parts` nearly equal parts of `0..len`.
