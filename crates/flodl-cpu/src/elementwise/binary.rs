@@ -2,7 +2,9 @@
 
 use std::marker::PhantomData;
 
-use super::unary::{SELU_ALPHA, SELU_SCALE, c, gelu_inner, gelu_slope, mish_gate, remainder};
+use super::unary::{
+    SELU_ALPHA, SELU_SCALE, c, gelu_slope, gelu_tanh_slope, mish_gate, remainder, silu_slope,
+};
 use super::{float_ops, params};
 use crate::math::{FloatMath, TRIG_LIMIT, max_nan, min_nan};
 use crate::simd::{Arch, Kernel, dispatch};
@@ -171,17 +173,9 @@ float_ops! {
     /// Of GELU, from the input.
     GeluGrad => |A, T, g, x| g * gelu_slope::<A, T>(x);
     /// Of GELU's approximation through tanh, from the input.
-    GeluTanhGrad => |A, T, g, x| {
-        let t = gelu_inner::<A, T>(x).tanh_::<A>();
-        let half = c::<T>(0.5);
-        let inner = (x * x).mul_add_::<A>(c(3.0 * 0.044_715), T::ONE) * c(0.797_884_560_802_865_4);
-        g * (half * (T::ONE + t) + half * x * (T::ONE - t * t) * inner)
-    };
+    GeluTanhGrad => |A, T, g, x| g * gelu_tanh_slope::<A, T>(x);
     /// Of SiLU, from the input.
-    SiluGrad => |A, T, g, x| {
-        let s = x.sigmoid_::<A>();
-        g * s * (T::ONE + x * (T::ONE - s))
-    };
+    SiluGrad => |A, T, g, x| g * silu_slope::<A, T>(x);
     /// Of Mish, from the input.
     MishGrad => |A, T, g, x| {
         let t = mish_gate::<A, T>(x);

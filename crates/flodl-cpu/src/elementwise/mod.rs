@@ -10,6 +10,7 @@ mod copy;
 mod int;
 mod logic;
 mod prelu;
+mod slope;
 mod unary;
 
 pub use binary::BinaryOp;
@@ -20,6 +21,7 @@ pub use logic::{
     masked_fill, select, test,
 };
 pub use prelu::{prelu, prelu_backward};
+pub use slope::{SmoothOp, with_slope};
 pub use unary::UnaryOp;
 
 pub(crate) use binary::binary_block;

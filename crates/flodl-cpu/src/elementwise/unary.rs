@@ -38,6 +38,13 @@ pub(super) fn c<T: FloatMath>(value: f64) -> T {
     T::from_f64(value)
 }
 
+/// x Φ(x), the exact GELU.
+#[inline(always)]
+pub(super) fn gelu<A: Arch, T: FloatMath>(x: T) -> T {
+    let positive = if x < T::ZERO { T::ZERO } else { x };
+    positive - x.abs_() * x.tail_::<A>().0
+}
+
 /// x / sqrt(2 π) e^(-x²/2) + Φ(x), the derivative of the exact GELU.
 #[inline(always)]
 pub(super) fn gelu_slope<A: Arch, T: FloatMath>(x: T) -> T {
@@ -47,9 +54,31 @@ pub(super) fn gelu_slope<A: Arch, T: FloatMath>(x: T) -> T {
 
 /// The argument of the tanh in GELU's approximation.
 #[inline(always)]
-pub(super) fn gelu_inner<A: Arch, T: FloatMath>(x: T) -> T {
+fn gelu_inner<A: Arch, T: FloatMath>(x: T) -> T {
     let cubic = (x * x * x).mul_add_::<A>(c(0.044_715), x);
     cubic * c(0.797_884_560_802_865_4)
+}
+
+/// GELU's approximation through tanh.
+#[inline(always)]
+pub(super) fn gelu_tanh<A: Arch, T: FloatMath>(x: T) -> T {
+    c::<T>(0.5) * x * (T::ONE + gelu_inner::<A, T>(x).tanh_::<A>())
+}
+
+/// Its derivative.
+#[inline(always)]
+pub(super) fn gelu_tanh_slope<A: Arch, T: FloatMath>(x: T) -> T {
+    let t = gelu_inner::<A, T>(x).tanh_::<A>();
+    let half = c::<T>(0.5);
+    let inner = (x * x).mul_add_::<A>(c(3.0 * 0.044_715), T::ONE) * c(0.797_884_560_802_865_4);
+    half * (T::ONE + t) + half * x * (T::ONE - t * t) * inner
+}
+
+/// The derivative of x sigmoid(x).
+#[inline(always)]
+pub(super) fn silu_slope<A: Arch, T: FloatMath>(x: T) -> T {
+    let s = x.sigmoid_::<A>();
+    s * (T::ONE + x * (T::ONE - s))
 }
 
 /// tanh(softplus(x)) as n / (n + 2) with n = e^x (e^x + 2), which is 1 from 20 on.
@@ -153,12 +182,9 @@ float_ops! {
     /// x between 0 and 6.
     Relu6 => |A, T, x| clamp(x, T::ZERO, c(6.0));
     /// x Φ(x).
-    Gelu => |A, T, x| {
-        let positive = if x < T::ZERO { T::ZERO } else { x };
-        positive - x.abs_() * x.tail_::<A>().0
-    };
+    Gelu => |A, T, x| gelu::<A, T>(x);
     /// GELU's approximation through tanh.
-    GeluTanh => |A, T, x| c::<T>(0.5) * x * (T::ONE + gelu_inner::<A, T>(x).tanh_::<A>());
+    GeluTanh => |A, T, x| gelu_tanh::<A, T>(x);
     /// x sigmoid(x).
     Silu => |A, T, x| x * x.sigmoid_::<A>();
     /// x tanh(softplus(x)).

@@ -6,7 +6,7 @@ use super::{
     Activation, Epilogue, Gemm, Mat, PackedB, Then, gemm_before, gemm_packed_then, gemm_then,
 };
 use crate::alloc::OutOfMemory;
-use crate::elementwise::{BinaryOp, UnaryOp, binary, unary, unary_in_place};
+use crate::elementwise::{BinaryOp, SmoothOp, UnaryOp, binary, unary_in_place, with_slope};
 use crate::math::FloatMath;
 use crate::strided::View;
 use crate::threads::SharedMut;
@@ -21,11 +21,11 @@ pub enum Right<'a, T: 'static> {
 }
 
 /// An operation on the values of finished rows.
-pub struct RowOp<'a, T> {
-    /// Which it is.
-    pub op: UnaryOp,
-    /// Where its results go, `m` rows of `n`; if nowhere, they replace the product.
-    pub to: Option<&'a mut [T]>,
+pub enum RowOp<'a, T> {
+    /// Its results replace the product.
+    Replace(UnaryOp),
+    /// The activation goes to `m` rows of `n` values, its derivative replaces the product.
+    WithSlope(SmoothOp, &'a mut [T]),
 }
 
 /// The product of A (`m` × k) and B (k × `n`) as [`gemm`](super::gemm) gives it, with an operation on its rows done
@@ -44,26 +44,27 @@ pub fn gemm_act<T: Gemm + FloatMath>(
     ep: &Epilogue<T>,
     then: RowOp<'_, T>,
 ) -> Result<(), OutOfMemory> {
-    let RowOp { op, to } = then;
-    assert!(to.as_ref().is_none_or(|to| to.len() == m * n), "gemm: place for the operation");
-    // The tiles take this one themselves.
-    let relu = op == UnaryOp::Relu && to.is_none();
-    let to = to.map(SharedMut::new);
-    let rows = |rows: Range<usize>, c: &mut [T]| match &to {
-        Some(to) => {
-            let dims = [c.len()];
-            let x = View { data: c, dims: &dims, strides: &[1] };
-            // SAFETY: the product finishes each row once.
-            unary(op, x, unsafe { to.range(rows.start * n..rows.end * n) });
-        }
-        None => unary_in_place(op, c),
+    let run = |ep: &Epilogue<T>, c: &mut [T], then: Option<Then<'_, T>>| match b {
+        Right::Plain(b) => gemm_then(m, n, k, a, b, c, n, ep, then),
+        Right::Packed(b) => gemm_packed_then(m, a, b, c, n, ep, then),
     };
-    let activation = if relu { Activation::Relu } else { ep.activation };
-    let then: Option<Then<'_, T>> = if relu { None } else { Some(&rows) };
-    let ep = Epilogue { activation, ..*ep };
-    match b {
-        Right::Plain(b) => gemm_then(m, n, k, a, b, c, n, &ep, then),
-        Right::Packed(b) => gemm_packed_then(m, a, b, c, n, &ep, then),
+    match then {
+        // The tiles take this one themselves.
+        RowOp::Replace(UnaryOp::Relu) => {
+            run(&Epilogue { activation: Activation::Relu, ..*ep }, c, None)
+        }
+        RowOp::Replace(op) => {
+            run(ep, c, Some(&|_: Range<usize>, c: &mut [T]| unary_in_place(op, c)))
+        }
+        RowOp::WithSlope(op, to) => {
+            assert_eq!(to.len(), m * n, "gemm: place for the activation");
+            let to = SharedMut::new(to);
+            let rows = |rows: Range<usize>, c: &mut [T]| {
+                // SAFETY: the product finishes each row once.
+                with_slope(op, c, unsafe { to.range(rows.start * n..rows.end * n) });
+            };
+            run(ep, c, Some(&rows))
+        }
     }
 }
 

@@ -201,7 +201,7 @@ fn product_case<T: Gemm>((m, n, k): (usize, usize, usize), layout: usize, flags:
 
 #[test]
 fn an_operation_follows_the_product() {
-    use crate::elementwise::UnaryOp;
+    use crate::elementwise::{SmoothOp, UnaryOp, with_slope};
     for size in [(1, 70, 40), (3, 33, 100), (150, 170, 300), (40, 200, 1100), (700, 20, 90)] {
         let (m, n, k) = size;
         let (a, b) = (numbers::<f32>(m * k, 1), numbers::<f32>(k * n, 2));
@@ -212,14 +212,17 @@ fn an_operation_follows_the_product() {
         gemm(m, n, k, a, b, &mut want, n, &ep).unwrap();
         let pack = PackedB::new(k, n, b).unwrap();
         for b in [Right::Plain(b), Right::Packed(&pack)] {
-            let (mut product, mut square, mut only) = (want.clone(), want.clone(), want.clone());
-            product.fill(9.0);
-            let then = RowOp { op: UnaryOp::Square, to: Some(&mut square[..]) };
-            gemm_act(size, a, b, &mut product, &ep, then).unwrap();
-            gemm_act(size, a, b, &mut only, &ep, RowOp { op: UnaryOp::Square, to: None }).unwrap();
-            assert!(product == want && square == only, "{m}x{k}x{n}");
-            assert!(square.iter().zip(&want).all(|(s, w)| *s == w * w), "{m}x{k}x{n}");
-            gemm_act(size, a, b, &mut only, &ep, RowOp { op: UnaryOp::Relu, to: None }).unwrap();
+            let (mut slope, mut silu, mut only) = (want.clone(), want.clone(), want.clone());
+            slope.fill(9.0);
+            silu.fill(9.0);
+            let then = RowOp::WithSlope(SmoothOp::Silu, &mut silu[..]);
+            gemm_act(size, a, b, &mut slope, &ep, then).unwrap();
+            let (mut x, mut y) = (want.clone(), want.clone());
+            with_slope(SmoothOp::Silu, &mut x, &mut y);
+            assert!(slope == x && silu == y, "{m}x{k}x{n}");
+            gemm_act(size, a, b, &mut only, &ep, RowOp::Replace(UnaryOp::Square)).unwrap();
+            assert!(only.iter().zip(&want).all(|(s, w)| *s == w * w), "{m}x{k}x{n}");
+            gemm_act(size, a, b, &mut only, &ep, RowOp::Replace(UnaryOp::Relu)).unwrap();
             assert!(only.iter().zip(&want).all(|(r, w)| *r == w.max(0.0)), "{m}x{k}x{n} relu");
         }
     }

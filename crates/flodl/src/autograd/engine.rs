@@ -282,8 +282,7 @@ fn run(
 /// Whether running this node brings a gradient nearer to an input.
 fn has_way(node: &NodeRef, sink: &Sink<'_>) -> bool {
     // The node of an input is run only when another input lies behind it.
-    let is_input =
-        sink.inputs.iter().any(|v| v.grad_fn().is_some_and(|f| f.node.is(node)));
+    let is_input = sink.inputs.iter().any(|v| v.grad_fn().is_some_and(|f| f.node.is(node)));
     !is_input
         || sink.inputs.iter().any(|v| match v.grad_fn() {
             Some(f) => f.node.seq < node.seq,

@@ -7,7 +7,7 @@
 pub use flodl_cpu::attention::Attention as AttentionSpec;
 pub use flodl_cpu::conv::{ConvGeom, FoldGeom};
 pub use flodl_cpu::ctc::Ctc;
-pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, UnaryOp};
+pub use flodl_cpu::elementwise::{BinaryOp, CompareOp, SmoothOp, UnaryOp};
 pub use flodl_cpu::index::Bag;
 pub use flodl_cpu::loss::Reduction;
 pub use flodl_cpu::optim::{
@@ -226,11 +226,11 @@ pub struct MatmulEnd<'a> {
 }
 
 /// An operation on the values of a matrix product, done while its rows are in the cache.
-pub struct RowOp<'a> {
-    /// Which it is.
-    pub op: UnaryOp,
-    /// Where its results go, if the product is to stay in the output; else they replace it.
-    pub to: Option<&'a mut Storage>,
+pub enum RowOp<'a> {
+    /// Its results replace the product.
+    Replace(UnaryOp),
+    /// The activation goes to this storage, its derivative replaces the product.
+    WithSlope(SmoothOp, &'a mut Storage),
 }
 
 /// Matrix products.

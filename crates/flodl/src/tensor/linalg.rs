@@ -1,7 +1,7 @@
 //! Matrix products and what is made of them.
 
 use super::Tensor;
-use crate::backend::{BinaryOp, MatmulEnd, RowOp, UnaryOp};
+use crate::backend::{BinaryOp, MatmulEnd, RowOp, SmoothOp, UnaryOp};
 use crate::shape::{self, Dims};
 use crate::{DType, Error, Result};
 
@@ -129,45 +129,61 @@ impl Tensor {
         self.matmul_bias(&weight.transpose(0, 1)?, bias)
     }
 
-    /// An operation on the output of [`Tensor::linear`], done while that is in the cache; and the
-    /// output itself, if it is to be kept.
+    /// Whether [`Tensor::linear`] with this weight can have an operation done while its output is in
+    /// the cache. What it cannot do is also what it has errors for.
+    pub(crate) fn ends_in_cache(&self, weight: &Tensor, bias: Option<&Tensor>) -> bool {
+        let floats = self.dtype().is_float() && !self.dtype().is_half();
+        floats
+            && self.ndim() > 1
+            && self.len() > 0
+            && weight.len() > 0
+            && self.check_linear(weight, bias).is_ok()
+            && self.check_same("linear", weight).is_ok()
+    }
+
+    /// An operation in place on the output of [`Tensor::linear`], where [`Tensor::ends_in_cache`].
     pub(crate) fn linear_act(
         &self,
         weight: &Tensor,
         bias: Option<&Tensor>,
-        (name, op): (&'static str, UnaryOp),
-        keep: bool,
-    ) -> Result<(Tensor, Option<Tensor>)> {
-        self.check_linear(weight, bias)?;
-        self.check_same("linear", weight)?;
-        let fused = self.ndim() > 1 && self.dtype().is_float() && !self.dtype().is_half();
-        let [n, k] = *weight.dims() else { unreachable!("the weight has two dims") };
-        let mut dims = Dims::from_slice(self.dims());
-        if let Some(last) = dims.last_mut() {
-            *last = n;
-        }
-        if !fused || !shape::countable(&dims) || dims.contains(&0) {
-            let mut product = self.linear(weight, bias)?;
-            if keep {
-                return Ok((product.unary(name, op)?, Some(product)));
-            }
-            product.check_float(name)?;
-            product.unary_(name, op)?;
-            return Ok((product, None));
-        }
-        let rows = dims[..dims.len() - 1].iter().product();
-        let x = self.reshape_dims(&[1, rows, k])?;
+        op: UnaryOp,
+    ) -> Result<Tensor> {
+        self.linear_then(weight, bias, RowOp::Replace(op))
+    }
+
+    /// An activation of the output of [`Tensor::linear`] and its derivative there, where
+    /// [`Tensor::ends_in_cache`].
+    pub(crate) fn linear_with_slope(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        op: SmoothOp,
+    ) -> Result<[Tensor; 2]> {
+        let mut out = Tensor::fresh(&self.linear_dims(weight), self.dtype(), self.device())?;
+        let slope = self.linear_then(weight, bias, RowOp::WithSlope(op, out.fresh_storage()))?;
+        Ok([out, slope])
+    }
+
+    fn linear_then(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        then: RowOp<'_>,
+    ) -> Result<Tensor> {
+        let dims = self.linear_dims(weight);
+        let x =
+            self.reshape_dims(&[1, dims[..dims.len() - 1].iter().product(), weight.dims()[1]])?;
         let w = weight.transpose(0, 1)?.unsqueeze(0)?;
-        let fresh = || Tensor::fresh(&dims, self.dtype(), self.device());
-        let (mut out, mut product) = (fresh()?, if keep { Some(fresh()?) } else { None });
-        let (to, first) = match &mut product {
-            Some(product) => (Some(out.fresh_storage()), product.fresh_storage()),
-            None => (None, out.fresh_storage()),
-        };
-        let (bias, then) = (bias.map(Tensor::operand), Some(RowOp { op, to }));
+        let (bias, then) = (bias.map(Tensor::operand), Some(then));
         let end = MatmulEnd { bias, then, ..MatmulEnd::default() };
-        self.backend()?.matmul(x.operand(), w.operand(), end, first)?;
-        Ok((out, product))
+        Tensor::build(&dims, self.dtype(), self.device(), |backend, out| {
+            backend.matmul(x.operand(), w.operand(), end, out)
+        })
+    }
+
+    /// Sizes of the output of [`Tensor::linear`].
+    fn linear_dims(&self, weight: &Tensor) -> Dims {
+        self.dims_with(self.ndim() - 1, weight.dims()[0])
     }
 
     /// `op(self, other)`, which have one shape `[…, out]`, and its product with a weight `[out, in]`, made

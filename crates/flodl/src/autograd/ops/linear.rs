@@ -7,8 +7,8 @@ use super::grad_by_composition;
 use crate::autograd::amp;
 use crate::autograd::tape::{Ctx, Grads, Saved, grads, record, take_sum, wants_grad};
 use crate::autograd::work;
-use crate::backend::{BinaryOp, UnaryOp};
-use crate::{Result, Variable, is_grad_enabled};
+use crate::backend::{BinaryOp, SmoothOp, UnaryOp};
+use crate::{Result, Tensor, Variable, is_grad_enabled};
 
 impl Variable {
     /// The matrix product of the last two dims; the dims before them are broadcast, and 1-d
@@ -194,25 +194,28 @@ impl Act {
         }
     }
 
-    fn kernels(self) -> (UnaryOp, BinaryOp) {
+    fn kernels(self) -> Kernels {
         match self {
-            Act::Relu => (UnaryOp::Relu, BinaryOp::ReluGrad),
-            Act::Sigmoid => (UnaryOp::Sigmoid, BinaryOp::SigmoidGrad),
-            Act::Tanh => (UnaryOp::Tanh, BinaryOp::TanhGrad),
-            Act::Gelu => (UnaryOp::Gelu, BinaryOp::GeluGrad),
-            Act::GeluTanh => (UnaryOp::GeluTanh, BinaryOp::GeluTanhGrad),
-            Act::Silu => (UnaryOp::Silu, BinaryOp::SiluGrad),
+            Act::Relu => Kernels::FromOutput(UnaryOp::Relu, BinaryOp::ReluGrad),
+            Act::Sigmoid => Kernels::FromOutput(UnaryOp::Sigmoid, BinaryOp::SigmoidGrad),
+            Act::Tanh => Kernels::FromOutput(UnaryOp::Tanh, BinaryOp::TanhGrad),
+            Act::Gelu => Kernels::WithSlope(UnaryOp::Gelu, SmoothOp::Gelu),
+            Act::GeluTanh => Kernels::WithSlope(UnaryOp::GeluTanh, SmoothOp::GeluTanh),
+            Act::Silu => Kernels::WithSlope(UnaryOp::Silu, SmoothOp::Silu),
         }
-    }
-
-    /// Whether its gradient reads the output; else it reads the input.
-    fn reads_output(self) -> bool {
-        matches!(self, Act::Relu | Act::Sigmoid | Act::Tanh)
     }
 }
 
+/// How an activation and its gradient are computed.
+enum Kernels {
+    /// The gradient reads the output.
+    FromOutput(UnaryOp, BinaryOp),
+    /// The derivative is computed with the output where a gradient is wanted, and kept in its stead.
+    WithSlope(UnaryOp, SmoothOp),
+}
+
 /// An activation of [`linear`] in one operation: it is taken while the product is written, which is
-/// kept only if the gradient reads it, and the tape has one node.
+/// not kept, and the tape has one node.
 ///
 /// # Errors
 /// As for [`linear`].
@@ -222,21 +225,30 @@ pub(crate) fn linear_act(
     bias: Option<&Variable>,
     act: Act,
 ) -> Result<Variable> {
-    if amp::is_active() {
-        // Its casts stand between the two.
+    let b = bias.map(Variable::data);
+    let both =
+        |f: &dyn Fn(&Tensor, &Tensor) -> bool| input.with_data(|x| weight.with_data(|w| f(x, w)));
+    if amp::is_active() || !both(&|x, w| x.ends_in_cache(w, b.as_ref())) {
+        // Casts stand between the two, or there is nothing to gain.
         return act.apply(&linear(input, weight, bias)?);
     }
-    let b = bias.map(Variable::data);
     let all = inputs(input, weight, bias);
-    let (op, slope) = act.kernels();
-    let name = "linear_act";
-    let keep = !act.reads_output() && wants_grad(&all);
-    let (data, product) =
-        input.with_data(|x| weight.with_data(|w| x.linear_act(w, b.as_ref(), (name, op), keep)))?;
-    work::note(Some(weight), &data, || data.len() * weight.with_data(|w| w.dims()[1]));
-    let kept = product.unwrap_or_else(|| data.clone());
     let (x, w) = (Saved::new(input), Saved::new(weight));
+    let (data, kept) = match act.kernels() {
+        Kernels::WithSlope(_, op) if wants_grad(&all) => {
+            let [data, slope] = x.data().linear_with_slope(w.data(), b.as_ref(), op)?;
+            (data, Some((slope, BinaryOp::Mul)))
+        }
+        Kernels::WithSlope(op, _) => (x.data().linear_act(w.data(), b.as_ref(), op)?, None),
+        Kernels::FromOutput(op, slope) => {
+            let data = x.data().linear_act(w.data(), b.as_ref(), op)?;
+            (data.clone(), Some((data, slope)))
+        }
+    };
+    work::note(Some(weight), &data, || data.len() * w.data().dims()[1]);
+    let Some((kept, slope)) = kept else { return Ok(Variable::constant(data)) };
     let given: SmallVec<[Saved; 1]> = bias.map(Saved::new).into_iter().collect();
+    let name = "linear_act";
     Ok(record(name, data, &all, move |ctx| {
         let g = ctx.grad();
         if !is_grad_enabled() {

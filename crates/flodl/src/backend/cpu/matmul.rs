@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::memory::Held;
 use super::{Cpu, slice, slice_mut, view};
 use crate::Result;
-use crate::backend::{BinaryOp, Matmul, MatmulEnd, Operand, Storage};
+use crate::backend::{self, BinaryOp, Matmul, MatmulEnd, Operand, Storage};
 use crate::dtype::float_type;
 
 impl Matmul for Cpu {
@@ -92,8 +92,11 @@ fn run<T: Gemm + FloatMath>(
     let packed = if batch == 1 { packed(size, b, right) } else { None };
     match (end.then, best(&packed, right)) {
         (Some(then), b) => {
-            let to = then.to.map(|to| slice_mut(to, m * n));
-            gemm_act(size, left, b, c, &ep, RowOp { op: then.op, to })?;
+            let then = match then {
+                backend::RowOp::Replace(op) => RowOp::Replace(op),
+                backend::RowOp::WithSlope(op, to) => RowOp::WithSlope(op, slice_mut(to, m * n)),
+            };
+            gemm_act(size, left, b, c, &ep, then)?;
         }
         (None, Right::Packed(b)) => gemm_packed(m, left, b, c, n, &ep)?,
         (None, Right::Plain(right)) => {
