@@ -3,7 +3,9 @@
 //! A freed block goes to the list of its size class and is handed out again, last in, first out,
 //! while it is still warm. Blocks of 2 MiB and more are cut from one range of addresses instead
 //! (`arena`), on huge pages where the system has them: a fresh 4 KiB page costs more than filling
-//! it (bench: `kernels alloc`).
+//! it (bench: `kernels alloc`). Those of 16 KiB and more first come from such a range too: a matrix
+//! whose rows lie in pages of their own costs a search for each row (bench:
+//! `models --only feedback_fixed`).
 //!
 //! Every block is zero when it first comes from the system, and only initialised values are ever
 //! written to it, so a reused block holds old values but never uninitialised memory. That is what
@@ -22,6 +24,9 @@ pub const ALIGN: usize = 64;
 /// Bytes from which a block is cut from the arena.
 #[cfg(all(target_os = "linux", not(miri)))]
 const LARGE: usize = 2 << 20;
+/// Bytes from which a block lies on huge pages.
+#[cfg(all(target_os = "linux", not(miri)))]
+const MEDIUM: usize = 16 << 10;
 /// Size classes: four below 256 bytes, then eight to each doubling, so that rounding up wastes at
 /// most an eighth.
 const CLASSES: usize = 4 + 8 * 40;
@@ -56,6 +61,10 @@ struct Pool {
     /// What large blocks are cut from.
     #[cfg(all(target_os = "linux", not(miri)))]
     arena: arena::Arena,
+    /// What blocks from [`MEDIUM`] on are cut from that are listed when free. Among large blocks
+    /// they would lie in the way.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    medium: arena::Arena,
     current: usize,
     peak: usize,
     /// The most that was ever in use.
@@ -67,29 +76,35 @@ struct Pool {
     limit: Option<usize>,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool {
-    lists: [const { Vec::new() }; CLASSES],
-    listed: 0,
-    #[cfg(all(target_os = "linux", not(miri)))]
-    arena: arena::Arena::new(),
-    current: 0,
-    peak: 0,
-    top: 0,
-    system_allocs: 0,
-    returned: 0,
-    allocs: 0,
-    limit: None,
-});
+static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
 fn pool() -> std::sync::MutexGuard<'static, Pool> {
     POOL.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Pool {
+    const fn new() -> Self {
+        Self {
+            lists: [const { Vec::new() }; CLASSES],
+            listed: 0,
+            #[cfg(all(target_os = "linux", not(miri)))]
+            arena: arena::Arena::new(),
+            #[cfg(all(target_os = "linux", not(miri)))]
+            medium: arena::Arena::new(),
+            current: 0,
+            peak: 0,
+            top: 0,
+            system_allocs: 0,
+            returned: 0,
+            allocs: 0,
+            limit: None,
+        }
+    }
+
     /// Bytes that are free and kept.
     fn cached(&self) -> usize {
         #[cfg(all(target_os = "linux", not(miri)))]
-        return self.listed + self.arena.held();
+        return self.listed + self.arena.held() + self.medium.held();
         #[cfg(not(all(target_os = "linux", not(miri))))]
         self.listed
     }
@@ -103,48 +118,81 @@ impl Pool {
     fn take(&mut self, class: usize, size: usize) -> *mut u8 {
         #[cfg(all(target_os = "linux", not(miri)))]
         if in_arena(size) {
-            let mut found = self.arena.take(size);
-            if found.is_none() && self.arena.grow(size) {
-                self.system_allocs += 1;
-                found = self.arena.take(size);
-            }
-            return found.map_or(std::ptr::null_mut(), |address| address as *mut u8);
+            return cut(&mut self.arena, size, &mut self.system_allocs);
         }
-        match self.lists[class].pop() {
-            Some(address) => {
-                self.listed -= size;
-                address as *mut u8
-            }
-            None => {
-                self.system_allocs += 1;
-                heap_alloc(size)
-            }
+        if let Some(address) = self.lists[class].pop() {
+            self.listed -= size;
+            return address as *mut u8;
         }
+        #[cfg(all(target_os = "linux", not(miri)))]
+        if on_huge_pages(size) {
+            return cut(&mut self.medium, size, &mut self.system_allocs);
+        }
+        self.system_allocs += 1;
+        heap_alloc(size)
     }
 
-    /// Gives pages of the arena back until no more than `limit` bytes are cached, if that will do.
+    /// Takes a free block back; if it says no, the block is the caller's to free.
+    fn give(&mut self, address: usize, class: usize, size: usize) -> bool {
+        let limit = self.limit();
+        #[cfg(all(target_os = "linux", not(miri)))]
+        if in_arena(size) {
+            self.arena.give(address, size, size);
+            self.trim(limit, arena::HUGE);
+            return true;
+        }
+        // Pages of large pieces make room: a small block is asked for more often.
+        #[cfg(all(target_os = "linux", not(miri)))]
+        if self.cached() + size > limit {
+            self.trim(limit.saturating_sub(size), arena::HUGE);
+        }
+        if self.cached() + size <= limit {
+            self.listed += size;
+            self.lists[class].push(address);
+            return true;
+        }
+        #[cfg(all(target_os = "linux", not(miri)))]
+        if on_huge_pages(size) {
+            self.medium.give(address, size, size);
+            self.trim(limit, arena::HUGE);
+            return true;
+        }
+        self.returned += size;
+        false
+    }
+
+    /// Gives pages of the arenas back until no more than `limit` bytes are cached, if that will do.
     #[cfg(all(target_os = "linux", not(miri)))]
     fn trim(&mut self, limit: usize, granule: usize) {
-        let (cached, before) = (self.cached(), self.arena.held());
-        if cached > limit {
-            self.arena.trim(before.saturating_sub(cached - limit), granule);
-            self.returned += before - self.arena.held();
+        let before = self.cached();
+        for part in 0..2 {
+            let cached = self.cached();
+            if cached > limit {
+                let arena = if part == 0 { &mut self.arena } else { &mut self.medium };
+                arena.trim(arena.held().saturating_sub(cached - limit), granule);
+            }
         }
+        self.returned += before - self.cached();
     }
 
     /// Gives everything back that is free.
     fn empty(&mut self) {
-        #[cfg(all(target_os = "linux", not(miri)))]
-        self.trim(0, arena::STEP);
         for (class, list) in self.lists.iter_mut().enumerate() {
             let size = class_size(class);
             for address in std::mem::take(list) {
+                self.listed -= size;
+                #[cfg(all(target_os = "linux", not(miri)))]
+                if on_huge_pages(size) {
+                    self.medium.give(address, size, size);
+                    continue;
+                }
                 self.returned += size;
                 // SAFETY: `address` came from `heap_alloc(size)` and is owned by the list alone.
                 unsafe { heap_free(address as *mut u8, size) };
             }
         }
-        self.listed = 0;
+        #[cfg(all(target_os = "linux", not(miri)))]
+        self.trim(0, arena::STEP);
     }
 }
 
@@ -152,6 +200,23 @@ impl Pool {
 #[cfg(all(target_os = "linux", not(miri)))]
 fn in_arena(size: usize) -> bool {
     size >= LARGE
+}
+
+/// Whether blocks of this size lie on huge pages.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn on_huge_pages(size: usize) -> bool {
+    size >= MEDIUM
+}
+
+/// A piece of an arena, which grows if it has to; null if the system has no more.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn cut(arena: &mut arena::Arena, size: usize, system_allocs: &mut usize) -> *mut u8 {
+    let mut found = arena.take(size);
+    if found.is_none() && arena.grow(size) {
+        *system_allocs += 1;
+        found = arena.take(size);
+    }
+    found.map_or(std::ptr::null_mut(), |address| address as *mut u8)
 }
 
 /// The counters now.
@@ -279,29 +344,12 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let size = self.size;
         let mut pool = pool();
-        pool.current -= size;
-        let limit = pool.limit();
-        #[cfg(all(target_os = "linux", not(miri)))]
-        if in_arena(size) {
-            pool.arena.give(self.ptr.as_ptr() as usize, size, size);
-            pool.trim(limit, arena::HUGE);
-            return;
-        }
-        // Pages of large pieces make room: a small block is asked for more often.
-        #[cfg(all(target_os = "linux", not(miri)))]
-        if pool.cached() + size > limit {
-            pool.trim(limit.saturating_sub(size), arena::HUGE);
-        }
-        if pool.cached() + size <= limit {
-            pool.listed += size;
-            pool.lists[self.class as usize].push(self.ptr.as_ptr() as usize);
-        } else {
-            pool.returned += size;
+        pool.current -= self.size;
+        if !pool.give(self.ptr.as_ptr() as usize, self.class as usize, self.size) {
             drop(pool);
             // SAFETY: the memory came from `heap_alloc(size)`, and nobody else has it.
-            unsafe { heap_free(self.ptr.as_ptr(), size) };
+            unsafe { heap_free(self.ptr.as_ptr(), self.size) };
         }
     }
 }
@@ -406,6 +454,29 @@ mod tests {
         for bytes in [1, odd, 2 * odd] {
             assert_eq!(Block::new(bytes).unwrap().as_ptr() as usize % ALIGN, 0);
         }
+    }
+
+    /// A pool of its own, since other tests use the common one.
+    #[cfg(all(target_os = "linux", not(miri)))]
+    #[test]
+    fn a_medium_block_is_listed_and_goes_back_to_its_arena_when_there_is_too_much() {
+        let mut pool = Pool::new();
+        let class = size_class(512 << 10).unwrap();
+        let size = class_size(class);
+        let blocks: Vec<usize> = (0..8).map(|_| pool.take(class, size) as usize).collect();
+        assert!(blocks.windows(2).all(|pair| pair[1] == pair[0] + size));
+        assert_eq!((pool.system_allocs, pool.cached()), (1, 0));
+        blocks[..4].iter().for_each(|&block| assert!(pool.give(block, class, size)));
+        assert_eq!((pool.cached(), pool.listed, pool.medium.held()), (4 * size, 4 * size, 0));
+        // Last in, first out; then no more is cached than may be, but for a torn huge page.
+        assert_eq!(pool.take(class, size) as usize, blocks[3]);
+        pool.limit = Some(3 * size);
+        blocks[3..].iter().for_each(|&block| assert!(pool.give(block, class, size)));
+        assert_eq!((pool.cached(), pool.listed, pool.returned), (4 * size, 3 * size, 4 * size));
+        pool.empty();
+        assert_eq!((pool.cached(), pool.returned), (0, 8 * size));
+        assert_eq!(pool.take(class, size) as usize, blocks[0]);
+        assert_eq!(pool.system_allocs, 1);
     }
 
     #[test]
