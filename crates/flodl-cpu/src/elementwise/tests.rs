@@ -317,3 +317,28 @@ fn transposes_of_any_size_are_exact() {
         }
     }
 }
+
+#[test]
+fn an_activation_with_its_derivative_is_both_alone() {
+    fn case<T: FloatMath>() {
+        let ops = [
+            (SmoothOp::Gelu, UnaryOp::Gelu, BinaryOp::GeluGrad),
+            (SmoothOp::GeluTanh, UnaryOp::GeluTanh, BinaryOp::GeluTanhGrad),
+            (SmoothOp::Silu, UnaryOp::Silu, BinaryOp::SiluGrad),
+        ];
+        let from: Vec<T> = (-400..=400).map(|i| T::from_f64(f64::from(i) * 0.037)).collect();
+        let ones = vec![T::ONE; from.len()];
+        let dims = [from.len()];
+        let view = |data| dense(data, &dims, &[1]);
+        for (op, value, slope) in ops {
+            let (mut x, mut y) = (from.clone(), ones.clone());
+            with_slope(op, &mut x, &mut y);
+            let (mut values, mut slopes) = (ones.clone(), ones.clone());
+            unary(value, view(&from), &mut values);
+            binary(slope, view(&ones), view(&from), &mut slopes);
+            assert!(y == values && x == slopes, "{op:?}");
+        }
+    }
+    case::<f32>();
+    case::<f64>();
+}

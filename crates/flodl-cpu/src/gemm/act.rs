@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use super::{
-    Activation, Epilogue, Gemm, Mat, PackedB, Then, gemm_before, gemm_packed_then, gemm_then,
-};
+use super::{Activation, Epilogue, Gemm, Mat, PackedB, Then, gemm_before, product};
 use crate::alloc::OutOfMemory;
 use crate::elementwise::{BinaryOp, SmoothOp, UnaryOp, binary, unary_in_place, with_slope};
 use crate::math::FloatMath;
@@ -44,9 +42,8 @@ pub fn gemm_act<T: Gemm + FloatMath>(
     ep: &Epilogue<T>,
     then: RowOp<'_, T>,
 ) -> Result<(), OutOfMemory> {
-    let run = |ep: &Epilogue<T>, c: &mut [T], then: Option<Then<'_, T>>| match b {
-        Right::Plain(b) => gemm_then(m, n, k, a, b, c, n, ep, then),
-        Right::Packed(b) => gemm_packed_then(m, a, b, c, n, ep, then),
+    let run = |ep: &Epilogue<T>, c: &mut [T], then: Option<Then<'_, T>>| {
+        product((m, n, k), a, b, c, n, ep, then)
     };
     match then {
         // The tiles take this one themselves.

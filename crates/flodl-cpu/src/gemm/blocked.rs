@@ -584,3 +584,51 @@ fn dwindling(threads: usize, len: usize) -> Vec<usize> {
 fn part(i: usize, parts: usize, len: usize) -> Range<usize> {
     i * len / parts..(i + 1) * len / parts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_each_thread_dwindle_and_are_all_there() {
+        for (threads, len) in [(1, 1), (1, 32), (2, 7), (2, 32), (2, 301), (3, 100), (8, 9)] {
+            let cuts = dwindling(threads, len);
+            let sizes: Vec<usize> = cuts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            assert_eq!((cuts[0], sizes.iter().sum::<usize>()), (0, len));
+            assert_eq!(sizes.len() % threads, 0, "{threads} threads, {len}");
+            for thread in sizes.chunks(sizes.len() / threads) {
+                let share: usize = thread.iter().sum();
+                assert!(share == len / threads || share == len.div_ceil(threads));
+                assert!(thread[0] <= BLOCK_PANELS && thread.is_sorted_by(|a, b| a >= b));
+                assert!(thread[thread.len() - 1] <= 1, "{thread:?}");
+            }
+        }
+        assert_eq!(dwindling(1, 32), [0, 8, 16, 22, 26, 28, 30, 31, 32]);
+    }
+
+    #[test]
+    fn blocks_cover_the_product_once() {
+        let accesses = [Access::Direct, Access::Shared, Access::Own];
+        for (rows, cols) in [(1, 1), (1, 40), (3, 5), (22, 32), (86, 32), (32, 86)] {
+            for (a, b) in accesses.iter().flat_map(|&a| accesses.map(|b| (a, b))) {
+                for (parallel, packed) in [(false, false), (true, false), (true, true)] {
+                    let grid = Grid::new(parallel, (rows, cols), (a, b), packed);
+                    let mut times = vec![0; rows * cols];
+                    for task in 0..grid.down() * grid.across() {
+                        let block = grid.block(task);
+                        assert!(
+                            block.rows.is_empty() || {
+                                let of = grid.rows_of(&block.rows);
+                                of.contains(&grid.row(task))
+                            }
+                        );
+                        for row in block.rows {
+                            block.cols.clone().for_each(|col| times[row * cols + col] += 1);
+                        }
+                    }
+                    assert!(times.iter().all(|&t| t == 1), "{rows}x{cols} {parallel} {packed}");
+                }
+            }
+        }
+    }
+}

@@ -151,29 +151,26 @@ pub fn gemm<T: Gemm>(
     ldc: usize,
     ep: &Epilogue<T>,
 ) -> Result<(), OutOfMemory> {
-    gemm_then(m, n, k, a, b, c, ldc, ep, None)
+    product((m, n, k), a, Right::Plain(b), c, ldc, ep, None)
 }
 
-/// [`gemm`], with something done with finished rows.
-fn gemm_then<T: Gemm>(
-    m: usize,
-    n: usize,
-    k: usize,
+/// [`gemm`], or [`gemm_packed`], with something done with finished rows.
+fn product<T: Gemm>(
+    (m, n, k): (usize, usize, usize),
     a: Mat<T>,
-    b: Mat<T>,
+    b: Right<'_, T>,
     c: &mut [T],
     ldc: usize,
     ep: &Epilogue<T>,
     then: Option<Then<'_, T>>,
 ) -> Result<(), OutOfMemory> {
-    assert!(b.holds(k, n), "gemm: B is too short");
+    let (kernel, b, panels) = b.parts(k, n);
     check(m, n, k, &a, c, ldc, ep);
     if m == 0 || n == 0 {
         return Ok(());
     }
-    let kernel = Kernel::<T>::best();
     let problem = problem(m, n, k, &a, &b, c, ldc, ep);
-    match Way::of(m, n, k, a.col_stride, &b) {
+    match Way::of(m, n, k, a.col_stride, &b, panels.is_some()) {
         Way::Vector => gemv(m, n, k, a, b, c, ldc, ep)?,
         Way::Rows => {
             for i in 0..m {
@@ -187,7 +184,7 @@ fn gemm_then<T: Gemm>(
         // SAFETY: as above.
         Way::Long(parts) => unsafe { long::split(kernel, &problem, parts)? },
         // SAFETY: as above.
-        Way::Blocked => return unsafe { blocked::blocked(kernel, &problem, None, None, then) },
+        Way::Blocked => return unsafe { blocked::blocked(kernel, &problem, panels, None, then) },
     }
     if let Some(then) = then {
         let c = SharedMut::new(c);
@@ -214,7 +211,10 @@ enum Way {
 }
 
 impl Way {
-    fn of<T>(m: usize, n: usize, k: usize, a_col: usize, b: &Mat<T>) -> Self {
+    fn of<T>(m: usize, n: usize, k: usize, a_col: usize, b: &Mat<T>, packed: bool) -> Self {
+        if packed {
+            return Self::Blocked;
+        }
         if m == 1 || n == 1 {
             return Self::Vector;
         }
@@ -376,27 +376,23 @@ pub fn gemm_packed<T: Gemm>(
     ldc: usize,
     ep: &Epilogue<T>,
 ) -> Result<(), OutOfMemory> {
-    gemm_packed_then(m, a, b, c, ldc, ep, None)
+    product((m, b.n, b.k), a, Right::Packed(b), c, ldc, ep, None)
 }
 
-/// [`gemm_packed`], with something done with finished rows.
-fn gemm_packed_then<T: Gemm>(
-    m: usize,
-    a: Mat<T>,
-    b: &PackedB<T>,
-    c: &mut [T],
-    ldc: usize,
-    ep: &Epilogue<T>,
-    then: Option<Then<'_, T>>,
-) -> Result<(), OutOfMemory> {
-    check(m, b.n, b.k, &a, c, ldc, ep);
-    if m == 0 || b.n == 0 {
-        return Ok(());
+impl<'a, T: Gemm> Right<'a, T> {
+    /// The kernel for this matrix of `k` rows and `n` columns, and either its elements or its panels.
+    fn parts(self, k: usize, n: usize) -> (&'static Kernel<T>, Mat<'a, T>, Option<&'a [T]>) {
+        match self {
+            Right::Plain(b) => {
+                assert!(b.holds(k, n), "gemm: B is too short");
+                (Kernel::best(), b, None)
+            }
+            Right::Packed(b) => {
+                assert!([b.k, b.n] == [k, n], "gemm: sizes of the packed B");
+                (b.kernel, Mat { data: &[], row_stride: 0, col_stride: 0 }, Some(&b.panels[..]))
+            }
+        }
     }
-    let unused = Mat { data: &[], row_stride: 0, col_stride: 0 };
-    let problem = problem(m, b.n, b.k, &a, &unused, c, ldc, ep);
-    // SAFETY: checked above, and C is borrowed exclusively.
-    unsafe { blocked::blocked(b.kernel, &problem, Some(&b.panels), None, then) }
 }
 
 /// The product of an A whose rows of `k` values `before` writes just before they are read.
@@ -409,25 +405,16 @@ fn gemm_before<T: Gemm>(
     before: impl Fn(&SharedMut<'_, T>, Range<usize>) + Sync,
 ) -> Result<(), OutOfMemory> {
     assert!(a.len() == m * k, "gemm: length of A");
-    // For what is not read as a slice.
+    let (kernel, matrix, panels) = b.parts(k, n);
+    // A is written and read through one pointer.
     let unused = Mat { data: &[], row_stride: k, col_stride: 1 };
-    let (kernel, matrix, panels) = match b {
-        Right::Plain(b) => {
-            assert!(b.holds(k, n), "gemm: B is too short");
-            (Kernel::<T>::best(), b, None)
-        }
-        Right::Packed(b) => {
-            assert!([b.k, b.n] == [k, n], "gemm: sizes of the packed B");
-            (b.kernel, unused, Some(&b.panels[..]))
-        }
-    };
     check(m, n, 0, &unused, c, n, ep);
     if m == 0 || n == 0 {
         return Ok(());
     }
     let shared = SharedMut::new(a);
     let before = |rows: Range<usize>| before(&shared, rows);
-    if panels.is_some() || matches!(Way::of(m, n, k, 1, &matrix), Way::Blocked) {
+    if matches!(Way::of(m, n, k, 1, &matrix, panels.is_some()), Way::Blocked) {
         let mut problem = problem(m, n, k, &unused, &matrix, c, n, ep);
         problem.a = shared.as_mut_ptr();
         // SAFETY: checked above, and A and C are borrowed exclusively.

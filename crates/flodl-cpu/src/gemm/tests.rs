@@ -5,7 +5,7 @@ use super::kernel::{Gemm, Kernel};
 use super::pack::{pack, packed_len};
 use super::{
     Activation, Epilogue, Mat, Of, PackedB, Right, RowOp, gemm, gemm_act, gemm_batched, gemm_of,
-    gemm_packed, gemm_packed_then, gemm_then,
+    gemm_packed, product,
 };
 use crate::simd::Isa;
 
@@ -188,8 +188,9 @@ fn product_case<T: Gemm>((m, n, k): (usize, usize, usize), layout: usize, flags:
         }
     };
     let mut ended = [numbers::<T>(m * ldc, 4), numbers::<T>(m * ldc, 4)];
-    gemm_then(m, n, k, a, b, &mut ended[0], ldc, &ep, Some(&negate)).unwrap();
-    gemm_packed_then(m, a, &pack, &mut ended[1], ldc, &ep, Some(&negate)).unwrap();
+    for (b, c) in [Right::Plain(b), Right::Packed(&pack)].into_iter().zip(&mut ended) {
+        product((m, n, k), a, b, c, ldc, &ep, Some(&negate)).unwrap();
+    }
     assert!(times.iter().all(|t| t.load(Ordering::Relaxed) == 2), "{m}x{k}x{n}");
     for ended in ended {
         for (ended, want) in ended.chunks(ldc).zip(want.chunks(ldc)) {

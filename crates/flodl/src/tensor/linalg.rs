@@ -129,8 +129,8 @@ impl Tensor {
         self.matmul_bias(&weight.transpose(0, 1)?, bias)
     }
 
-    /// Whether [`Tensor::linear`] with this weight can have an operation done while its output is in
-    /// the cache. What it cannot do is also what it has errors for.
+    /// Whether [`Tensor::linear`] of these can have an operation done while its output is in the cache.
+    /// Operands that do not fit each other cannot.
     pub(crate) fn ends_in_cache(&self, weight: &Tensor, bias: Option<&Tensor>) -> bool {
         let floats = self.dtype().is_float() && !self.dtype().is_half();
         floats

@@ -8,7 +8,7 @@ use crate::autograd::amp;
 use crate::autograd::tape::{Ctx, Grads, Saved, grads, record, take_sum, wants_grad};
 use crate::autograd::work;
 use crate::backend::{BinaryOp, SmoothOp, UnaryOp};
-use crate::{Result, Tensor, Variable, is_grad_enabled};
+use crate::{Result, Variable, is_grad_enabled};
 
 impl Variable {
     /// The matrix product of the last two dims; the dims before them are broadcast, and 1-d
@@ -225,15 +225,12 @@ pub(crate) fn linear_act(
     bias: Option<&Variable>,
     act: Act,
 ) -> Result<Variable> {
-    let b = bias.map(Variable::data);
-    let both =
-        |f: &dyn Fn(&Tensor, &Tensor) -> bool| input.with_data(|x| weight.with_data(|w| f(x, w)));
-    if amp::is_active() || !both(&|x, w| x.ends_in_cache(w, b.as_ref())) {
-        // Casts stand between the two, or there is nothing to gain.
+    let (x, w, b) = (Saved::new(input), Saved::new(weight), bias.map(Variable::data));
+    if amp::is_active() || !x.data().ends_in_cache(w.data(), b.as_ref()) {
+        // Autocast's casts stand between the two; or the layer has errors to tell, or nothing to do.
         return act.apply(&linear(input, weight, bias)?);
     }
     let all = inputs(input, weight, bias);
-    let (x, w) = (Saved::new(input), Saved::new(weight));
     let (data, kept) = match act.kernels() {
         Kernels::WithSlope(_, op) if wants_grad(&all) => {
             let [data, slope] = x.data().linear_with_slope(w.data(), b.as_ref(), op)?;
