@@ -199,3 +199,14 @@ fn gradients_of_a_weight_used_again_add_up() {
     loss(&x).backward().unwrap();
     close(&w.grad().unwrap(), &one_by_one[0].as_ref().unwrap().data(), 3.0);
 }
+
+#[test]
+fn a_gradient_that_cannot_be_added_leaves_the_one_before() {
+    let x = var(&[1.0, 1.0]);
+    x.set_grad(var(&[4.0; 3]).data());
+    assert!(x.mul(&x).unwrap().sum().unwrap().backward().is_err());
+    assert_eq!(values(&x.grad().unwrap()), [4.0; 3]);
+    x.zero_grad();
+    x.mul(&x).unwrap().sum().unwrap().backward().unwrap();
+    assert_eq!(values(&x.grad().unwrap()), [2.0; 2]);
+}

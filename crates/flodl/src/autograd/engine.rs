@@ -317,35 +317,36 @@ fn deliver(edge: &Edge, mut gradient: Variable, sink: &mut Sink<'_>) -> Result<(
     }
 }
 
-/// Adds a gradient to a leaf's.
+/// Adds a gradient to a leaf's, which stays as it was on an error.
 pub(crate) fn add_to_leaf(leaf: &Variable, gradient: Variable) -> Result<()> {
     let mut sum = leaf.take_grad();
-    accumulate(&mut sum, gradient)?;
+    let added = accumulate(&mut sum, gradient);
     leaf.put_grad(sum);
-    Ok(())
+    added
 }
 
 /// The first gradient is moved, later ones are added.
 #[inline]
 fn accumulate(slot: &mut Option<Variable>, gradient: Variable) -> Result<()> {
-    *slot = Some(match slot.take() {
-        None => gradient,
-        Some(sum) => add_up(sum, gradient)?,
-    });
-    Ok(())
+    match slot {
+        Some(sum) => add_up(sum, &gradient),
+        None => {
+            *slot = Some(gradient);
+            Ok(())
+        }
+    }
 }
 
-/// The sum of two gradients, in place where nobody else holds the first.
-fn add_up(sum: Variable, gradient: Variable) -> Result<Variable> {
-    if is_grad_enabled() && (sum.requires_grad() || gradient.requires_grad()) {
-        return sum.add(&gradient);
-    }
-    let in_place = sum.is_unshared()
+/// Adds a gradient to another, in place where nobody else holds that.
+fn add_up(sum: &mut Variable, gradient: &Variable) -> Result<()> {
+    let recorded = is_grad_enabled() && (sum.requires_grad() || gradient.requires_grad());
+    let in_place = !recorded
+        && sum.is_unshared()
         && sum.with_data(|s| s.is_unshared() && s.is_contiguous())
-        && sum.has_dims_of(&gradient);
-    if !in_place {
-        return no_grad(|| sum.add(&gradient));
+        && sum.has_dims_of(gradient);
+    if in_place {
+        return sum.with_data_mut(|s| gradient.with_data(|g| s.add_(g)));
     }
-    sum.with_data_mut(|s| gradient.with_data(|g| s.add_(g)))?;
-    Ok(sum)
+    *sum = if recorded { sum.add(gradient)? } else { no_grad(|| sum.add(gradient))? };
+    Ok(())
 }
