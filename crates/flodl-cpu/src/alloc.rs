@@ -165,15 +165,14 @@ impl Pool {
     /// Gives pages of the arenas back until no more than `limit` bytes are cached, if that will do.
     #[cfg(all(target_os = "linux", not(miri)))]
     fn trim(&mut self, limit: usize, granule: usize) {
-        let before = self.cached();
-        for part in 0..2 {
-            let cached = self.cached();
-            if cached > limit {
-                let arena = if part == 0 { &mut self.arena } else { &mut self.medium };
-                arena.trim(arena.held().saturating_sub(cached - limit), granule);
-            }
+        let mut over = self.cached().saturating_sub(limit);
+        for arena in [&mut self.arena, &mut self.medium] {
+            let before = arena.held();
+            arena.trim(before.saturating_sub(over), granule);
+            let gone = before - arena.held();
+            over = over.saturating_sub(gone);
+            self.returned += gone;
         }
-        self.returned += before - self.cached();
     }
 
     /// Gives everything back that is free.

@@ -1,6 +1,6 @@
 //! Activations together with their derivatives.
 
-use super::unary::{gelu, gelu_slope, gelu_tanh, gelu_tanh_slope, silu_slope};
+use super::unary::{gelu, gelu_slope, gelu_tanh, gelu_tanh_slope, silu, silu_slope};
 use crate::math::FloatMath;
 use crate::simd::{Arch, Kernel, dispatch};
 
@@ -48,7 +48,7 @@ impl<T: FloatMath> Kernel for WithSlope<'_, T> {
             SmoothOp::GeluTanh => {
                 each(x, y, |x| (gelu_tanh::<A, T>(x), gelu_tanh_slope::<A, T>(x)));
             }
-            SmoothOp::Silu => each(x, y, |x| (x * x.sigmoid_::<A>(), silu_slope::<A, T>(x))),
+            SmoothOp::Silu => each(x, y, |x| (silu::<A, T>(x), silu_slope::<A, T>(x))),
         }
     }
 }

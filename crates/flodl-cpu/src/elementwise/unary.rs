@@ -74,7 +74,13 @@ pub(super) fn gelu_tanh_slope<A: Arch, T: FloatMath>(x: T) -> T {
     half * (T::ONE + t) + half * x * (T::ONE - t * t) * inner
 }
 
-/// The derivative of x sigmoid(x).
+/// x sigmoid(x).
+#[inline(always)]
+pub(super) fn silu<A: Arch, T: FloatMath>(x: T) -> T {
+    x * x.sigmoid_::<A>()
+}
+
+/// Its derivative.
 #[inline(always)]
 pub(super) fn silu_slope<A: Arch, T: FloatMath>(x: T) -> T {
     let s = x.sigmoid_::<A>();
@@ -186,7 +192,7 @@ float_ops! {
     /// GELU's approximation through tanh.
     GeluTanh => |A, T, x| gelu_tanh::<A, T>(x);
     /// x sigmoid(x).
-    Silu => |A, T, x| x * x.sigmoid_::<A>();
+    Silu => |A, T, x| silu::<A, T>(x);
     /// x tanh(softplus(x)).
     Mish => |A, T, x| x * mish_gate::<A, T>(x);
     /// Scaled exponential linear unit.

@@ -296,9 +296,10 @@ pub(super) unsafe fn blocked<T: Gemm>(
         };
         let pieces = (threads::PIECES * threads::available()).min(rows);
         let pieces = if later.is_some() { pieces } else { 0 };
+        let shares = even(pieces, rows);
         let afterwards = |task: usize| {
             let Some(then) = later else { return };
-            let panels = part(task, pieces, rows);
+            let panels = shares[task]..shares[task + 1];
             computed.wait(grid.rows_of(&panels));
             end(then, panels);
         };
@@ -570,19 +571,14 @@ fn dwindling(threads: usize, len: usize) -> Vec<usize> {
         parts += 1;
     }
     let mut cuts = vec![0];
-    for thread in 0..threads {
-        let (mut at, end) = (thread * len / threads, (thread + 1) * len / threads);
+    for share in even(threads, len).windows(2) {
+        let mut at = share[0];
         for _ in 0..parts {
-            at += next(end - at);
+            at += next(share[1] - at);
             cuts.push(at);
         }
     }
     cuts
-}
-
-/// Part `i` of `parts` nearly equal parts of `0..len`.
-fn part(i: usize, parts: usize, len: usize) -> Range<usize> {
-    i * len / parts..(i + 1) * len / parts
 }
 
 #[cfg(test)]
