@@ -38,8 +38,14 @@ const FEW_ROWS: usize = 4;
 const FLAT: usize = 128 << 10;
 /// Multiplications below which waking the team costs more than it saves (bench: `gemm_bench`).
 const PARALLEL: usize = 1 << 18;
-/// Values that one packing task copies.
-const PACK_GRAIN: usize = 8 * 1024;
+/// Least values that a packing task copies.
+pub(super) const PACK_GRAIN: usize = 8 * 1024;
+/// Most lines that it copies, where there is enough for all. If they are adjacent, each step of k
+/// reads as many values in a row: memory gives those sooner than the same from far apart
+/// (bench: `gemm_bench`).
+const PACK_LINES: usize = 128;
+/// Packing tasks that are enough for a thread.
+const PACK_TASKS: usize = 32;
 
 /// A product as raw parts, validated: every element that the strides lead to is there.
 #[derive(Clone, Copy)]
@@ -181,7 +187,9 @@ pub(super) unsafe fn blocked<T: Gemm>(
     let b_access = if packed_b.is_some() { Access::Shared } else { b_access };
     let parallel = parallel(p.m, p.n, p.k);
     let (rows, cols) = (p.m.div_ceil(mr), p.n.div_ceil(nr));
-    let grid = Grid::new(parallel, (rows, cols), (a_access, b_access), packed_b.is_some());
+    // Where rows of A lie side by side, packing reads one value of each in a row: more come faster.
+    let most = if p.a_row == 1 { BLOCK_PANELS * nr / mr } else { BLOCK_PANELS };
+    let grid = Grid::new(parallel, (rows, cols), most, (a_access, b_access), packed_b.is_some());
 
     let a_lines = (a_access == Access::Shared).then_some((mr, p.m));
     let b_lines = (b_access == Access::Shared && packed_b.is_none()).then_some((nr, p.n));
@@ -204,9 +212,11 @@ pub(super) unsafe fn blocked<T: Gemm>(
             let blocks = k_blocks(p.k).skip_while(move |&(k0, _)| k0 < first);
             blocks.take_while(move |&(k0, _)| k0 == first || k0 < first + chunk)
         };
-        let lines = Lines { width, count, k: chunk.min(p.k - first), k_block: kc };
-        let packed = Gates::new(lines.parts(), 1);
         let before = before.filter(|_| first == 0);
+        // Whole rows are made at once.
+        let whole = before.is_some();
+        let lines = Lines::new(parallel, width, count, chunk.min(p.k - first), kc, whole);
+        let packed = Gates::new(lines.parts(), lines.tasks_of_part());
         let pack = |task: usize| {
             if let Some(before) = before {
                 before(lines.part(task));
@@ -221,7 +231,7 @@ pub(super) unsafe fn blocked<T: Gemm>(
                     lines.pack_part(task, kernel, shared.get(), src, p.b_col, p.b_row);
                 }
             }
-            packed.done(task);
+            packed.done(task / lines.tasks_of_part());
         };
         // Where a task has whole rows, it finishes them while they are in its cache.
         let then = then.filter(|_| first + chunk >= p.k);
@@ -306,7 +316,7 @@ pub(super) unsafe fn blocked<T: Gemm>(
         region(
             parallel,
             &[
-                Phase { tasks: lines.parts(), run: &pack },
+                Phase { tasks: lines.parts() * lines.tasks_of_part(), run: &pack },
                 Phase { tasks: grid.down() * grid.across(), run: &compute },
                 Phase { tasks: pieces, run: &afterwards },
             ],
@@ -408,35 +418,56 @@ impl Block {
 /// Lines of an operand to pack whole: `count` of `k` values, in one k-block after the other.
 #[derive(Clone, Copy)]
 pub(super) struct Lines {
-    pub width: usize,
-    pub count: usize,
-    pub k: usize,
-    pub k_block: usize,
+    width: usize,
+    count: usize,
+    k: usize,
+    k_block: usize,
+    /// Lines that a task packs: whole panels.
+    step: usize,
+    /// Steps of k that it packs: a k-block, or all.
+    depth: usize,
 }
 
 impl Lines {
-    /// Lines that a task packs: whole panels.
-    fn step(&self) -> usize {
-        (PACK_GRAIN / (self.width * self.k).max(1)).max(1) * self.width
+    /// `whole`: a task packs all values of its lines.
+    pub fn new(
+        parallel: bool,
+        width: usize,
+        count: usize,
+        k: usize,
+        k_block: usize,
+        whole: bool,
+    ) -> Self {
+        let threads = if parallel { threads::available() } else { 1 };
+        let depth = if whole { k } else { k_block }.max(1);
+        let least = (PACK_GRAIN / (width * depth)).max(1) * width;
+        let fair = count * k.div_ceil(depth) / (PACK_TASKS * threads);
+        let step = fair.min(PACK_LINES).next_multiple_of(width).max(least);
+        Self { width, count, k, k_block, step, depth }
     }
 
-    /// Number of tasks that pack the lines.
+    /// Number of parts that the lines are cut in.
     fn parts(&self) -> usize {
-        self.count.div_ceil(self.step())
+        self.count.div_ceil(self.step)
     }
 
-    /// The lines of a task.
-    fn part(&self, task: usize) -> Range<usize> {
-        task * self.step()..((task + 1) * self.step()).min(self.count)
+    /// The lines of a part.
+    fn part(&self, part: usize) -> Range<usize> {
+        part * self.step..((part + 1) * self.step).min(self.count)
     }
 
-    /// The tasks that pack these panels.
+    /// The parts with these panels.
     fn parts_of(&self, panels: &Range<usize>) -> Range<usize> {
-        let step = self.step() / self.width;
+        let step = self.step / self.width;
         panels.start / step..panels.end.div_ceil(step)
     }
 
-    /// Does one of the tasks.
+    /// Number of tasks that pack a part, one after the other.
+    fn tasks_of_part(&self) -> usize {
+        self.k.div_ceil(self.depth)
+    }
+
+    /// Does one of the tasks of all parts.
     ///
     /// # Safety
     /// As for `pack_raw` with all lines; nobody else does the same task.
@@ -449,10 +480,12 @@ impl Lines {
         line_stride: usize,
         k_stride: usize,
     ) {
-        let &Self { width, count, k, k_block } = self;
-        let lines = self.part(task);
-        for k0 in (0..k).step_by(k_block.max(1)) {
-            let k = k_block.min(k - k0);
+        let &Self { width, count, k_block, depth, .. } = self;
+        let lines = self.part(task / self.tasks_of_part());
+        let first = task % self.tasks_of_part() * depth;
+        let last = (first + depth).min(self.k);
+        for k0 in (first..last).step_by(k_block.max(1)) {
+            let k = k_block.min(last - k0);
             let dst = dst.wrapping_add(packed_len(width, count, k0) + lines.start * k);
             let src = src.wrapping_add(lines.start * line_stride + k0 * k_stride);
             // SAFETY: the caller's promise; each task writes its own panels.
@@ -477,8 +510,8 @@ impl Lines {
             // SAFETY: the caller's promise.
             unsafe { self.pack_part(task, kernel, dst.get(), src.get(), line_stride, k_stride) }
         };
-        let parallel = self.count * self.k >= 2 * PACK_GRAIN;
-        region(parallel, &[Phase { tasks: self.parts(), run: &run }]);
+        let tasks = self.parts() * self.tasks_of_part();
+        region(tasks > 1, &[Phase { tasks, run: &run }]);
     }
 }
 
@@ -497,6 +530,7 @@ impl Grid {
     fn new(
         parallel: bool,
         (rows, cols): (usize, usize),
+        most_rows: usize,
         (a, b): (Access, Access),
         packed_b: bool,
     ) -> Self {
@@ -504,24 +538,28 @@ impl Grid {
         let own = a == Access::Own || b == Access::Own;
         if parallel && packed_b && rows <= cols && rows >= FEW_ROWS * threads {
             // Each thread computes whole rows, as kernels before and after this one do.
-            return Self { rows: even(threads, rows), cols: dwindling(1, cols), by_rows: true };
+            return Self {
+                rows: even(threads, rows),
+                cols: dwindling(1, cols, BLOCK_PANELS),
+                by_rows: true,
+            };
         }
         // Blocks beside each other in the second direction pack their own operand once more.
         let least = if own { 2 * threads } else { threads::PIECES * threads };
-        let cut = |panels: usize, other: usize| {
+        let cut = |panels: usize, most: usize, other: usize| {
             if !parallel {
-                (even(panels.div_ceil(BLOCK_PANELS), panels), even(1, other))
+                (even(panels.div_ceil(most), panels), even(1, other))
             } else if panels < least {
                 (even(panels, panels), even(least.div_ceil(panels).min(other), other))
             } else {
-                (dwindling(threads, panels), even(1, other))
+                (dwindling(threads, panels, most), even(1, other))
             }
         };
         if a == Access::Own || (b != Access::Own && rows > cols) {
-            let (rows, cols) = cut(rows, cols);
+            let (rows, cols) = cut(rows, most_rows, cols);
             Self { rows, cols, by_rows: true }
         } else {
-            let (cols, rows) = cut(cols, rows);
+            let (cols, rows) = cut(cols, BLOCK_PANELS, rows);
             Self { rows, cols, by_rows: false }
         }
     }
@@ -561,10 +599,9 @@ fn even(parts: usize, len: usize) -> Vec<usize> {
     (0..=parts).map(|i| i * len / parts).collect()
 }
 
-/// For each thread as many parts of its share of `0..len`: a third of what is left, no more than a
-/// block may have.
-fn dwindling(threads: usize, len: usize) -> Vec<usize> {
-    let next = |left: usize| left.div_ceil(3).min(BLOCK_PANELS);
+/// For each thread as many parts of its share of `0..len`: a third of what is left, `most` at most.
+fn dwindling(threads: usize, len: usize, most: usize) -> Vec<usize> {
+    let next = |left: usize| left.div_ceil(3).min(most);
     let (mut parts, mut left) = (0, len.div_ceil(threads));
     while left > 0 {
         left -= next(left);
@@ -588,18 +625,18 @@ mod tests {
     #[test]
     fn the_parts_of_each_thread_dwindle_and_are_all_there() {
         for (threads, len) in [(1, 1), (1, 32), (2, 7), (2, 32), (2, 301), (3, 100), (8, 9)] {
-            let cuts = dwindling(threads, len);
+            let cuts = dwindling(threads, len, 8);
             let sizes: Vec<usize> = cuts.windows(2).map(|pair| pair[1] - pair[0]).collect();
             assert_eq!((cuts[0], sizes.iter().sum::<usize>()), (0, len));
             assert_eq!(sizes.len() % threads, 0, "{threads} threads, {len}");
             for thread in sizes.chunks(sizes.len() / threads) {
                 let share: usize = thread.iter().sum();
                 assert!(share == len / threads || share == len.div_ceil(threads));
-                assert!(thread[0] <= BLOCK_PANELS && thread.is_sorted_by(|a, b| a >= b));
+                assert!(thread[0] <= 8 && thread.is_sorted_by(|a, b| a >= b));
                 assert!(thread[thread.len() - 1] <= 1, "{thread:?}");
             }
         }
-        assert_eq!(dwindling(1, 32), [0, 8, 16, 22, 26, 28, 30, 31, 32]);
+        assert_eq!(dwindling(1, 32, 8), [0, 8, 16, 22, 26, 28, 30, 31, 32]);
     }
 
     #[test]
@@ -608,7 +645,7 @@ mod tests {
         for (rows, cols) in [(1, 1), (1, 40), (3, 5), (22, 32), (86, 32), (32, 86)] {
             for (a, b) in accesses.iter().flat_map(|&a| accesses.map(|b| (a, b))) {
                 for (parallel, packed) in [(false, false), (true, false), (true, true)] {
-                    let grid = Grid::new(parallel, (rows, cols), (a, b), packed);
+                    let grid = Grid::new(parallel, (rows, cols), 21, (a, b), packed);
                     let mut times = vec![0; rows * cols];
                     for task in 0..grid.down() * grid.across() {
                         let block = grid.block(task);

@@ -96,7 +96,7 @@ unsafe fn copy_panels<T: Copy, const W: usize>(
     k: usize,
 ) {
     const TOGETHER: usize = 8;
-    const AHEAD: usize = 16;
+    const AHEAD: usize = 8;
     for first in (0..panels).step_by(TOGETHER) {
         let last = (first + TOGETHER).min(panels);
         for p in 0..k {
