@@ -39,7 +39,7 @@ const FLAT: usize = 128 << 10;
 /// Multiplications below which waking the team costs more than it saves (bench: `gemm_bench`).
 const PARALLEL: usize = 1 << 18;
 /// Least values that a packing task copies.
-pub(super) const PACK_GRAIN: usize = 8 * 1024;
+const PACK_GRAIN: usize = 8 * 1024;
 /// Most lines that it copies, where there is enough for all. If they are adjacent, each step of k
 /// reads as many values in a row: memory gives those sooner than the same from far apart
 /// (bench: `gemm_bench`).
@@ -215,7 +215,7 @@ pub(super) unsafe fn blocked<T: Gemm>(
         let before = before.filter(|_| first == 0);
         // Whole rows are made at once.
         let whole = before.is_some();
-        let lines = Lines::new(parallel, width, count, chunk.min(p.k - first), kc, whole);
+        let lines = Lines::new(width, count, chunk.min(p.k - first), kc, whole);
         let packed = Gates::new(lines.parts(), lines.tasks_of_part());
         let pack = |task: usize| {
             if let Some(before) = before {
@@ -430,18 +430,10 @@ pub(super) struct Lines {
 
 impl Lines {
     /// `whole`: a task packs all values of its lines.
-    pub fn new(
-        parallel: bool,
-        width: usize,
-        count: usize,
-        k: usize,
-        k_block: usize,
-        whole: bool,
-    ) -> Self {
-        let threads = if parallel { threads::available() } else { 1 };
+    pub fn new(width: usize, count: usize, k: usize, k_block: usize, whole: bool) -> Self {
         let depth = if whole { k } else { k_block }.max(1);
         let least = (PACK_GRAIN / (width * depth)).max(1) * width;
-        let fair = count * k.div_ceil(depth) / (PACK_TASKS * threads);
+        let fair = count * k.div_ceil(depth) / (PACK_TASKS * threads::available());
         let step = fair.min(PACK_LINES).next_multiple_of(width).max(least);
         Self { width, count, k, k_block, step, depth }
     }
@@ -511,7 +503,7 @@ impl Lines {
             unsafe { self.pack_part(task, kernel, dst.get(), src.get(), line_stride, k_stride) }
         };
         let tasks = self.parts() * self.tasks_of_part();
-        region(tasks > 1, &[Phase { tasks, run: &run }]);
+        region(self.count * self.k >= 2 * PACK_GRAIN, &[Phase { tasks, run: &run }]);
     }
 }
 
@@ -620,6 +612,7 @@ fn dwindling(threads: usize, len: usize, most: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pack::pack;
     use super::*;
 
     #[test]
@@ -637,6 +630,50 @@ mod tests {
             }
         }
         assert_eq!(dwindling(1, 32, 8), [0, 8, 16, 22, 26, 28, 30, 31, 32]);
+    }
+
+    #[test]
+    fn packing_tasks_do_all_lines_of_all_k_blocks() {
+        let (width, isa) = (6, Kernel::<f32>::best().isa);
+        let cases = [(7, 5, 5), (40, 700, 256), (300, 1030, 264), (2000, 4000, 512), (1, 9000, 64)];
+        for ((count, k, k_block), whole) in cases.into_iter().flat_map(|c| [(c, false), (c, true)])
+        {
+            let lines = Lines::new(width, count, k, k_block, whole);
+            let src: Vec<f32> = (0..count * k).map(|i| i as f32).collect();
+            let mut got = vec![f32::NAN; packed_len(width, count, k)];
+            for task in (0..lines.parts() * lines.tasks_of_part()).rev() {
+                // SAFETY: both slices are as long as the lines need.
+                unsafe {
+                    let (kernel, dst) = (Kernel::best(), got.as_mut_ptr());
+                    lines.pack_part(task, kernel, dst, src.as_ptr(), 1, count);
+                }
+            }
+            let mut want = vec![0.0; got.len()];
+            for k0 in (0..k).step_by(k_block) {
+                let (src, k) = (&src[k0 * count..], k_block.min(k - k0));
+                pack(
+                    isa,
+                    width,
+                    &mut want[packed_len(width, count, k0)..],
+                    src,
+                    1,
+                    count,
+                    count,
+                    k,
+                );
+            }
+            assert!(got == want, "{count} lines of {k} values, {k_block} at a time, {whole}");
+            for panel in 0..count.div_ceil(width) {
+                let parts = lines.parts_of(&(panel..panel + 1));
+                assert_eq!(parts.len(), 1, "panel {panel}");
+                assert!(lines.part(parts.start).contains(&(panel * width)), "panel {panel}");
+            }
+            if whole {
+                assert_eq!(lines.tasks_of_part(), 1);
+            } else {
+                assert_eq!(lines.tasks_of_part(), k.div_ceil(k_block));
+            }
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::threads::{self, SharedMut};
-use blocked::{Lines, PACK_GRAIN, Problem};
+use blocked::{Lines, Problem};
 use vector::Gemv;
 
 /// Below this many values each, operands fit the first-level cache and are not worth a copy
@@ -344,8 +344,7 @@ impl<T: Gemm> PackedB<T> {
     pub fn repack(&mut self, b: Mat<T>) {
         assert!(b.holds(self.k, self.n), "gemm: B is too short");
         let k_block = blocked::k_block(self.k);
-        let parallel = self.n * self.k >= 2 * PACK_GRAIN;
-        let lines = Lines::new(parallel, self.kernel.nr, self.n, self.k, k_block, false);
+        let lines = Lines::new(self.kernel.nr, self.n, self.k, k_block, false);
         let (dst, src) = (self.panels.as_mut_ptr(), b.data.as_ptr());
         // SAFETY: B holds all its elements; the panels of all k-blocks fit the memory.
         unsafe { lines.pack(self.kernel, dst, src, b.col_stride, b.row_stride) };
