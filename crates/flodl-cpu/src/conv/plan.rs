@@ -197,6 +197,21 @@ impl<'a, T: Gemm> Pass<'a, T> {
         self.axes.iter().map(|a| a.src).product()
     }
 
+    /// The number in the source of the plane behind depth `depth` of image `n`, if it is not padding:
+    /// `plane` counts the channels of a group and the taps along the depth of each.
+    pub fn source_plane(
+        &self,
+        group: usize,
+        plane: usize,
+        n: usize,
+        depth: usize,
+    ) -> Option<usize> {
+        let d = &self.axes[0];
+        let (channel, tap) = (plane / d.taps, plane % d.taps);
+        let channel = (n * self.groups + group) * self.src_ch + channel;
+        Some(channel * d.src + d.source(depth * d.stride + tap * d.step)?)
+    }
+
     /// Whether the outputs of a channel lie one after the other.
     pub fn dense(&self) -> bool {
         self.axes.iter().all(|a| a.out == a.dst)

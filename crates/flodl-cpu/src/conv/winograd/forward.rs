@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::transform::{Lanes, Outputs, PIECE, Room, Source, Square, Taps, square};
-use super::{Form, Loader, Panels, Pass, Spot, Tiling, panel_width, point_stride};
+use super::{Form, Loader, Panels, Pass, Spot, Tiling, panel_width, planes, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::{self, Arch};
@@ -55,7 +55,7 @@ struct Work<'a, 'p, T: 'static, const P: usize, const R: usize> {
     shared: bool,
     /// Products, one for each pair of points.
     squares: usize,
-    /// Channels of the source, parities included.
+    /// Channels of the source, taps along the depth and parities included.
     channels: usize,
     /// Tiles of a panel.
     width: usize,
@@ -92,7 +92,9 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
         let Some(first) = works.first() else { return Ok(()) };
         let (pass, tiling) = (first.pass, &first.tiling);
         let panels = pass.dst_ch.div_ceil(first.kernel.mr);
-        let stride = point_stride(panels * first.kernel.mr * first.channels);
+        // Phases of a strided depth have taps along it, so channels, of their own.
+        let channels = works.iter().map(|work| work.channels).max().unwrap_or(0);
+        let stride = point_stride(panels * first.kernel.mr * channels);
         let size = first.squares * stride;
         let mut weights = Scratch::<T>::new(works.len() * size)?;
         let blocks = tiling.blocks();
@@ -141,10 +143,11 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
         let (width, channels) = (self.width, self.channels);
         let to = Panels { to: sources.as_mut_ptr(), width, channels, stride };
         let failed = Mutex::new(None);
-        let step = pass.src_ch.div_ceil(TASKS);
-        threads::parallel_for(pass.src_ch.div_ceil(step), |i| {
-            let channels = i * step..((i + 1) * step).min(pass.src_ch);
-            let task = Sources { pass, loader: &loader, group, channels, to: &to };
+        let planes = planes(pass);
+        let step = planes.div_ceil(TASKS);
+        threads::parallel_for(planes.div_ceil(step), |i| {
+            let planes = i * step..((i + 1) * step).min(planes);
+            let task = Sources { pass, loader: &loader, group, planes, to: &to };
             if let Err(error) = simd::dispatch::<Sources<T, P>>(task) {
                 *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
             }
@@ -227,16 +230,19 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
         let rows = mr.min(pass.dst_ch - first);
         let src = &pass.w[self.group * pass.w_group + first * pass.w_row..];
         let mut room = Room::new();
-        for (c, parity) in (0..pass.src_ch).flat_map(|c| (0..stride * stride).map(move |p| (c, p)))
-        {
+        let [d, h, w] = pass.axes;
+        for channel in 0..work.channels {
+            let (plane, parity) = (channel / (stride * stride), channel % (stride * stride));
+            let (c, depth) = (plane / d.taps, plane % d.taps);
             let (p, q) = (parity / stride, parity % stride);
-            let line = (self.panel * work.channels + c * stride * stride + parity) * mr;
+            let line = (self.panel * work.channels + channel) * mr;
             for part in (0..rows).step_by(PIECE) {
                 let count = PIECE.min(rows - part);
                 let src = &src[part * pass.w_row..];
                 for (i, to) in room.from.iter_mut().enumerate().take(R) {
                     for (j, to) in to.iter_mut().enumerate().take(R) {
-                        let tap = (i * stride + p) * pass.axes[2].taps + j * stride + q;
+                        let row = depth * h.taps + i * stride + p;
+                        let tap = row * w.taps + j * stride + q;
                         let index = c * pass.w_ch + pass.kernel_index(tap);
                         for (lane, to) in to.0.iter_mut().enumerate().take(count) {
                             *to = src[lane * pass.w_row + index];
@@ -257,12 +263,12 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
     }
 }
 
-/// Transforms some channels of a block's source.
+/// Transforms some planes of a block's source: the taps along the depth of its channels.
 struct Sources<'a, 'p, T: 'static, const P: usize> {
     pass: &'a Pass<'p, T>,
     loader: &'a Loader<'p, T>,
     group: usize,
-    channels: Range<usize>,
+    planes: Range<usize>,
     to: &'a Panels<T>,
 }
 
@@ -274,13 +280,11 @@ impl<T: Gemm, const P: usize> simd::Kernel for Sources<'_, '_, T, P> {
         let (pass, loader) = (self.pass, self.loader);
         let mut slab = Scratch::<T>::new(loader.scratch())?;
         let mut room = Room::new();
-        for c in self.channels {
-            let channel = |n: usize| (n * pass.groups + self.group) * pass.src_ch + c;
-            let first = c * loader.offsets.len();
+        for number in self.planes {
+            let plane = |n: usize, depth: usize| pass.source_plane(self.group, number, n, depth);
+            let first = number * loader.offsets.len();
             // SAFETY: the panels have room for all tiles and channels; these are this task's.
-            unsafe {
-                loader.channel::<A, Source<P>>(channel, &mut slab, &mut room, first, self.to)
-            };
+            unsafe { loader.plane::<A, Source<P>>(plane, &mut slab, &mut room, first, self.to) };
         }
         Ok(())
     }
@@ -314,8 +318,10 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
         {
             let number = self.group * pass.dst_ch + channel;
             let bias = pass.bias.map_or(T::ZERO, |b| b[number]);
-            let to = |image: usize| {
-                self.out.at((image * pass.groups * pass.dst_ch + number) * pass.dst_plane())
+            let [d, h, w] = pass.axes;
+            let to = |image: usize, depth: usize| {
+                let channel = image * pass.groups * pass.dst_ch + number;
+                self.out.at((channel * d.dst + d.place(depth)) * h.dst * w.dst)
             };
             for piece in (panel..(panel + width).min(self.tiles.len())).step_by(PIECE) {
                 let at = panel * pass.dst_ch + channel * width + (piece - panel);
@@ -335,13 +341,14 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
                     let run = run.min(count - lane);
                     let there = run.min(if turns { pass.batch - spot.image } else { run });
                     let tiles = Tiles { values: &room.to, first: lane, count: there, turns, bias };
+                    let to = to(spot.image, spot.depth);
                     // SAFETY: outputs of this channel and block, inside the destination.
                     unsafe {
                         match P + 1 - R {
-                            2 => tiles.write::<A, 2>(pass, to(spot.image), spot),
-                            3 => tiles.write::<A, 3>(pass, to(spot.image), spot),
-                            4 => tiles.write::<A, 4>(pass, to(spot.image), spot),
-                            _ => tiles.write::<A, 5>(pass, to(spot.image), spot),
+                            2 => tiles.write::<A, 2>(pass, to, spot),
+                            3 => tiles.write::<A, 3>(pass, to, spot),
+                            4 => tiles.write::<A, 4>(pass, to, spot),
+                            _ => tiles.write::<A, 5>(pass, to, spot),
                         }
                     }
                     lane += run;
@@ -362,10 +369,10 @@ struct Tiles<'a, T> {
 }
 
 impl<T: Gemm> Tiles<'_, T> {
-    /// Writes them to the channel `dst` of the first one's image, from the first one's spot on.
+    /// Writes them to the plane `dst` of the first one's image, from the first one's spot on.
     ///
     /// # Safety
-    /// These outputs are inside the channel, and nobody else uses them.
+    /// These outputs are inside the plane, and nobody else uses them.
     #[inline(always)]
     unsafe fn write<A: Arch, const M: usize>(&self, pass: &Pass<T>, dst: *mut T, spot: Spot) {
         let [_, h, w] = pass.axes;

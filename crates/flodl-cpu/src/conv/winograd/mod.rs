@@ -1,7 +1,8 @@
 //! Winograd's convolution: tiles of outputs from a quarter of the multiplications.
 //!
 //! For 3×3 and 2×2 kernels of stride 1, and for kernels of even size and stride 2, which are 2×2
-//! kernels of stride 1 over the four parities of the image, taken as channels. Tiles of the source
+//! kernels of stride 1 over the four parities of the image, taken as channels. In three dimensions
+//! the taps along the depth are channels too, and each depth of the output is an image. Tiles of the source
 //! and the weights are transformed ([`transform`]), multiplied point by point, which is a matrix
 //! product for each point ([`forward`], [`weight`]), and transformed back.
 //!
@@ -64,10 +65,15 @@ impl Form {
         self.points + 1 - self.taps
     }
 
-    /// Channels of the source, parities included.
+    /// Channels of the source, taps along the depth and parities included, in this order.
     fn channels<T: Gemm>(&self, pass: &Pass<T>) -> usize {
-        pass.src_ch * self.stride * self.stride
+        planes(pass) * self.stride * self.stride
     }
+}
+
+/// Planes of the source behind each plane of the output: channels, and taps along the depth of each.
+fn planes<T: Gemm>(pass: &Pass<T>) -> usize {
+    pass.src_ch * pass.axes[0].taps
 }
 
 /// Fewest channels on either side: below, the transforms outweigh the products.
@@ -86,11 +92,11 @@ pub(super) fn suits<T: Gemm>(pass: &Pass<T>, gradient: bool) -> Option<Form> {
     let wanted = size_of::<T>() == 4 && winograd();
     let wide = form.channels(pass).min(pass.dst_ch) >= FEW;
     (wanted && wide).then_some(())?;
-    let [_, h, w] = pass.axes;
+    let [d, h, w] = pass.axes;
     let direct = pass.taps() * pass.pixels() * pass.src_ch * pass.dst_ch;
     let cost = |form: &Form| {
         let m = form.outputs();
-        let tiles = h.out.div_ceil(m) * w.out.div_ceil(m);
+        let tiles = d.out * h.out.div_ceil(m) * w.out.div_ceil(m);
         let squares = form.points * form.points;
         let (from, to) = (form.channels(pass), pass.dst_ch);
         // The gradient by weight packs both operands.
@@ -111,16 +117,16 @@ fn choices(taps: usize) -> &'static [usize] {
 /// A form that a pass can take, if there is one.
 fn form<T: Gemm>(pass: &Pass<T>) -> Option<Form> {
     let [d, h, w] = pass.axes;
-    let flat = d.src == 1 && d.out == 1 && d.taps == 1 && d.pad == 0;
     let alike = h.taps == w.taps && h.stride == w.stride && h.step == 1 && w.step == 1;
     let stride = h.stride;
     let whole = stride <= 2 && h.taps.is_multiple_of(stride);
     let taps = h.taps / stride;
     let form = Form { points: 4, taps, stride };
-    (flat && alike && whole && (2..=3).contains(&taps)).then_some(form)
+    (d.taps > 0 && alike && whole && (2..=3).contains(&taps)).then_some(form)
 }
 
-/// The tiles of a pass, numbered row by row, and cut in blocks of consecutive ones.
+/// The tiles of a pass, numbered row by row, depth after depth of all images, and cut in blocks of
+/// consecutive ones.
 ///
 /// What is done to a tile is done to [`PIECE`] neighbours at once. Where an image has fewer side by
 /// side, those of one place in so many images are neighbours, and the images are read in turn.
@@ -130,8 +136,10 @@ struct Tiling {
     /// Tiles along an image's height and width.
     rows: usize,
     cols: usize,
-    /// Images in turn: 1 or [`PIECE`]. Some of the last ones may not exist.
+    /// Images in turn: 1 or [`PIECE`].
     images: usize,
+    /// Images in all, in whole turns: some of the last ones may not exist.
+    batch: usize,
     /// Tiles of all images, and of a block.
     tiles: usize,
     block: usize,
@@ -141,6 +149,7 @@ struct Tiling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Spot {
     image: usize,
+    depth: usize,
     row: usize,
     col: usize,
 }
@@ -152,7 +161,8 @@ impl Tiling {
         let (rows, cols) = (pass.axes[1].out.div_ceil(m), pass.axes[2].out.div_ceil(m));
         let turns = pass.batch.next_multiple_of(PIECE);
         let images = if cols < PIECE && 8 * turns <= 9 * pass.batch { PIECE } else { 1 };
-        let tiles = pass.batch.next_multiple_of(images) * rows * cols;
+        let batch = pass.batch.next_multiple_of(images);
+        let tiles = pass.axes[0].out * batch * rows * cols;
         let most = (target / width * width).max(width);
         let blocks = tiles.div_ceil(most).max(parts.min(tiles.div_ceil(2 * width)));
         let mut block = tiles.div_ceil(blocks).next_multiple_of(width);
@@ -164,7 +174,7 @@ impl Tiling {
         if images > 1 && line <= 2 * block {
             block = (block / line * line).max(line);
         }
-        Self { form, rows, cols, images, tiles, block }
+        Self { form, rows, cols, images, batch, tiles, block }
     }
 
     /// Tiles of the images that are read in turn.
@@ -174,8 +184,14 @@ impl Tiling {
 
     fn spot(&self, tile: usize) -> Spot {
         let (turn, at) = (tile / self.turn(), tile % self.turn());
-        let (place, image) = (at / self.images, at % self.images);
-        Spot { image: turn * self.images + image, row: place / self.cols, col: place % self.cols }
+        let (place, lane) = (at / self.images, at % self.images);
+        let first = turn * self.images;
+        Spot {
+            image: first % self.batch + lane,
+            depth: first / self.batch,
+            row: place / self.cols,
+            col: place % self.cols,
+        }
     }
 
     fn blocks(&self) -> usize {
@@ -334,15 +350,13 @@ enum Piece {
 /// Transforms channels of a source, tile by tile, for one block.
 struct Loader<'a, T> {
     slab: Slab,
-    /// The images of the block, or the first of each turn: which, and the first row of tiles that
-    /// it needs.
-    images: Vec<(usize, usize)>,
+    /// For each turn of the block, its first image and the first row of tiles that it needs.
+    turns: Vec<Spot>,
     batch: usize,
     pieces: Vec<Piece>,
     /// For each parity, where the values of a tile are.
     offsets: Vec<[[usize; MOST]; MOST]>,
     src: &'a [T],
-    src_plane: usize,
 }
 
 /// How a loader reads: `step` from a tile to the next, `reach` values of each for a tile.
@@ -385,16 +399,16 @@ impl<'a, T: Gemm> Loader<'a, T> {
         batch: usize,
     ) -> Self {
         let slab = Slab::new(&reading, tiling);
-        let Reading { lengths, reach, stride, .. } = reading;
+        let Reading { reach, stride, .. } = reading;
         let first = tiles.start / tiling.turn();
-        let images: Vec<_> = (first..tiles.end.div_ceil(tiling.turn()))
+        let turns: Vec<_> = (first..tiles.end.div_ceil(tiling.turn()))
             .map(|turn| tiling.spot(tiles.start.max(turn * tiling.turn())))
-            .map(|spot| (spot.image / tiling.images * tiling.images, spot.row))
+            .map(|spot| Spot { image: spot.image / tiling.images * tiling.images, ..spot })
             .collect();
         let place = |tile: usize| {
             let (spot, turn) = (tiling.spot(tile), tile / tiling.turn() - first);
             let lane = spot.image % tiling.images;
-            turn * slab.plane() + slab.tile(spot.row - images[turn].1, spot.col) + lane
+            turn * slab.plane() + slab.tile(spot.row - turns[turn].row, spot.col) + lane
         };
         let pieces = tiles.clone().step_by(PIECE).map(|tile| {
             let parts: [Option<usize>; PIECE] =
@@ -414,40 +428,43 @@ impl<'a, T: Gemm> Loader<'a, T> {
             std::array::from_fn(|i| std::array::from_fn(|j| tap(i, j)))
         });
         let offsets = offsets.collect();
-        let src_plane = lengths[0] * lengths[1];
-        Self { slab, images, batch, pieces, offsets, src, src_plane }
+        Self { slab, turns, batch, pieces, offsets, src }
     }
 
     /// Values of scratch that a task needs.
     fn scratch(&self) -> usize {
-        self.images.len() * self.slab.plane() + PIECE
+        self.turns.len() * self.slab.plane() + PIECE
     }
 
-    /// Transforms one channel: `channel(n)` is the number of image n's channel, and the parities
-    /// of the channel become the channels from `first` on.
+    /// Transforms one plane behind each plane of tiles: `plane(n, d)` is the number in the source of
+    /// that for depth d of image n, none if it is padding. The parities of the plane become the
+    /// channels from `first` on.
     ///
     /// # Safety
     /// The places of these channels in `panels` are writable, and nobody else's.
     #[inline(always)]
-    unsafe fn channel<A: Arch, F: Transform<T>>(
+    unsafe fn plane<A: Arch, F: Transform<T>>(
         &self,
-        channel: impl Fn(usize) -> usize,
+        plane: impl Fn(usize, usize) -> Option<usize>,
         slab: &mut [T],
         room: &mut Room<T>,
         first: usize,
         panels: &Panels<T>,
     ) {
-        let plane = self.slab.plane();
-        assert!(slab.len() >= self.images.len() * plane + PIECE);
-        for (i, &(n, row)) in self.images.iter().enumerate() {
-            let (src, to) =
-                (&self.src[channel(n) * self.src_plane..], &mut slab[i * plane..][..plane]);
+        let (of_turn, [height, width]) = (self.slab.plane(), self.slab.lengths);
+        assert!(slab.len() >= self.turns.len() * of_turn + PIECE);
+        for (turn, to) in self.turns.iter().zip(slab.chunks_exact_mut(of_turn)) {
+            let Some(plane) = plane(turn.image, turn.depth) else {
+                to.fill(T::ZERO);
+                continue;
+            };
+            let src = &self.src[plane * height * width..];
             if self.slab.images == 1 {
-                self.slab.fill(&src[..self.src_plane], row, to);
+                self.slab.fill(&src[..height * width], turn.row, to);
             } else {
-                let stride = (channel(n + 1) - channel(n)) * self.src_plane;
-                let count = self.slab.images.min(self.batch - n);
-                self.slab.turn(src, stride, count, row, to);
+                let of_image = self.src.len() / self.batch;
+                let count = self.slab.images.min(self.batch - turn.image);
+                self.slab.turn(src, of_image, count, turn.row, to);
             }
         }
         for (parity, offsets) in self.offsets.iter().enumerate() {

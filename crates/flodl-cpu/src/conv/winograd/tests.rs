@@ -67,6 +67,15 @@ fn equals_the_direct_sum() {
         geom((8, 1, 6, 11), plane(6, 5), plane(2, 2), ONE, ZERO, ONE),
         geom((24, 1, 13, 25), plane(18, 16), plane(4, 4), [1, 2, 2], same, ONE),
         geom((23, 1, 10, 9), plane(11, 17), plane(4, 4), [1, 2, 2], [0, 2, 0], ONE),
+        // Depths: padded, strided, dilated, of several images in turn, more of them than a block.
+        geom((2, 1, 5, 9), [4, 9, 7], [3, 3, 3], ONE, ONE, ONE),
+        geom((3, 2, 6, 8), [5, 8, 21], [2, 3, 3], ONE, ZERO, ONE),
+        geom((1, 1, 7, 6), [6, 5, 6], [2, 2, 2], ONE, [2, 1, 0], ONE),
+        geom((8, 1, 4, 9), [8, 8, 8], [3, 3, 3], [2, 1, 1], ONE, ONE),
+        geom((15, 1, 9, 10), [5, 6, 5], [3, 3, 3], ONE, [2, 1, 1], [2, 1, 1]),
+        geom((16, 2, 16, 24), [4, 12, 16], [1, 3, 3], ONE, [0, 1, 1], ONE),
+        geom((9, 1, 6, 7), [6, 8, 10], [4, 4, 4], [2, 2, 2], ONE, ONE),
+        geom((3, 1, 5, 4), [8, 8, 8], [4, 4, 4], [1, 2, 2], ONE, ONE),
     ] {
         check::<f32>(&g);
         check::<f64>(&g);
@@ -82,7 +91,8 @@ fn other_convolutions_have_no_form() {
         geom((1, 1, 2, 2), plane(8, 8), plane(3, 3), [1, 2, 2], ZERO, ONE),
         geom((1, 1, 2, 2), plane(9, 9), plane(3, 3), ONE, ZERO, [1, 2, 2]),
         geom((1, 1, 2, 2), plane(9, 9), plane(5, 5), ONE, ZERO, ONE),
-        geom((1, 1, 2, 2), [3, 4, 4], [2, 2, 2], ONE, ZERO, ONE),
+        geom((1, 1, 2, 2), [3, 4, 4], [2, 3, 2], ONE, ZERO, ONE),
+        geom((1, 1, 2, 2), [3, 4, 4], [3, 3, 3], [1, 2, 2], ONE, ONE),
     ] {
         assert_eq!(form(&Pass::forward(&g, &x[..g.x_len()], &x, None)), None, "{g:?}");
     }

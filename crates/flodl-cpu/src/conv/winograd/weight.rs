@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::transform::{Gradients, PIECE, Room, Source, TapGradients, square};
-use super::{Form, Loader, Panels, Pass, Tiling, point_stride};
+use super::{Form, Loader, Panels, Pass, Tiling, planes, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Epilogue, Gemm, Mat, gemm};
 use crate::simd::{self, Arch};
@@ -115,15 +115,14 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
             let part = task / 2;
             let share = |all: usize| part * all / TASKS..(part + 1) * all / TASKS;
             let result = if task % 2 == 0 {
-                let of = (pass.groups, pass.src_ch);
-                let channels = share(pass.src_ch);
-                let (loader, to) = (&source, &sources);
-                simd::dispatch(Tiles::<T, P, R, true> { loader, group, channels, to, of })
+                let number = |plane, n, depth| pass.source_plane(group, plane, n, depth);
+                let (loader, to, planes) = (&source, &sources, share(planes(pass)));
+                simd::dispatch(Tiles::<_, _, P, R, true> { loader, number, planes, to })
             } else {
-                let of = (pass.groups, pass.dst_ch);
-                let channels = share(pass.dst_ch);
-                let (loader, to) = (&gradient, &gradients);
-                simd::dispatch(Tiles::<T, P, R, false> { loader, group, channels, to, of })
+                let channel = |c, n| (n * pass.groups + group) * pass.dst_ch + c;
+                let number = |c, n, depth| Some(channel(c, n) * pass.axes[0].out + depth);
+                let (loader, to, planes) = (&gradient, &gradients, share(pass.dst_ch));
+                simd::dispatch(Tiles::<_, _, P, R, false> { loader, number, planes, to })
             };
             if let Err(error) = result {
                 *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
@@ -136,18 +135,19 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
     }
 }
 
-/// Transforms some channels of the source or of the gradient.
-struct Tiles<'a, T, const P: usize, const R: usize, const SOURCE: bool> {
+/// Transforms some planes of the source or of the gradient.
+struct Tiles<'a, T, N, const P: usize, const R: usize, const SOURCE: bool> {
     loader: &'a Loader<'a, T>,
-    group: usize,
-    channels: Range<usize>,
+    /// The number in the tensor of a plane's image and depth.
+    number: N,
+    planes: Range<usize>,
     to: &'a Panels<T>,
-    /// Groups of the tensor, and channels of each.
-    of: (usize, usize),
 }
 
-impl<T: Gemm, const P: usize, const R: usize, const SOURCE: bool> simd::Kernel
-    for Tiles<'_, T, P, R, SOURCE>
+impl<T: Gemm, N, const P: usize, const R: usize, const SOURCE: bool> simd::Kernel
+    for Tiles<'_, T, N, P, R, SOURCE>
+where
+    N: Fn(usize, usize, usize) -> Option<usize>,
 {
     type Out = Result<(), OutOfMemory>;
 
@@ -156,17 +156,15 @@ impl<T: Gemm, const P: usize, const R: usize, const SOURCE: bool> simd::Kernel
         let loader = self.loader;
         let mut slab = Scratch::<T>::new(loader.scratch())?;
         let mut room = Room::new();
-        for c in self.channels {
-            let channel = |n: usize| (n * self.of.0 + self.group) * self.of.1 + c;
-            let first = c * loader.offsets.len();
+        for number in self.planes {
+            let plane = |n, depth| (self.number)(number, n, depth);
+            let (first, slab, room) = (number * loader.offsets.len(), &mut slab, &mut room);
             // SAFETY: there is room for all tiles and channels; these are this task's.
             unsafe {
                 if SOURCE {
-                    loader.channel::<A, Source<P>>(channel, &mut slab, &mut room, first, self.to);
+                    loader.plane::<A, Source<P>>(plane, slab, room, first, self.to);
                 } else {
-                    loader.channel::<A, Gradients<P, R>>(
-                        channel, &mut slab, &mut room, first, self.to,
-                    );
+                    loader.plane::<A, Gradients<P, R>>(plane, slab, room, first, self.to);
                 }
             }
         }
@@ -194,6 +192,7 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
         let (channels, stride) = (work.channels, work.tiling.form.stride);
         let (parities, of_row) = (stride * stride, pass.k());
         let mut room = Room::new();
+        let [_, h, w] = pass.axes;
         for row in self.rows {
             let start = (self.group * pass.dst_ch + row) * of_row;
             // SAFETY: the weights of this row are this task's.
@@ -210,11 +209,12 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
                 for (i, values) in room.to.iter().enumerate().take(R) {
                     for (j, values) in values.iter().enumerate().take(R) {
                         for (lane, &value) in values.0.iter().enumerate().take(lanes) {
-                            let (c, parity) =
+                            let (plane, parity) =
                                 ((first + lane) / parities, (first + lane) % parities);
                             let (p, q) = (parity / stride, parity % stride);
-                            let tap = (i * stride + p) * pass.axes[2].taps + j * stride + q;
-                            to[c * pass.taps() + tap] = value;
+                            // The planes of a channel are its taps along the depth.
+                            let row = plane * h.taps + i * stride + p;
+                            to[row * w.taps + j * stride + q] = value;
                         }
                     }
                 }
