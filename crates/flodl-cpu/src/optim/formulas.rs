@@ -20,11 +20,13 @@ struct Each<'a, F, T, const N: usize> {
     state: [*mut T; N],
 }
 
-impl<F: Formula<T, N>, T: FloatMath, const N: usize> Kernel for Each<'_, F, T, N> {
-    type Out = ();
+/// Elements in a row before the other half of a range has its turn.
+const RUN: usize = 64;
+
+impl<F: Formula<T, N>, T: FloatMath, const N: usize> Each<'_, F, T, N> {
     #[inline(always)]
-    fn run<A: Arch>(self) {
-        for (i, (p, &g)) in self.p.iter_mut().zip(self.g).enumerate() {
+    fn some<A: Arch>(&mut self, range: Range<usize>) {
+        for ((i, p), &g) in range.clone().zip(&mut self.p[range.clone()]).zip(&self.g[range]) {
             // SAFETY: `apply` made the states as long as the parameter.
             let old = self.state.map(|s| unsafe { *s.add(i) });
             let (new, state) = self.formula.apply::<A>(*p, g * self.scale, old);
@@ -34,6 +36,21 @@ impl<F: Formula<T, N>, T: FloatMath, const N: usize> Kernel for Each<'_, F, T, N
                 unsafe { *at.add(i) = value };
             }
         }
+    }
+}
+
+impl<F: Formula<T, N>, T: FloatMath, const N: usize> Kernel for Each<'_, F, T, N> {
+    type Out = ();
+    /// Both halves in turn where there is no state: a core fetches four streams ahead as soon as two.
+    /// With states there are as many without.
+    #[inline(always)]
+    fn run<A: Arch>(mut self) {
+        let half = if N == 0 { self.p.len() / 2 / RUN * RUN } else { 0 };
+        for at in (0..half).step_by(RUN) {
+            self.some::<A>(at..at + RUN);
+            self.some::<A>(half + at..half + at + RUN);
+        }
+        self.some::<A>(2 * half..self.p.len());
     }
 }
 
