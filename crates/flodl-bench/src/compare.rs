@@ -4,7 +4,8 @@ use crate::Result;
 use crate::report::{Row, human};
 use crate::timing::geometric_mean;
 
-fn read(path: &str) -> Result<Vec<Row>> {
+/// The rows of a result file.
+pub fn read(path: &str) -> Result<Vec<Row>> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
     serde_json::from_str(&text).map_err(|e| format!("{path}: {e}").into())
 }

@@ -57,6 +57,11 @@ fn product(layout: &str, [m, n, k]: [i64; 3]) -> Result<Work> {
     Work::call(move || a.matmul(&b))
 }
 
+/// Whether a convolution takes Winograd's algorithm by itself.
+fn has_winograd([_, c, _, k, stride, _, _]: [i64; 7]) -> bool {
+    c >= 24 && [(3, 1), (4, 2)].contains(&(k, stride))
+}
+
 /// Forward and one gradient of a convolution: the other input is a constant.
 fn convolution([n, c, o, k, stride, pad, size]: [i64; 7], gradient: &str) -> Result<Work> {
     let (x, w) = (leaf(&[n, c, size, size])?, leaf(&[o, c, k, k])?);
@@ -124,11 +129,15 @@ fn adam(numel: i64) -> Result<Work> {
     Work::call(move || adam.step())
 }
 
+fn conv_name([n, c, o, k, s, p, size]: [i64; 7], gradient: &str) -> String {
+    format!("conv {c}->{o} k{k} s{s} p{p} {size}x{size} b{n} d{gradient}")
+}
+
 /// Every row: its name, as the twin has it too, and what to measure.
 fn specs() -> Vec<Spec<'static>> {
     let mut specs: Vec<Spec> = Vec::new();
     let mut add = |name: String, build: Box<dyn Fn() -> Result<Work>>| {
-        specs.push(Spec { name, build: Some(build) });
+        specs.push(Spec { name, build: Some(build), direct: false });
     };
     for shape @ [m, n, k] in PRODUCTS {
         for layout in ["NN", "NT", "TN"] {
@@ -144,13 +153,19 @@ fn specs() -> Vec<Spec<'static>> {
         let [n, c, h, w] = [shape[0], shape[1], shape[2], shape[3]];
         add(format!("batch_norm {n}x{c}x{h}x{w}"), Box::new(move || batch_norm(shape)));
     }
-    for conv @ [n, c, o, k, s, p, size] in CONVS {
+    for conv in CONVS {
         for gradient in ["input", "weight"] {
-            let name = format!("conv {c}->{o} k{k} s{s} p{p} {size}x{size} b{n} d{gradient}");
-            add(name, Box::new(move || convolution(conv, gradient)));
+            add(conv_name(conv, gradient), Box::new(move || convolution(conv, gradient)));
         }
     }
     add("adam 16777216".into(), Box::new(|| adam(1 << 24)));
+    for conv in CONVS.into_iter().filter(|&conv| has_winograd(conv)) {
+        for gradient in ["input", "weight"] {
+            let name = format!("{} direct", conv_name(conv, gradient));
+            let build = Box::new(move || convolution(conv, gradient));
+            specs.push(Spec { name, build: Some(build), direct: true });
+        }
+    }
     specs
 }
 

@@ -4,7 +4,9 @@
 //! the two sides run in turn, and the figure is the ratio pair by pair.
 #![forbid(unsafe_code)]
 
+mod all;
 mod compare;
+mod documents;
 mod kernels;
 mod layers;
 mod models;
@@ -92,6 +94,23 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// All of these beside PyTorch at its usual and at its best, and the documents' tables from it
+    All {
+        /// Documents whose tables are written, as `document` does
+        documents: Vec<String>,
+        /// The folder for the result files
+        #[arg(long, value_name = "FOLDER", default_value = "bench-results")]
+        folder: String,
+        /// Threads on both sides; 0 means all cores
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+        /// Compare with the PyTorch that this Python has
+        #[arg(long, value_name = "PYTHON")]
+        vs_pytorch: Option<String>,
+        /// Pairs of runs when comparing; by default five for the models and three for the rest
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        pairs: Option<u32>,
+    },
     /// Two result files side by side
     Compare {
         /// The one to judge
@@ -99,17 +118,15 @@ enum Command {
         /// The one to judge it by
         b: String,
     },
-    /// Writes the table of a result file into a document, between its marks
+    /// Writes the tables of result files into documents, between their marks
     Document {
-        /// What `--json` wrote
-        results: String,
-        /// The document, with the lines `<!-- bench NAME -->` and `<!-- /bench NAME -->`
-        document: String,
-        /// The name in the marks
-        name: String,
-        /// Only medians, peak memory and their ratio
-        #[arg(long)]
-        brief: bool,
+        /// The folder of the result files
+        folder: String,
+        /// Documents with tables between the lines `<!-- bench NAME -->` and `<!-- /bench -->`, for
+        /// each NAME.json; `brief` after the name leaves the main columns, `only=PART` the rows
+        /// whose names begin so
+        #[arg(required = true)]
+        documents: Vec<String>,
     },
     /// One model in this process (what `models` starts)
     #[command(hide = true)]
@@ -122,10 +139,12 @@ fn main() -> ExitCode {
         Command::Scaling { common, steps } => models::scaling(&common, steps),
         Command::Layers { common, steps } => layers::run(&common, steps),
         Command::Kernels { common } => kernels::run(&common),
-        Command::Compare { a, b } => compare::run(&a, &b),
-        Command::Document { results, document, name, brief } => {
-            report::document(&results, &document, &name, brief)
+        Command::All { documents, folder, threads, vs_pytorch, pairs } => {
+            let target = all::Target { folder: &folder, documents: &documents };
+            all::run(&target, threads, vs_pytorch.as_deref(), pairs)
         }
+        Command::Compare { a, b } => compare::run(&a, &b),
+        Command::Document { folder, documents } => documents::run(&folder, &documents),
         Command::Child { model, steps, threads } => models::child(&model, steps, threads),
     };
     match result {

@@ -294,21 +294,8 @@ fn save(common: &Common, rows: &[Row]) -> Result<()> {
     Ok(())
 }
 
-/// Writes the table of a result file, or a short one, into a document, between the marks of that
-/// name.
-pub fn document(results: &str, document: &str, name: &str, brief: bool) -> Result<()> {
-    let rows: Vec<Row> = serde_json::from_str(&std::fs::read_to_string(results)?)
-        .map_err(|e| format!("{results}: {e}"))?;
-    let text = std::fs::read_to_string(document).map_err(|e| format!("{document}: {e}"))?;
-    let text = between(&text, name, &section(&rows, brief)).ok_or_else(|| {
-        format!("{document}: no lines <!-- bench {name} --> … <!-- /bench {name} -->")
-    })?;
-    flodl::write_atomic(document, text.as_bytes())?;
-    Ok(())
-}
-
 /// The table, and what it was measured on.
-fn section(rows: &[Row], brief: bool) -> String {
+pub fn section(rows: &[Row], brief: bool) -> String {
     let Some(first) = rows.first() else { return "No rows.\n".into() };
     let versions: Vec<String> = first.versions.iter().map(|(k, v)| format!("{k} {v}")).collect();
     let best = rows.iter().filter_map(|r| r.pytorch.as_ref()).any(|p| p.best);
@@ -320,14 +307,6 @@ fn section(rows: &[Row], brief: bool) -> String {
         versions.join(", "),
         table(rows, brief)
     )
-}
-
-/// The text with what stands between the marks of a name replaced.
-fn between(text: &str, name: &str, new: &str) -> Option<String> {
-    let (start, end) = (format!("<!-- bench {name} -->"), format!("<!-- /bench {name} -->"));
-    let (before, rest) = text.split_once(&start)?;
-    let (_, after) = rest.split_once(&end)?;
-    Some(format!("{before}{start}\n{new}{end}{after}"))
 }
 
 #[cfg(test)]
@@ -355,17 +334,10 @@ mod tests {
     }
 
     #[test]
-    fn a_document_gets_the_table_between_its_marks() {
-        let text = "a\n<!-- bench x -->\nold\n<!-- /bench x -->\nb\n";
-        let new = between(text, "x", &section(&[row(1.0)], false)).unwrap();
-        assert!(
-            new.starts_with("a\n<!-- bench x -->\n") && new.ends_with("<!-- /bench x -->\nb\n")
-        );
-        assert!(
-            new.contains("| m | 1.00 ms |") && new.contains("2 threads") && !new.contains("old")
-        );
-        assert_eq!(between(&new, "x", &section(&[row(1.0)], false)), Some(new));
-        assert_eq!(between(text, "y", ""), None);
+    fn a_section_says_what_it_was_measured_on() {
+        let text = section(&[row(1.0)], false);
+        assert!(text.contains("| m | 1.00 ms |") && text.contains("2 threads"), "{text}");
+        assert!(text.contains(&machine()) && text.contains("flodl"), "{text}");
     }
 
     #[test]

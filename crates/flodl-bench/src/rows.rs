@@ -72,6 +72,8 @@ pub struct Spec<'a> {
     pub name: String,
     /// `None` when the library lacks it as yet.
     pub build: Option<Box<dyn Fn() -> Result<Work> + 'a>>,
+    /// Without Winograd's algorithm, which the twin does not have: only ours is measured.
+    pub direct: bool,
 }
 
 /// Measures the rows whose name contains what `--only` says, ours and PyTorch's in turn, with so
@@ -79,6 +81,7 @@ pub struct Spec<'a> {
 pub fn run(common: &Common, steps: usize, program: &str, specs: Vec<Spec>) -> crate::Result<()> {
     flodl::set_num_threads(common.threads());
     flodl::manual_seed(0);
+    let winograd = flodl::winograd();
     let only = common.only.as_deref().unwrap_or_default();
     let chosen: Vec<&Spec> = specs.iter().filter(|s| s.name.contains(only)).collect();
     let missing: Vec<&str> =
@@ -96,6 +99,7 @@ pub fn run(common: &Common, steps: usize, program: &str, specs: Vec<Spec>) -> cr
         let Some(build) = &spec.build else { continue };
         let in_row = |e: flodl::Error| format!("{}: {e}", spec.name);
         timing::forget_peak();
+        flodl::set_winograd(winograd && !spec.direct);
         let mut work = build().map_err(in_row)?;
         let names = work.names();
         let mut ours: Vec<Vec<Row>> = vec![Vec::new(); names.len()];
@@ -107,7 +111,7 @@ pub fn run(common: &Common, steps: usize, program: &str, specs: Vec<Spec>) -> cr
                 let row = Row::new(&format!("{}{pass}", spec.name), times, common.threads());
                 ours.push(Row { peak_rss_mb: timing::peak_rss_mb(), ..row });
             }
-            if let Some(server) = &mut server {
+            if let Some(server) = server.as_mut().filter(|_| !spec.direct) {
                 let peers = server.row(&spec.name)?;
                 if peers.len() != names.len() {
                     return Err(format!("PyTorch's row {} has other passes", spec.name).into());

@@ -112,3 +112,47 @@ fn two_files_are_compared_row_by_row() {
     refuses(&["compare", &a, &b], 1, &[&b]);
     std::fs::remove_file(&a).expect("removed");
 }
+
+#[test]
+fn documents_get_their_tables_and_keep_the_rest() {
+    let folder = scratch("results");
+    std::fs::create_dir_all(&folder).expect("made");
+    let results =
+        r#"[{"model":"a x","median_ms":2,"min_ms":1},{"model":"b","median_ms":3,"min_ms":1}]"#;
+    std::fs::write(format!("{folder}/some.json"), results).expect("written");
+    let document = format!("{folder}/document.md");
+    let text = "before\n<!-- bench some only=a brief -->\nold\n<!-- /bench -->\nbetween\n\
+                <!-- bench other -->\nkept\n<!-- /bench -->\nafter\n";
+    std::fs::write(&document, text).expect("written");
+    let output = bench(&["document", &folder, &document]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("other.json"), "{said}");
+    let new = std::fs::read_to_string(&document).expect("still there");
+    assert!(new.starts_with("before\n<!-- bench some only=a brief -->\n"), "{new}");
+    assert!(new.contains("| a x | 2.00 ms |") && !new.contains("old") && !new.contains("| b |"));
+    assert!(new.ends_with("-->\nbetween\n<!-- bench other -->\nkept\n<!-- /bench -->\nafter\n"));
+
+    let refused = [
+        ("no marks\n", "has no line"),
+        ("<!-- bench some -->\n", "mark some"),
+        ("<!-- bench some only=c -->\n<!-- /bench -->\n", "no row begins with \"c\""),
+        ("<!-- bench other -->\n<!-- /bench -->\n", "no results"),
+    ];
+    for (text, words) in refused {
+        std::fs::write(&document, text).expect("written");
+        refuses(&["document", &folder, &document], 1, &[words]);
+        assert_eq!(std::fs::read_to_string(&document).expect("still there"), text);
+    }
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn a_run_of_everything_looks_at_its_documents_and_folder_first() {
+    let file = scratch("file");
+    std::fs::write(&file, "no marks\n").expect("written");
+    refuses(&["all", &file], 1, &[&file, "has no line"]);
+    refuses(&["all", "/nonexistent.md"], 1, &["/nonexistent.md"]);
+    refuses(&["all", "--folder", &file], 1, &[&file, "cannot be made"]);
+    std::fs::remove_file(&file).expect("removed");
+    refuses(&["all", "--pairs", "0"], 2, &["--pairs"]);
+}

@@ -174,7 +174,7 @@ fn nested() -> Result<Work> {
 pub fn run(common: &Common, steps: usize) -> crate::Result<()> {
     let specs = entries().map(|entry| {
         let build = entry.1.2.map(|build| Box::new(build) as Box<dyn Fn() -> Result<Work>>);
-        Spec { name: name(entry), build }
+        Spec { name: name(entry), build, direct: false }
     });
     rows::run(common, steps, "layers.py", specs.collect())
 }
