@@ -113,11 +113,13 @@ def passes(forward, leaves):
 
 
 def serve(rows):
-    """Answers each name on stdin with the figures of its passes, one line of JSON.
+    """Says that it is ready, then answers each name on stdin with the figures of its passes, one line
+    of JSON.
 
     `rows` maps a name to a function that makes the list of calls to time.
     """
     last, made = None, None
+    print("ready", flush=True)
     for line in sys.stdin:
         name = line.rstrip("\n")
         if name not in rows:

@@ -1,22 +1,44 @@
 //! Everything that the documents show, measured anew.
 
-use crate::{Common, Result, documents, kernels, layers, models};
+use crate::{Common, Result, documents, kernels, layers, models, profile};
 
-/// A run of a command: the name of its result file, pairs of runs if nothing else is said, whether
-/// PyTorch is at its best.
+/// A run of a command.
 struct Part {
+    /// The name of its result file.
     name: &'static str,
+    needs: Needs,
+    /// Pairs of runs if nothing else is said.
     pairs: u32,
-    best: bool,
     run: fn(&Common) -> Result<()>,
 }
 
-const PARTS: [Part; 5] = [
-    Part { name: "models", pairs: 5, best: false, run: |c| models::run(c, 0) },
-    Part { name: "models-best", pairs: 5, best: true, run: |c| models::run(c, 0) },
-    Part { name: "scaling", pairs: 3, best: false, run: |c| models::scaling(c, 0) },
-    Part { name: "layers", pairs: 3, best: false, run: |c| layers::run(c, 0) },
-    Part { name: "kernels", pairs: 3, best: false, run: kernels::run },
+/// What a part cannot do without.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    Perf,
+    /// PyTorch, which is then at its best.
+    PyTorchAtBest,
+}
+use Needs::{Nothing, Perf, PyTorchAtBest};
+
+const fn part(
+    name: &'static str,
+    needs: Needs,
+    pairs: u32,
+    run: fn(&Common) -> Result<()>,
+) -> Part {
+    Part { name, needs, pairs, run }
+}
+
+/// Short ones first, so that what is missing shows soon.
+const PARTS: [Part; 6] = [
+    part("profile", Perf, 1, |c| profile::run(c, 0, None)),
+    part("kernels", Nothing, 3, kernels::run),
+    part("layers", Nothing, 3, |c| layers::run(c, 0)),
+    part("scaling", Nothing, 3, |c| models::scaling(c, 0)),
+    part("models", Nothing, 5, |c| models::run(c, 0)),
+    part("models-best", PyTorchAtBest, 5, |c| models::run(c, 0)),
 ];
 
 /// Where the results go, and the documents whose tables are written from them.
@@ -39,7 +61,16 @@ pub fn run(
     }
     std::fs::create_dir_all(target.folder)
         .map_err(|e| format!("{} cannot be made: {e}", target.folder))?;
-    for part in PARTS.iter().filter(|part| vs_pytorch.is_some() || !part.best) {
+    for part in &PARTS {
+        let missing = match part.needs {
+            Nothing => None,
+            Perf => (!profile::possible()).then_some("perf"),
+            PyTorchAtBest => vs_pytorch.is_none().then_some("--vs-pytorch"),
+        };
+        if let Some(missing) = missing {
+            eprintln!("== {} is left out: there is no {missing}", part.name);
+            continue;
+        }
         let path = documents::path(target.folder, part.name);
         eprintln!("== {}", path.display());
         (part.run)(&Common {
@@ -48,7 +79,7 @@ pub fn run(
             json: Some(path.to_string_lossy().into_owned()),
             vs_pytorch: vs_pytorch.map(str::to_owned),
             pairs: pairs.unwrap_or(part.pairs),
-            pytorch_best: part.best,
+            pytorch_best: part.needs == PyTorchAtBest,
         })?;
     }
     if target.documents.is_empty() {

@@ -11,6 +11,7 @@ mod kernels;
 mod layers;
 mod models;
 mod peak;
+mod profile;
 mod report;
 mod rows;
 mod timing;
@@ -94,7 +95,18 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// All of these beside PyTorch at its usual and at its best, and the documents' tables from it
+    /// Where the time of the large models' steps goes, by the samples of Linux's perf
+    Profile {
+        #[command(flatten)]
+        common: Common,
+        /// Timed steps; 0 means as many as two seconds hold, at least 5
+        #[arg(long, default_value_t = 0)]
+        steps: usize,
+        /// Another build of this program, whose steps are profiled instead
+        #[arg(long, value_name = "FILE")]
+        program: Option<String>,
+    },
+    /// All of these, beside PyTorch as it is and at its best, and the documents' tables from them
     All {
         /// Documents whose tables are written, as `document` does
         documents: Vec<String>,
@@ -139,6 +151,9 @@ fn main() -> ExitCode {
         Command::Scaling { common, steps } => models::scaling(&common, steps),
         Command::Layers { common, steps } => layers::run(&common, steps),
         Command::Kernels { common } => kernels::run(&common),
+        Command::Profile { common, steps, program } => {
+            profile::run(&common, steps, program.as_deref())
+        }
         Command::All { documents, folder, threads, vs_pytorch, pairs } => {
             let target = all::Target { folder: &folder, documents: &documents };
             all::run(&target, threads, vs_pytorch.as_deref(), pairs)

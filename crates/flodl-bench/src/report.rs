@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::profile::KINDS;
 use crate::timing::{Times, geometric_mean, least, median};
 use crate::{Common, Result};
 
@@ -33,6 +34,9 @@ pub struct Row {
     /// What these threads reached in registers just before, in 10^9 operations a second.
     #[serde(default)]
     pub peak_gflops: f64,
+    /// The share of each kind of work in the samples of a profile, in per cent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shares: BTreeMap<String, f64>,
     /// Threads used.
     #[serde(default)]
     pub threads: usize,
@@ -62,6 +66,7 @@ impl Row {
             page_faults,
             gflop: 0.0,
             peak_gflops: 0.0,
+            shares: BTreeMap::new(),
             threads,
             machine,
             versions,
@@ -176,6 +181,7 @@ enum Needs {
     Nothing,
     Memory,
     Arithmetic,
+    Shares,
     Peer,
     /// Memory on both sides.
     PeerMemory,
@@ -188,6 +194,7 @@ impl Needs {
         match self {
             Needs::Nothing => true,
             Needs::Memory => memory,
+            Needs::Shares => rows.iter().any(|r| !r.shares.is_empty()),
             Needs::Arithmetic => rows.iter().any(|r| share(r).is_some()),
             Needs::Peer => peer,
             Needs::PeerMemory => peer && memory,
@@ -207,8 +214,13 @@ fn share(row: &Row) -> Option<f64> {
     known.then(|| 100.0 * row.gflop / (row.min_ms * 1e-3) / row.peak_gflops)
 }
 
+/// A kind's share in a profile.
+fn of_kind<const KIND: usize>(row: &Row, _: &Peer) -> String {
+    row.shares.get(KINDS[KIND]).map_or_else(|| "–".into(), |share| format!("{share:.0} %"))
+}
+
 /// All columns but the name's.
-const COLUMNS: [Column; 13] = {
+const COLUMNS: [Column; 19] = {
     const fn column(
         head: &'static str,
         brief: bool,
@@ -217,7 +229,7 @@ const COLUMNS: [Column; 13] = {
     ) -> Column {
         Column { head, brief, needs, cell }
     }
-    use Needs::{Arithmetic, Memory, Nothing, PeerMemory};
+    use Needs::{Arithmetic, Memory, Nothing, PeerMemory, Shares};
     [
         column("median", true, Nothing, |r, _| human(r.median_ms)),
         column("min", false, Nothing, |r, _| human(r.min_ms)),
@@ -226,6 +238,12 @@ const COLUMNS: [Column; 13] = {
         }),
         column("peak MiB", true, Memory, |r, _| format!("{:.0}", r.peak_rss_mb)),
         column("page faults", false, Memory, |r, _| format!("{:.0}", r.page_faults)),
+        column(KINDS[0], true, Shares, of_kind::<0>),
+        column(KINDS[1], true, Shares, of_kind::<1>),
+        column(KINDS[2], true, Shares, of_kind::<2>),
+        column(KINDS[3], true, Shares, of_kind::<3>),
+        column(KINDS[4], true, Shares, of_kind::<4>),
+        column(KINDS[5], true, Shares, of_kind::<5>),
         column("PyTorch median", true, Needs::Peer, |_, p| human(p.median_ms)),
         column("min", false, Needs::Peer, |_, p| human(p.min_ms)),
         column("peak MiB", true, PeerMemory, |_, p| format!("{:.0}", p.peak_rss_mb)),
@@ -360,7 +378,11 @@ mod tests {
         let text = table(&counted, false);
         assert!(text.contains("| m | 1.00 ms | 500.0 µs | 50 |"), "{text}");
         assert!(text.contains("| m | 2.00 ms | 1.00 ms | – |") && text.contains("400 GFLOP/s"));
-        let tables = [text, table(&alone, false), table(&compared, false), table(&compared, true)];
+        let shares = [("products".to_owned(), 83.7)].into();
+        let profiled = table(&[Row { shares, ..row(1.0) }, row(2.0)], true);
+        assert!(profiled.contains("| m | 1.00 ms | 84 % | – |"), "{profiled}");
+        let tables =
+            [text, profiled, table(&alone, false), table(&compared, false), table(&compared, true)];
         for text in tables {
             let bars = |l: &str| l.matches('|').count();
             let lines: Vec<&str> = text.lines().filter(|l| l.starts_with('|')).collect();

@@ -63,7 +63,8 @@ impl Twin {
         finish(command.args([name, &steps.to_string()]), &self.python)
     }
 
-    /// A process that measures rows one by one, when asked.
+    /// A process that measures rows one by one, when asked. It has started: what PyTorch does until
+    /// then would disturb our first row.
     pub fn serve(&self, program: &str, steps: usize) -> Result<Server> {
         let mut command = self.command(program);
         command.env("FLODL_BENCH_STEPS", steps.to_string());
@@ -76,7 +77,18 @@ impl Twin {
             return Err("PyTorch's process has no pipes".into());
         };
         let output = BufReader::new(output);
-        Ok(Server { child, input: Some(input), output, python: self.python.clone() })
+        let mut server = Server { child, input: Some(input), output, python: self.python.clone() };
+        let mut line = String::new();
+        server.output.read_line(&mut line)?;
+        match line.trim() {
+            "ready" => Ok(server),
+            "" => {
+                // Its own message went to stderr.
+                let status = server.child.wait()?;
+                Err(format!("{} failed before its first row ({status})", self.python).into())
+            }
+            other => Err(format!("{} is not ready but says {other:?}", self.python).into()),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ fn scratch(name: &str) -> String {
 fn unknown_names_are_refused_with_those_there_are() {
     refuses(&["models", "--only", "perceptron"], 1, &["no model is called perceptron", "mlp"]);
     refuses(&["layers", "--only", "no such layer"], 1, &["no row's name contains"]);
+    refuses(&["profile", "--only", "perceptron"], 1, &["no such model", "mlp"]);
     refuses(&["kernels", "--only", "no such kernel"], 1, &["no row's name contains"]);
     refuses(&["child", "perceptron", "1", "1"], 1, &["no model is called perceptron"]);
 }

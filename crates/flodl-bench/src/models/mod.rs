@@ -77,6 +77,11 @@ pub fn child(name: &str, steps: usize, threads: usize) -> Result<()> {
     Ok(())
 }
 
+/// The names of the models whose arithmetic counts.
+pub fn large() -> impl Iterator<Item = &'static str> {
+    MODELS.iter().filter(|m| m.2 > 0.0).map(|m| m.0)
+}
+
 /// The `models` command.
 pub fn run(common: &Common, steps: usize) -> Result<()> {
     if let Some(only) = &common.only {
