@@ -41,26 +41,33 @@ const PARTS: [Part; 6] = [
     part("models-best", PyTorchAtBest, 5, |c| models::run(c, 0)),
 ];
 
-/// Where the results go, and the documents whose tables are written from them.
-pub struct Target<'a> {
-    pub folder: &'a str,
-    pub documents: &'a [String],
+/// What the `all` command takes.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Documents whose tables are written, as `document` does
+    documents: Vec<String>,
+    /// The folder for the result files
+    #[arg(long, value_name = "FOLDER", default_value = "bench-results")]
+    folder: String,
+    /// Threads on both sides; 0 means all cores
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Compare with the PyTorch that this Python has
+    #[arg(long, value_name = "PYTHON")]
+    vs_pytorch: Option<String>,
+    /// Pairs of runs when comparing; by default five for the models and three for the rest
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: Option<u32>,
 }
 
-/// Runs every part on so many threads, with so many pairs if that is said, keeps each part's
-/// results as it ends, and writes the tables at the end.
-pub fn run(
-    target: &Target,
-    threads: usize,
-    vs_pytorch: Option<&str>,
-    pairs: Option<u32>,
-) -> Result<()> {
+/// Runs every part, keeps its results as it ends, and writes the tables at the end.
+pub fn run(options: &Options) -> Result<()> {
+    let Options { documents, folder, threads, vs_pytorch, pairs } = options;
     // What is wrong with a document shows before an hour of measuring.
-    for document in target.documents {
-        documents::names(document)?;
+    for document in documents {
+        documents::read(document)?;
     }
-    std::fs::create_dir_all(target.folder)
-        .map_err(|e| format!("{} cannot be made: {e}", target.folder))?;
+    std::fs::create_dir_all(folder).map_err(|e| format!("{folder} cannot be made: {e}"))?;
     for part in &PARTS {
         let missing = match part.needs {
             Nothing => None,
@@ -71,19 +78,16 @@ pub fn run(
             eprintln!("== {} is left out: there is no {missing}", part.name);
             continue;
         }
-        let path = documents::path(target.folder, part.name);
+        let path = documents::path(folder, part.name);
         eprintln!("== {}", path.display());
         (part.run)(&Common {
             only: None,
-            threads,
+            threads: *threads,
             json: Some(path.to_string_lossy().into_owned()),
-            vs_pytorch: vs_pytorch.map(str::to_owned),
+            vs_pytorch: vs_pytorch.clone(),
             pairs: pairs.unwrap_or(part.pairs),
             pytorch_best: part.needs == PyTorchAtBest,
         })?;
     }
-    if target.documents.is_empty() {
-        return Ok(());
-    }
-    documents::run(target.folder, target.documents)
+    documents::run(folder, documents)
 }

@@ -52,8 +52,8 @@ fn fill(text: &str, mut table: impl FnMut(&Mark) -> Result<Option<String>>) -> R
     Ok(made + rest)
 }
 
-/// The names of the result files that a document has tables of.
-pub fn names(document: &str) -> Result<Vec<String>> {
+/// A document, and the names of the result files that it has tables of.
+pub fn read(document: &str) -> Result<(String, Vec<String>)> {
     let mut names = Vec::new();
     let text = std::fs::read_to_string(document).map_err(|e| format!("{document}: {e}"))?;
     fill(&text, |mark| {
@@ -64,20 +64,19 @@ pub fn names(document: &str) -> Result<Vec<String>> {
     if names.is_empty() {
         return Err(format!("{document} has no line {OPEN}NAME{SHUT}").into());
     }
-    Ok(names)
+    Ok((text, names))
 }
 
 /// Writes all tables of the documents whose result files are in the folder; others stay.
 pub fn run(folder: &str, documents: &[String]) -> Result<()> {
     for document in documents {
-        let names = names(document)?;
+        let (text, names) = read(document)?;
         let there = |name: &String| path(folder, name).exists();
         if !names.iter().any(there) {
             return Err(
                 format!("{folder} has no results for {document}: {}", names.join(", ")).into()
             );
         }
-        let text = std::fs::read_to_string(document)?;
         let new = fill(&text, |mark| section(folder, mark));
         let new = new.map_err(|e| format!("{document}: {e}"))?;
         flodl::write_atomic(document, new.as_bytes())?;

@@ -107,22 +107,7 @@ enum Command {
         program: Option<String>,
     },
     /// All of these, beside PyTorch as it is and at its best, and the documents' tables from them
-    All {
-        /// Documents whose tables are written, as `document` does
-        documents: Vec<String>,
-        /// The folder for the result files
-        #[arg(long, value_name = "FOLDER", default_value = "bench-results")]
-        folder: String,
-        /// Threads on both sides; 0 means all cores
-        #[arg(long, default_value_t = 0)]
-        threads: usize,
-        /// Compare with the PyTorch that this Python has
-        #[arg(long, value_name = "PYTHON")]
-        vs_pytorch: Option<String>,
-        /// Pairs of runs when comparing; by default five for the models and three for the rest
-        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-        pairs: Option<u32>,
-    },
+    All(all::Options),
     /// Two result files side by side
     Compare {
         /// The one to judge
@@ -154,10 +139,7 @@ fn main() -> ExitCode {
         Command::Profile { common, steps, program } => {
             profile::run(&common, steps, program.as_deref())
         }
-        Command::All { documents, folder, threads, vs_pytorch, pairs } => {
-            let target = all::Target { folder: &folder, documents: &documents };
-            all::run(&target, threads, vs_pytorch.as_deref(), pairs)
-        }
+        Command::All(options) => all::run(&options),
         Command::Compare { a, b } => compare::run(&a, &b),
         Command::Document { folder, documents } => documents::run(&folder, &documents),
         Command::Child { model, steps, threads } => models::child(&model, steps, threads),

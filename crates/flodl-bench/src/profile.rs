@@ -43,9 +43,9 @@ fn sample(line: &str) -> Option<(f64, u64, &str)> {
 /// makes its model first, and ends with the steps.
 fn shares(script: &str, seconds: f64) -> BTreeMap<String, f64> {
     let mut counts: BTreeMap<String, f64> = KINDS.iter().map(|k| ((*k).into(), 0.0)).collect();
-    let samples = || script.lines().filter_map(sample);
-    let start = samples().map(|s| s.0).fold(0.0, f64::max) - seconds;
-    for (_, address, symbol) in samples().filter(|s| s.0 >= start) {
+    let samples: Vec<_> = script.lines().filter_map(sample).collect();
+    let start = samples.iter().map(|s| s.0).fold(0.0, f64::max) - seconds;
+    for (_, address, symbol) in samples.into_iter().filter(|s| s.0 >= start) {
         if let Some(count) = kind(address, symbol).and_then(|kind| counts.get_mut(kind)) {
             *count += 1.0;
         }
