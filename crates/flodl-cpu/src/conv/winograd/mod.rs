@@ -2,9 +2,9 @@
 //!
 //! For 3×3 and 2×2 kernels of stride 1, and for kernels of even size and stride 2, which are 2×2
 //! kernels of stride 1 over the four parities of the image, taken as channels. In three dimensions
-//! the taps along the depth are channels too, and each depth of the output is an image. Tiles of the source
-//! and the weights are transformed ([`transform`]), multiplied point by point, which is a matrix
-//! product for each point ([`forward`], [`weight`]), and transformed back.
+//! the taps along the depth are channels too, and each depth of the output is an image. Tiles of the
+//! source and the weights are transformed ([`transform`]), multiplied point by point, which is a
+//! matrix product for each point ([`forward`], [`weight`]), and transformed back.
 //!
 //! The sums are exact to about 2e-6 of the largest output (0.3e-6 for a direct sum); an infinity
 //! or NaN in the source reaches the whole tile. [`set_winograd`] turns all of it off.
@@ -350,7 +350,7 @@ enum Piece {
 /// Transforms channels of a source, tile by tile, for one block.
 struct Loader<'a, T> {
     slab: Slab,
-    /// For each turn of the block, its first image and the first row of tiles that it needs.
+    /// For each turn of the block, its first image, depth, and the first row of tiles it needs.
     turns: Vec<Spot>,
     batch: usize,
     pieces: Vec<Piece>,
