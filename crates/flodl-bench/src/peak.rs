@@ -40,8 +40,11 @@ fn chains<A: Arch, const L: usize>(rounds: usize, starts: &[[f32; 16]; CHAINS]) 
     let mut x: [[f32; L]; CHAINS] = starts.map(|start| std::array::from_fn(|i| start[i]));
     let (factor, more) = (black_box(0.5), black_box(1.0));
     for _ in 0..rounds {
+        // A loop, not a closure: what is not inlined would be compiled without the instruction set.
         for chain in &mut x {
-            *chain = std::array::from_fn(|i| chain[i].mul_add_::<A>(factor, more));
+            for value in chain {
+                *value = value.mul_add_::<A>(factor, more);
+            }
         }
     }
     x.iter().flatten().sum()

@@ -5,7 +5,7 @@
 
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::math::FloatMath;
-use crate::reduce::{max_and_log_sum, split_sum, sum, sum2};
+use crate::reduce::{long_sum2, max_and_log_sum, split_sum, sum, sum2};
 use crate::simd::{Arch, Kernel, dispatch};
 use crate::threads::{GRAIN, SharedMut, parallel_ranges, parallel_rows};
 
@@ -272,8 +272,7 @@ impl<T: FloatMath> Kernel for Squares<'_, T> {
     type Out = f64;
     #[inline(always)]
     fn run<A: Arch>(self) -> f64 {
-        let blocks = self.0.chunks(4096).zip(self.1.chunks(4096));
-        blocks.map(|(x, y)| sum2(x, y, |x, y| (x - y) * (x - y)).to_f64()).sum()
+        long_sum2(self.0, self.1, |x, y| (x - y) * (x - y))
     }
 }
 

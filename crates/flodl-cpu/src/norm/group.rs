@@ -2,12 +2,9 @@
 
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::math::FloatMath;
-use crate::reduce::{sum, sum2};
+use crate::reduce::{long_sum, long_sum2};
 use crate::simd::{Arch, Kernel, dispatch};
 use crate::threads::{SharedMut, parallel_rows};
-
-/// Elements summed in their own type before `f64` takes over.
-const SHORT: usize = 4096;
 
 struct Forward<'a, T> {
     /// One group of one image: some channels of `s` elements.
@@ -26,10 +23,8 @@ impl<T: FloatMath> Kernel for Forward<'_, T> {
     fn run<A: Arch>(self) -> (T, T) {
         let Self { x, s, weight, bias, .. } = self;
         let count = x.len() as f64;
-        let total: f64 = x.chunks(SHORT).map(|x| sum(x, |x| x).to_f64()).sum();
-        let mean = T::from_f64(total / count);
-        let squares: f64 =
-            x.chunks(SHORT).map(|x| sum(x, |x| (x - mean) * (x - mean)).to_f64()).sum();
+        let mean = T::from_f64(long_sum(x, |x| x) / count);
+        let squares = long_sum(x, |x| (x - mean) * (x - mean));
         let rstd = 1.0 / (squares / count + self.eps).sqrt();
         for (j, (out, x)) in self.out.chunks_exact_mut(s).zip(x.chunks_exact(s)).enumerate() {
             let scale = weight.map_or(1.0, |w| w[j].to_f64()) * rstd;
@@ -114,10 +109,8 @@ impl<T: FloatMath> Kernel for Backward<'_, T> {
         let (mut plain, mut dot) = (0.0, 0.0);
         let channels = g.chunks_exact(s).zip(x.chunks_exact(s));
         for (j, ((g, x), sums)) in channels.zip(self.sums.chunks_exact_mut(2)).enumerate() {
-            sums[0] = g.chunks(SHORT).map(|g| sum(g, |g| g).to_f64()).sum();
-            let pairs = g.chunks(SHORT).zip(x.chunks(SHORT));
-            let centred: f64 = pairs.map(|(g, x)| sum2(g, x, |g, x| g * (x - mean)).to_f64()).sum();
-            sums[1] = centred * rstd.to_f64();
+            sums[0] = long_sum(g, |g| g);
+            sums[1] = long_sum2(g, x, |g, x| g * (x - mean)) * rstd.to_f64();
             plain += weight(j) * sums[0];
             dot += weight(j) * sums[1];
         }

@@ -3,12 +3,9 @@
 use std::ops::Range;
 
 use crate::math::FloatMath;
-use crate::reduce::{sum, sum2};
+use crate::reduce::{SHORT, long_sum, sum, sum2};
 use crate::simd::{Arch, Kernel, dispatch};
 use crate::threads::{SharedMut, parallel_rows};
-
-/// Elements summed in their own type before `f64` takes over.
-const SHORT: usize = 4096;
 
 /// Fills two sums for each of `pieces` pieces of `s` elements, a range of pieces at a time.
 pub(super) fn each_piece(
@@ -37,10 +34,9 @@ impl<T: FloatMath> Kernel for Moments<'_, T> {
     #[inline(always)]
     fn run<A: Arch>(self) {
         for (x, out) in self.x.chunks_exact(self.s).zip(self.out.chunks_exact_mut(2)) {
-            let total: f64 = x.chunks(SHORT).map(|x| sum(x, |x| x).to_f64()).sum();
+            let total = long_sum(x, |x| x);
             let mean = T::from_f64(total / self.s as f64);
-            let square = |x: &[T]| sum(x, |x| (x - mean) * (x - mean)).to_f64();
-            let squares: f64 = x.chunks(SHORT).map(square).sum();
+            let squares = long_sum(x, |x| (x - mean) * (x - mean));
             // About the exact mean, not the rounded one.
             let off = total / self.s as f64 - mean.to_f64();
             out[0] = total / self.s as f64;

@@ -8,7 +8,7 @@
 mod lanes;
 mod rows;
 
-pub(crate) use lanes::{FEW_LANES, LANES, lane_fold, sum, sum2};
+pub(crate) use lanes::{FEW_LANES, LANES, SHORT, lane_fold, long_sum, long_sum2, sum, sum2};
 pub(crate) use rows::max_and_log_sum;
 pub use rows::{
     ArgOp, BoolReduceOp, IntReduceOp, arg_reduce, logsumexp, norm, reduce_bool, reduce_int, var,
@@ -87,8 +87,6 @@ fold!(SquareFold, 0.0, false, |x| x * x, |a, b| a + b);
 fold!(AbsFold, 0.0, false, |x| x.abs_(), |a, b| a + b);
 fold!(MaxAbsFold, 0.0, true, |x| x.abs_(), |a, b| max_nan(a, b));
 
-/// Elements whose fold stays in their own type.
-const SHORT: usize = 4096;
 /// Rows of a column tile whose fold stays in the element type.
 const SHORT_ROWS: usize = 128;
 /// Columns that stay in registers.

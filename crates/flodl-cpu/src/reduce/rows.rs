@@ -3,7 +3,7 @@
 
 use std::ops::Deref;
 
-use super::{FEW_LANES, ReduceOp, SHORT, count, finish, lane_fold, reduce, sum};
+use super::{FEW_LANES, ReduceOp, count, finish, lane_fold, long_sum, reduce, sum};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::element::Element;
 use crate::elementwise::{Integer, copy};
@@ -142,12 +142,6 @@ pub fn arg_reduce<T: Element>(
     let rows = as_rows(x, reduced)?;
     each_row(&rows, len, out, |row| dispatch(ArgKernel(op, row)));
     Ok(())
-}
-
-/// The accurate sum of `f` over a row of any length, blocks joined in `f64`.
-#[inline(always)]
-fn long_sum<T: FloatMath>(x: &[T], f: impl Fn(T) -> T) -> f64 {
-    x.chunks(SHORT).map(|block| sum(block, &f).to_f64()).sum()
 }
 
 struct VarKernel<'a, T>(&'a [T], f64);

@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::transform::{Lanes, Outputs, PIECE, Room, Source, Square, Taps, square};
+use super::lanes::{Lanes, PIECE};
+use super::transform::{Outputs, Room, Source, Square, Taps, square};
 use super::{Form, Loader, Panels, Pass, Spot, Tiling, panel_width, planes, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Gemm, Kernel};
@@ -229,7 +230,7 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Weights<'_, '_, '
         let first = self.panel * mr;
         let rows = mr.min(pass.dst_ch - first);
         let src = &pass.w[self.group * pass.w_group + first * pass.w_row..];
-        let mut room = Room::new();
+        let mut room = Room::<A, T>::new();
         let [d, h, w] = pass.axes;
         for channel in 0..work.channels {
             let (plane, parity) = (channel / (stride * stride), channel % (stride * stride));
@@ -279,7 +280,7 @@ impl<T: Gemm, const P: usize> simd::Kernel for Sources<'_, '_, T, P> {
     fn run<A: Arch>(self) -> Self::Out {
         let (pass, loader) = (self.pass, self.loader);
         let mut slab = Scratch::<T>::new(loader.scratch())?;
-        let mut room = Room::new();
+        let mut room = Room::<A, T>::new();
         for number in self.planes {
             let plane = |n: usize, depth: usize| pass.source_plane(self.group, number, n, depth);
             let first = number * loader.offsets.len();
@@ -309,7 +310,7 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
     fn run<A: Arch>(self) {
         let (work, pass) = (self.work, self.work.pass);
         let width = work.width;
-        let mut room = Room::new();
+        let mut room = Room::<A, T>::new();
         let tiling = &work.tiling;
         // Panel by panel: the products of adjacent channels are adjacent.
         for (panel, channel) in (0..self.tiles.len())
@@ -345,10 +346,10 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
                     // SAFETY: outputs of this channel and block, inside the destination.
                     unsafe {
                         match P + 1 - R {
-                            2 => tiles.write::<A, 2>(pass, to, spot),
-                            3 => tiles.write::<A, 3>(pass, to, spot),
-                            4 => tiles.write::<A, 4>(pass, to, spot),
-                            _ => tiles.write::<A, 5>(pass, to, spot),
+                            2 => tiles.write::<2>(pass, to, spot),
+                            3 => tiles.write::<3>(pass, to, spot),
+                            4 => tiles.write::<4>(pass, to, spot),
+                            _ => tiles.write::<5>(pass, to, spot),
                         }
                     }
                     lane += run;
@@ -360,31 +361,37 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
 
 /// Tiles of outputs side by side, or at one place of images in turn: some lanes of the values at
 /// (row, column) of each.
-struct Tiles<'a, T> {
-    values: &'a Square<T>,
+struct Tiles<'a, A, T> {
+    values: &'a Square<A, T>,
     first: usize,
     count: usize,
     turns: bool,
     bias: T,
 }
 
-impl<T: Gemm> Tiles<'_, T> {
+impl<A: Arch, T: Gemm> Tiles<'_, A, T> {
     /// Writes them to the plane `dst` of the first one's image, from the first one's spot on.
     ///
     /// # Safety
     /// These outputs are inside the plane, and nobody else uses them.
     #[inline(always)]
-    unsafe fn write<A: Arch, const M: usize>(&self, pass: &Pass<T>, dst: *mut T, spot: Spot) {
+    unsafe fn write<const M: usize>(&self, pass: &Pass<T>, dst: *mut T, spot: Spot) {
         let [_, h, w] = pass.axes;
-        let Spot { row, col, .. } = spot;
-        let height = M.min(h.out - row * M);
-        let length = (if self.turns { M } else { self.count * M }).min(w.out - col * M);
-        let first = w.dst_first + col * M * w.dst_step;
+        let dilation = h.step;
+        // The output that a place of the residue is, and how many places there are from one on.
+        let output = |axis: usize, place: usize| place * dilation + spot.residue[axis];
+        let left = |axis: usize, place: usize| {
+            pass.axes[axis + 1].out.saturating_sub(output(axis, place)).div_ceil(dilation)
+        };
+        let (row, col) = (spot.row * M, spot.col * M);
+        let height = M.min(left(0, row));
+        let length = (if self.turns { M } else { self.count * M }).min(left(1, col));
+        let (first, step) = (w.place(output(1, col)), dilation * w.dst_step);
         for (i, values) in self.values.iter().enumerate().take(height) {
             let mut lines = [[T::ZERO; M]; PIECE];
             if M == 4 {
                 let rows = [&values[0], &values[1], &values[2], &values[3]];
-                interleave4::<A, T>(rows, self.bias, lines.as_flattened_mut());
+                Lanes::interleave4(rows, self.bias, lines.as_flattened_mut());
             } else {
                 for (t, to) in lines.iter_mut().enumerate() {
                     for (to, values) in to.iter_mut().zip(values) {
@@ -393,17 +400,16 @@ impl<T: Gemm> Tiles<'_, T> {
                 }
             }
             let lines = &lines[self.first..self.first + self.count];
-            let to = (h.dst_first + (row * M + i) * h.dst_step) * w.dst + first;
-            let to = dst.wrapping_add(to);
+            let to = dst.wrapping_add(h.place(output(0, row + i)) * w.dst + first);
             if self.turns {
                 let image = pass.groups * pass.dst_ch * pass.dst_plane();
                 for (n, line) in lines.iter().enumerate() {
                     // SAFETY: the caller's promise; this is the next image.
-                    unsafe { scatter(&line[..length], to.wrapping_add(n * image), w.dst_step) };
+                    unsafe { scatter(&line[..length], to.wrapping_add(n * image), step) };
                 }
             } else {
                 // SAFETY: the caller's promise.
-                unsafe { scatter(&lines.as_flattened()[..length], to, w.dst_step) };
+                unsafe { scatter(&lines.as_flattened()[..length], to, step) };
             }
         }
     }
@@ -420,7 +426,13 @@ unsafe fn scatter<T: Gemm>(line: &[T], to: *mut T, step: usize) {
         match (step, line.len()) {
             (1, 4) => to.cast::<[T; 4]>().write([line[0], line[1], line[2], line[3]]),
             (1, _) => write(line, to),
-            (2, _) => line.iter().enumerate().for_each(|(i, &v)| *to.add(2 * i) = v),
+            // Not a loop, of which the compiler makes masked stores that take several times as long.
+            (s, 4) => {
+                *to = line[0];
+                *to.add(s) = line[1];
+                *to.add(2 * s) = line[2];
+                *to.add(3 * s) = line[3];
+            }
             (s, _) => line.iter().enumerate().for_each(|(i, &v)| *to.add(s * i) = v),
         }
     }
@@ -434,58 +446,4 @@ unsafe fn scatter<T: Gemm>(line: &[T], to: *mut T, step: usize) {
 unsafe fn write<T: Gemm>(from: &[T], to: *mut T) {
     // SAFETY: the caller's promise.
     copy_short(from, unsafe { std::slice::from_raw_parts_mut(to, from.len()) });
-}
-
-/// Four vectors, each plus `bias`, value by value in turn.
-///
-/// Written with shuffles where the CPU has them: of plain loops the compiler makes gathers, which
-/// take longer than all of the transform.
-#[inline(always)]
-fn interleave4<A: Arch, T: Gemm>(rows: [&Lanes<T>; 4], bias: T, to: &mut [T]) {
-    assert!(to.len() >= 4 * PIECE);
-    #[cfg(target_arch = "x86_64")]
-    if A::ISA >= simd::Isa::Avx2 && size_of::<T>() == 4 {
-        let [a, b, c, d] = rows;
-        let rows =
-            [a.0.as_ptr().cast(), b.0.as_ptr().cast(), c.0.as_ptr().cast(), d.0.as_ptr().cast()];
-        // SAFETY: T is the only float of four bytes; the rows hold eight values and the target 32;
-        // the CPU has AVX2, as `A` says.
-        unsafe { interleave4_avx(rows, bias.to_f64() as f32, to.as_mut_ptr().cast()) };
-        return;
-    }
-    for (t, to) in to.as_chunks_mut::<4>().0.iter_mut().enumerate().take(PIECE) {
-        for (to, row) in to.iter_mut().zip(rows) {
-            *to = row.0[t] + bias;
-        }
-    }
-}
-
-/// # Safety
-/// The rows are readable for eight values, and `to` is writable for 32; the CPU has AVX.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-#[target_feature(enable = "avx,avx2")]
-unsafe fn interleave4_avx(rows: [*const f32; 4], bias: f32, to: *mut f32) {
-    use std::arch::x86_64::*;
-    let bias = _mm256_set1_ps(bias);
-    // SAFETY: the caller's promise.
-    let (a, b, c, d) = unsafe {
-        let [a, b, c, d] = rows;
-        (_mm256_loadu_ps(a), _mm256_loadu_ps(b), _mm256_loadu_ps(c), _mm256_loadu_ps(d))
-    };
-    let (a, b) = (_mm256_add_ps(a, bias), _mm256_add_ps(b, bias));
-    let (c, d) = (_mm256_add_ps(c, bias), _mm256_add_ps(d, bias));
-    let (ab, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-    let (cd, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-    // Lanes 0 and 4, 1 and 5, 2 and 6, 3 and 7.
-    let (l0, l1) = (_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0xee>(ab, cd));
-    let l2 = _mm256_shuffle_ps::<0x44>(ab_high, cd_high);
-    let l3 = _mm256_shuffle_ps::<0xee>(ab_high, cd_high);
-    // SAFETY: the caller's promise.
-    unsafe {
-        _mm256_storeu_ps(to, _mm256_permute2f128_ps::<0x20>(l0, l1));
-        _mm256_storeu_ps(to.add(8), _mm256_permute2f128_ps::<0x20>(l2, l3));
-        _mm256_storeu_ps(to.add(16), _mm256_permute2f128_ps::<0x31>(l0, l1));
-        _mm256_storeu_ps(to.add(24), _mm256_permute2f128_ps::<0x31>(l2, l3));
-    }
 }

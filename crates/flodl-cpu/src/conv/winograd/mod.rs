@@ -1,8 +1,9 @@
 //! Winograd's convolution: tiles of outputs from a quarter of the multiplications.
 //!
 //! For 3×3 and 2×2 kernels of stride 1, and for kernels of even size and stride 2, which are 2×2
-//! kernels of stride 1 over the four parities of the image, taken as channels. In three dimensions
-//! the taps along the depth are channels too, and each depth of the output is an image. Tiles of the
+//! kernels of stride 1 over the four parities of the image, taken as channels. A dilated kernel is a
+//! plain one over each residue of the image's places modulo the dilation. In three dimensions the
+//! taps along the depth are channels too, and each depth of the output is an image. Tiles of the
 //! source and the weights are transformed ([`transform`]), multiplied point by point, which is a
 //! matrix product for each point ([`forward`], [`weight`]), and transformed back.
 //!
@@ -10,6 +11,7 @@
 //! or NaN in the source reaches the whole tile. [`set_winograd`] turns all of it off.
 
 mod forward;
+mod lanes;
 #[cfg(test)]
 mod tests;
 mod transform;
@@ -25,7 +27,8 @@ use super::plan::Pass;
 use crate::gemm::pack::pack;
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::{self, Arch};
-use transform::{Lanes, MOST, PIECE, Room, Transform, square};
+use lanes::{Lanes, PIECE};
+use transform::{MOST, Room, Transform, square};
 
 /// Environment variable that turns Winograd's convolution off when it is `0`.
 pub const WINOGRAD_ENV: &str = "FLODL_WINOGRAD";
@@ -57,12 +60,24 @@ pub(super) struct Form {
     pub taps: usize,
     /// Stride of the pass; its parities are channels.
     pub stride: usize,
+    /// From a tap to the next: places of one residue modulo this are an image of their own.
+    pub dilation: usize,
 }
 
 impl Form {
     /// Outputs of a tile along an axis.
     fn outputs(&self) -> usize {
         self.points + 1 - self.taps
+    }
+
+    /// Images that a plane falls into.
+    fn residues(&self) -> usize {
+        self.dilation * self.dilation
+    }
+
+    /// Rows and columns of tiles of such an image; some of the last may have no output.
+    fn tiles<T: Gemm>(&self, pass: &Pass<T>) -> [usize; 2] {
+        [1, 2].map(|axis| pass.axes[axis].out.div_ceil(self.dilation).div_ceil(self.outputs()))
     }
 
     /// Channels of the source, taps along the depth and parities included, in this order.
@@ -92,11 +107,10 @@ pub(super) fn suits<T: Gemm>(pass: &Pass<T>, gradient: bool) -> Option<Form> {
     let wanted = size_of::<T>() == 4 && winograd();
     let wide = form.channels(pass).min(pass.dst_ch) >= FEW;
     (wanted && wide).then_some(())?;
-    let [d, h, w] = pass.axes;
     let direct = pass.taps() * pass.pixels() * pass.src_ch * pass.dst_ch;
     let cost = |form: &Form| {
-        let m = form.outputs();
-        let tiles = d.out * h.out.div_ceil(m) * w.out.div_ceil(m);
+        let [rows, cols] = form.tiles(pass);
+        let tiles = pass.axes[0].out * form.residues() * rows * cols;
         let squares = form.points * form.points;
         let (from, to) = (form.channels(pass), pass.dst_ch);
         // The gradient by weight packs both operands.
@@ -117,23 +131,23 @@ fn choices(taps: usize) -> &'static [usize] {
 /// A form that a pass can take, if there is one.
 fn form<T: Gemm>(pass: &Pass<T>) -> Option<Form> {
     let [d, h, w] = pass.axes;
-    let alike = h.taps == w.taps && h.stride == w.stride && h.step == 1 && w.step == 1;
-    let stride = h.stride;
-    let whole = stride <= 2 && h.taps.is_multiple_of(stride);
+    let alike = h.taps == w.taps && h.stride == w.stride && h.step == w.step;
+    let (stride, dilation) = (h.stride, h.step);
+    let whole = stride == 1 || stride == 2 && dilation == 1 && h.taps.is_multiple_of(2);
     let taps = h.taps / stride;
-    let form = Form { points: 4, taps, stride };
+    let form = Form { points: 4, taps, stride, dilation };
     (d.taps > 0 && alike && whole && (2..=3).contains(&taps)).then_some(form)
 }
 
-/// The tiles of a pass, numbered row by row, depth after depth of all images, and cut in blocks of
-/// consecutive ones.
+/// The tiles of a pass, numbered row by row, residue after residue of an image, depth after depth of
+/// all images, and cut in blocks of consecutive ones.
 ///
 /// What is done to a tile is done to [`PIECE`] neighbours at once. Where an image has fewer side by
 /// side, those of one place in so many images are neighbours, and the images are read in turn.
 #[derive(Debug, PartialEq, Eq)]
 struct Tiling {
     form: Form,
-    /// Tiles along an image's height and width.
+    /// Tiles along the height and width of an image, or of a residue of it.
     rows: usize,
     cols: usize,
     /// Images in turn: 1 or [`PIECE`].
@@ -150,6 +164,8 @@ struct Tiling {
 struct Spot {
     image: usize,
     depth: usize,
+    /// The first place, along height and width, of the image's places that the tile's are of.
+    residue: [usize; 2],
     row: usize,
     col: usize,
 }
@@ -157,12 +173,11 @@ struct Spot {
 impl Tiling {
     /// About `target` tiles to a block, in whole panels of `width` and few enough for `parts`.
     fn new<T: Gemm>(pass: &Pass<T>, form: Form, target: usize, width: usize, parts: usize) -> Self {
-        let m = form.outputs();
-        let (rows, cols) = (pass.axes[1].out.div_ceil(m), pass.axes[2].out.div_ceil(m));
+        let [rows, cols] = form.tiles(pass);
         let turns = pass.batch.next_multiple_of(PIECE);
         let images = if cols < PIECE && 8 * turns <= 9 * pass.batch { PIECE } else { 1 };
         let batch = pass.batch.next_multiple_of(images);
-        let tiles = pass.axes[0].out * batch * rows * cols;
+        let tiles = pass.axes[0].out * batch * form.residues() * rows * cols;
         let most = (target / width * width).max(width);
         let blocks = tiles.div_ceil(most).max(parts.min(tiles.div_ceil(2 * width)));
         let mut block = tiles.div_ceil(blocks).next_multiple_of(width);
@@ -185,10 +200,12 @@ impl Tiling {
     fn spot(&self, tile: usize) -> Spot {
         let (turn, at) = (tile / self.turn(), tile % self.turn());
         let (place, lane) = (at / self.images, at % self.images);
-        let first = turn * self.images;
+        let (residues, dilation) = (self.form.residues(), self.form.dilation);
+        let (first, residue) = (turn / residues * self.images, turn % residues);
         Spot {
             image: first % self.batch + lane,
             depth: first / self.batch,
+            residue: [residue / dilation, residue % dilation],
             row: place / self.cols,
             col: place % self.cols,
         }
@@ -224,6 +241,7 @@ struct Slab {
     lengths: [usize; 2],
     pad: [isize; 2],
     step: usize,
+    dilation: usize,
     /// Images whose values lie side by side.
     images: usize,
     /// Places of a residue of a row.
@@ -237,10 +255,13 @@ struct Slab {
 impl Slab {
     fn new(reading: &Reading, tiling: &Tiling) -> Self {
         let Reading { lengths, pad, step, reach, .. } = *reading;
-        let run = tiling.cols + (reach - 1) / step;
-        let height = (tiling.band() - 1) * step + reach;
+        let dilation = tiling.form.dilation;
         let images = tiling.images;
-        Self { lengths, pad, step, images, run, line: run * step * images, height }
+        let run = tiling.cols + (reach - 1) / step;
+        // Whole pieces of one image, so that they can be written as such.
+        let run = if images == 1 { run.next_multiple_of(PIECE) } else { run };
+        let height = (tiling.band() - 1) * step + reach;
+        Self { lengths, pad, step, dilation, images, run, line: run * step * images, height }
     }
 
     /// Values of a channel.
@@ -263,75 +284,103 @@ impl Slab {
         row * self.line + col
     }
 
-    /// Copies a channel of `count` images that are `stride` values apart, from the given row of
-    /// tiles on. The values of images that are not there are 0.
-    fn turn<T: Gemm>(&self, src: &[T], stride: usize, count: usize, row: usize, dst: &mut [T]) {
+    /// The row of the source that is row `y` of a slab that starts at a spot, if it is not padding.
+    #[inline(always)]
+    fn row(&self, spot: &Spot, y: usize) -> Option<usize> {
+        let padded = (spot.row * self.step + y) * self.dilation + spot.residue[0];
+        padded.checked_add_signed(-self.pad[0]).filter(|&y| y < self.lengths[0])
+    }
+
+    /// The first place of a residue's padded row that is in the source, and where it is there.
+    #[inline(always)]
+    fn start(&self, residue: usize) -> (usize, usize) {
+        let before = self.pad[1] - residue as isize;
+        let to = (before.max(0) as usize).div_ceil(self.dilation);
+        (to, ((to * self.dilation) as isize - before) as usize)
+    }
+
+    /// Copies a channel of `count` images that are `stride` values apart, from a spot on. The values
+    /// of images that are not there are 0.
+    fn turn<T: Gemm>(&self, src: &[T], stride: usize, count: usize, spot: &Spot, dst: &mut [T]) {
         let ([height, width], images) = (self.lengths, self.images);
         assert!(src.len() >= (count - 1) * stride + height * width);
-        // The row from value `from` on lies at place `to`.
-        let from = (-self.pad[1]).max(0) as usize;
-        let to = self.pad[1].max(0) as usize;
+        let (to, from) = self.start(spot.residue[1]);
         let places = self.line / images;
-        let inside = width.saturating_sub(from).min(places.saturating_sub(to));
+        let inside = width.saturating_sub(from).div_ceil(self.dilation);
+        let inside = inside.min(places.saturating_sub(to));
         for (y, line) in dst.chunks_exact_mut(self.line).enumerate().take(self.height) {
-            let y = (row * self.step + y) as isize - self.pad[0];
-            if !(0..height as isize).contains(&y) || inside == 0 {
+            let Some(y) = self.row(spot, y).filter(|_| inside > 0) else {
                 line.fill(T::ZERO);
                 continue;
-            }
+            };
             let (before, rest) = line.split_at_mut(to * images);
             let (middle, after) = rest.split_at_mut(inside * images);
             before.fill(T::ZERO);
             after.fill(T::ZERO);
-            let src = &src[y as usize * width + from..];
-            pack(simd::isa(), images, middle, src, stride, 1, count, inside);
+            let src = &src[y * width + from..];
+            pack(simd::isa(), images, middle, src, stride, self.dilation, count, inside);
         }
     }
 
-    /// Copies a channel of one image from the given row of tiles on.
+    /// Copies a channel of one image from a spot on.
     #[inline(always)]
-    fn fill<T: Gemm>(&self, src: &[T], row: usize, dst: &mut [T]) {
+    fn fill<A: Arch, T: Gemm>(&self, src: &[T], spot: &Spot, dst: &mut [T]) {
         match self.step {
-            2 => self.split::<T, 2>(src, row, dst),
-            3 => self.split::<T, 3>(src, row, dst),
-            4 => self.split::<T, 4>(src, row, dst),
-            5 => self.split::<T, 5>(src, row, dst),
-            6 => self.split::<T, 6>(src, row, dst),
-            8 => self.split::<T, 8>(src, row, dst),
-            10 => self.split::<T, 10>(src, row, dst),
+            2 => self.split::<A, T, 2>(src, spot, dst),
+            3 => self.split::<A, T, 3>(src, spot, dst),
+            4 => self.split::<A, T, 4>(src, spot, dst),
+            5 => self.split::<A, T, 5>(src, spot, dst),
+            6 => self.split::<A, T, 6>(src, spot, dst),
+            8 => self.split::<A, T, 8>(src, spot, dst),
+            10 => self.split::<A, T, 10>(src, spot, dst),
             _ => unreachable!("no form has this step"),
         }
     }
 
     #[inline(always)]
-    fn split<T: Gemm, const STEP: usize>(&self, src: &[T], row: usize, dst: &mut [T]) {
-        let [height, width] = self.lengths;
+    fn split<A: Arch, T: Gemm, const STEP: usize>(&self, src: &[T], spot: &Spot, dst: &mut [T]) {
+        let (width, dilation) = (self.lengths[1], self.dilation);
         // Whole chunks of the line that lie inside the source; the rest is read value by value.
-        let pad = self.pad[1];
-        let first = (pad.max(0) as usize).div_ceil(STEP).min(self.run);
-        let inside = (width as isize + pad).max(0) as usize / STEP;
-        let end = inside.clamp(first, self.run);
+        let (to, from) = self.start(spot.residue[1]);
+        let inside = width.saturating_sub(from).div_ceil(dilation);
+        let first = to.div_ceil(STEP).min(self.run);
+        let end = ((to + inside) / STEP).clamp(first, self.run);
         for (y, line) in dst.chunks_exact_mut(self.line).enumerate().take(self.height) {
-            let y = (row * STEP + y) as isize - self.pad[0];
-            if !(0..height as isize).contains(&y) {
+            let Some(y) = self.row(spot, y) else {
                 line.fill(T::ZERO);
                 continue;
+            };
+            let src = &src[y * width..][..width];
+            if STEP == 4
+                && dilation == 1
+                && Lanes::<A, T>::split4(&src[from.min(width)..], to, line, self.run)
+            {
+                continue;
             }
-            let src = &src[y as usize * width..][..width];
             for t in (0..first).chain(end..self.run) {
                 for q in 0..STEP {
-                    let x = (t * STEP + q) as isize - pad;
-                    let inside = (0..width as isize).contains(&x);
-                    line[q * self.run + t] = if inside { src[x as usize] } else { T::ZERO };
+                    let at = (t * STEP + q).checked_sub(to).filter(|&at| at < inside);
+                    line[q * self.run + t] = at.map_or(T::ZERO, |at| src[from + at * dilation]);
                 }
             }
-            if first < end {
-                let from = &src[((first * STEP) as isize - pad) as usize..][..(end - first) * STEP];
+            if first == end {
+                continue;
+            }
+            let from = &src[from + (first * STEP - to) * dilation..];
+            if dilation == 1 {
                 let (chunks, _) = from.as_chunks::<STEP>();
                 for q in 0..STEP {
                     let to = &mut line[q * self.run + first..][..end - first];
                     for (to, chunk) in to.iter_mut().zip(chunks) {
                         *to = chunk[q];
+                    }
+                }
+            } else {
+                for q in 0..STEP {
+                    let to = &mut line[q * self.run + first..][..end - first];
+                    let from = from[q * dilation..].iter().step_by(STEP * dilation);
+                    for (to, value) in to.iter_mut().zip(from) {
+                        *to = *value;
                     }
                 }
             }
@@ -350,7 +399,7 @@ enum Piece {
 /// Transforms channels of a source, tile by tile, for one block.
 struct Loader<'a, T> {
     slab: Slab,
-    /// For each turn of the block, its first image, depth, and the first row of tiles it needs.
+    /// For each turn of the block, its first image, depth, residue, and the first row of tiles.
     turns: Vec<Spot>,
     batch: usize,
     pieces: Vec<Piece>,
@@ -447,7 +496,7 @@ impl<'a, T: Gemm> Loader<'a, T> {
         &self,
         plane: impl Fn(usize, usize) -> Option<usize>,
         slab: &mut [T],
-        room: &mut Room<T>,
+        room: &mut Room<A, T>,
         first: usize,
         panels: &Panels<T>,
     ) {
@@ -460,11 +509,11 @@ impl<'a, T: Gemm> Loader<'a, T> {
             };
             let src = &self.src[plane * height * width..];
             if self.slab.images == 1 {
-                self.slab.fill(&src[..height * width], turn.row, to);
+                self.slab.fill::<A, T>(&src[..height * width], turn, to);
             } else {
                 let of_image = self.src.len() / self.batch;
                 let count = self.slab.images.min(self.batch - turn.image);
-                self.slab.turn(src, of_image, count, turn.row, to);
+                self.slab.turn(src, of_image, count, turn, to);
             }
         }
         for (parity, offsets) in self.offsets.iter().enumerate() {
@@ -478,7 +527,7 @@ impl<'a, T: Gemm> Loader<'a, T> {
                     for (lanes, offset) in line.iter_mut().zip(offsets).take(F::FROM) {
                         *lanes = match piece {
                             Piece::Whole(place) => part(place + offset),
-                            Piece::Parts(places) => Lanes(places.map(|place| match place {
+                            Piece::Parts(places) => Lanes::new(places.map(|place| match place {
                                 Some(place) => slab[place + offset],
                                 None => T::ZERO,
                             })),

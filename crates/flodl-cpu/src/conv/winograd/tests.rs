@@ -76,6 +76,14 @@ fn equals_the_direct_sum() {
         geom((16, 2, 16, 24), [4, 12, 16], [1, 3, 3], ONE, [0, 1, 1], ONE),
         geom((9, 1, 6, 7), [6, 8, 10], [4, 4, 4], [2, 2, 2], ONE, ONE),
         geom((3, 1, 5, 4), [8, 8, 8], [4, 4, 4], [1, 2, 2], ONE, ONE),
+        // Dilations: lengths that they divide and not, paddings of any residue, residues without
+        // outputs, images in turn and not, depths.
+        geom((2, 1, 5, 9), plane(16, 16), plane(3, 3), ONE, [0, 2, 2], [1, 2, 2]),
+        geom((3, 1, 7, 6), plane(13, 70), plane(3, 3), ONE, [0, 1, 3], [1, 2, 2]),
+        geom((8, 2, 8, 10), plane(17, 19), plane(3, 3), ONE, [0, 3, 4], [1, 3, 3]),
+        geom((1, 1, 6, 8), plane(9, 10), plane(3, 3), ONE, ZERO, [1, 4, 4]),
+        geom((9, 1, 12, 20), plane(11, 12), plane(2, 2), ONE, [0, 0, 5], [1, 5, 5]),
+        geom((2, 1, 5, 7), [4, 9, 60], [3, 3, 3], ONE, [2, 2, 2], [2, 2, 2]),
     ] {
         check::<f32>(&g);
         check::<f64>(&g);
@@ -89,7 +97,8 @@ fn other_convolutions_have_no_form() {
     for g in [
         geom((1, 1, 2, 2), plane(8, 8), plane(3, 2), ONE, ZERO, ONE),
         geom((1, 1, 2, 2), plane(8, 8), plane(3, 3), [1, 2, 2], ZERO, ONE),
-        geom((1, 1, 2, 2), plane(9, 9), plane(3, 3), ONE, ZERO, [1, 2, 2]),
+        geom((1, 1, 2, 2), plane(9, 9), plane(3, 3), ONE, ZERO, [1, 2, 1]),
+        geom((1, 1, 2, 2), plane(9, 9), plane(4, 4), [1, 2, 2], ONE, [1, 2, 2]),
         geom((1, 1, 2, 2), plane(9, 9), plane(5, 5), ONE, ZERO, ONE),
         geom((1, 1, 2, 2), [3, 4, 4], [2, 3, 2], ONE, ZERO, ONE),
         geom((1, 1, 2, 2), [3, 4, 4], [3, 3, 3], [1, 2, 2], ONE, ONE),

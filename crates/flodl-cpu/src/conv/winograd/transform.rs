@@ -9,56 +9,15 @@
 //! points after Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd
 //! Convolution for Deep Neural Networks", 2018.
 
-use std::ops::{Add, Sub};
-
+use super::lanes::Lanes;
 use crate::element::Float;
 use crate::simd::Arch;
 
-/// Tiles or channels that are transformed together: a vector of AVX2, half of one of AVX-512.
-pub(super) const PIECE: usize = 8;
 /// Most points along an axis.
 pub(super) const MOST: usize = 6;
 
-/// One value of each of the tiles or channels that are transformed together.
-#[derive(Clone, Copy)]
-pub(super) struct Lanes<T>(pub [T; PIECE]);
-
-impl<T: Float> Lanes<T> {
-    pub const ZERO: Self = Self([T::ZERO; PIECE]);
-}
-
-impl<T: Float> Add for Lanes<T> {
-    type Output = Self;
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
-    }
-}
-
-impl<T: Float> Sub for Lanes<T> {
-    type Output = Self;
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i] - other.0[i]))
-    }
-}
-
 /// Values along one axis.
-pub(super) type Line<T> = [Lanes<T>; MOST];
-
-/// `value * factor`.
-#[inline(always)]
-fn times<T: Float>(value: Lanes<T>, factor: f64) -> Lanes<T> {
-    let factor = T::from_f64(factor);
-    Lanes(value.0.map(|v| v * factor))
-}
-
-/// `value * factor + other`.
-#[inline(always)]
-fn fma<A: Arch, T: Float>(value: Lanes<T>, factor: f64, other: Lanes<T>) -> Lanes<T> {
-    let factor = T::from_f64(factor);
-    Lanes(std::array::from_fn(|i| value.0[i].mul_add_::<A>(factor, other.0[i])))
-}
+pub(super) type Line<A, T> = [Lanes<A, T>; MOST];
 
 /// The points besides 0 and infinity: of four ±a, of five ±a and b, of six ±a and ±b.
 const fn pair(points: usize) -> (f64, f64) {
@@ -94,7 +53,7 @@ pub(super) trait Transform<T: Float> {
     /// Values that go in, and come out.
     const FROM: usize;
     const TO: usize;
-    fn line<A: Arch>(v: &Line<T>) -> Line<T>;
+    fn line<A: Arch>(v: &Line<A, T>) -> Line<A, T>;
 }
 
 /// A piece of the source.
@@ -113,32 +72,35 @@ impl<T: Float, const P: usize> Transform<T> for Source<P> {
     const TO: usize = P;
 
     #[inline(always)]
-    fn line<A: Arch>(d: &Line<T>) -> Line<T> {
+    fn line<A: Arch>(d: &Line<A, T>) -> Line<A, T> {
         let (a, b) = pair(P);
         let (aa, bb) = (a * a, b * b);
         let mut to = [Lanes::ZERO; MOST];
         if P == 5 {
             // What is multiplied by t - b first is shared by all points but b.
-            let e: [Lanes<T>; 4] = std::array::from_fn(|k| fma::<A, T>(d[k], -b, d[k + 1]));
-            to[0] = fma::<A, T>(e[0], -aa, e[2]);
-            to[1] = fma::<A, T>(e[1], a, e[2]);
-            to[2] = fma::<A, T>(e[1], -a, e[2]);
-            to[3] = fma::<A, T>(d[1], -aa, d[3]);
-            to[4] = fma::<A, T>(e[1], -aa, e[3]);
+            let mut e = [Lanes::ZERO; 4];
+            for (k, e) in e.iter_mut().enumerate() {
+                *e = d[k].fma(-b, d[k + 1]);
+            }
+            to[0] = e[0].fma(-aa, e[2]);
+            to[1] = e[1].fma(a, e[2]);
+            to[2] = e[1].fma(-a, e[2]);
+            to[3] = d[1].fma(-aa, d[3]);
+            to[4] = e[1].fma(-aa, e[3]);
         } else if P == 4 {
-            to[0] = fma::<A, T>(d[0], -aa, d[2]);
-            to[1] = fma::<A, T>(d[1], a, d[2]);
-            to[2] = fma::<A, T>(d[1], -a, d[2]);
-            to[3] = fma::<A, T>(d[1], -aa, d[3]);
+            to[0] = d[0].fma(-aa, d[2]);
+            to[1] = d[1].fma(a, d[2]);
+            to[2] = d[1].fma(-a, d[2]);
+            to[3] = d[1].fma(-aa, d[3]);
         } else {
-            to[0] = fma::<A, T>(d[0], aa * bb, fma::<A, T>(d[2], -(aa + bb), d[4]));
-            to[5] = fma::<A, T>(d[1], aa * bb, fma::<A, T>(d[3], -(aa + bb), d[5]));
-            let (even, odd) = (fma::<A, T>(d[2], -bb, d[4]), fma::<A, T>(d[1], -bb, d[3]));
-            to[1] = fma::<A, T>(odd, a, even);
-            to[2] = fma::<A, T>(odd, -a, even);
-            let (even, odd) = (fma::<A, T>(d[2], -aa, d[4]), fma::<A, T>(d[1], -aa, d[3]));
-            to[3] = fma::<A, T>(odd, b, even);
-            to[4] = fma::<A, T>(odd, -b, even);
+            to[0] = d[0].fma(aa * bb, d[2].fma(-(aa + bb), d[4]));
+            to[5] = d[1].fma(aa * bb, d[3].fma(-(aa + bb), d[5]));
+            let (even, odd) = (d[2].fma(-bb, d[4]), d[1].fma(-bb, d[3]));
+            to[1] = odd.fma(a, even);
+            to[2] = odd.fma(-a, even);
+            let (even, odd) = (d[2].fma(-aa, d[4]), d[1].fma(-aa, d[3]));
+            to[3] = odd.fma(b, even);
+            to[4] = odd.fma(-b, even);
         }
         to
     }
@@ -149,23 +111,23 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Taps<P, R> {
     const TO: usize = P;
 
     #[inline(always)]
-    fn line<A: Arch>(g: &Line<T>) -> Line<T> {
+    fn line<A: Arch>(g: &Line<A, T>) -> Line<A, T> {
         let (a, b) = pair(P);
         let mut to = [Lanes::ZERO; MOST];
         if P == 5 {
             for ((to, p), scale) in to.iter_mut().zip([0.0, a, -a, b]).zip(scales5()) {
-                *to = fma::<A, T>(g[1], p * scale, times(g[0], scale));
+                *to = g[1].fma(p * scale, g[0].times(scale));
             }
             to[4] = g[R - 1];
             return to;
         }
         let (zero, at_a, at_b) = scales(P);
-        to[0] = times(g[0], zero);
+        to[0] = g[0].times(zero);
         for (i, (p, scale)) in [(a, at_a), (b, at_b)].into_iter().enumerate().take(P / 2 - 1) {
-            let even = if R == 3 { fma::<A, T>(g[2], p * p, g[0]) } else { g[0] };
-            let even = times(even, scale);
-            to[2 * i + 1] = fma::<A, T>(g[1], p * scale, even);
-            to[2 * i + 2] = fma::<A, T>(g[1], -p * scale, even);
+            let even = if R == 3 { g[2].fma(p * p, g[0]) } else { g[0] };
+            let even = even.times(scale);
+            to[2 * i + 1] = g[1].fma(p * scale, even);
+            to[2 * i + 2] = g[1].fma(-p * scale, even);
         }
         to[P - 1] = g[R - 1];
         to
@@ -177,7 +139,7 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Outputs<P, R> {
     const TO: usize = P + 1 - R;
 
     #[inline(always)]
-    fn line<A: Arch>(m: &Line<T>) -> Line<T> {
+    fn line<A: Arch>(m: &Line<A, T>) -> Line<A, T> {
         let (a, b) = pair(P);
         let outputs = P + 1 - R;
         let mut to = [Lanes::ZERO; MOST];
@@ -187,13 +149,13 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Outputs<P, R> {
             to[0] = m[0] + sum_a + m[3];
             for (i, to) in to.iter_mut().enumerate().take(outputs).skip(1) {
                 let at_a = if i % 2 == 0 { sum_a } else { diff_a };
-                *to = fma::<A, T>(at_a, powers.0, times(m[3], powers.1));
+                *to = at_a.fma(powers.0, m[3].times(powers.1));
                 powers = (powers.0 * a, powers.1 * b);
             }
         } else if P == 4 {
             to[0] = m[0] + sum_a;
             for (i, to) in to.iter_mut().enumerate().take(outputs).skip(1) {
-                *to = times(if i % 2 == 0 { sum_a } else { diff_a }, powers.0);
+                *to = (if i % 2 == 0 { sum_a } else { diff_a }).times(powers.0);
                 powers.0 *= a;
             }
         } else {
@@ -201,7 +163,7 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Outputs<P, R> {
             to[0] = m[0] + sum_a + sum_b;
             for (i, to) in to.iter_mut().enumerate().take(outputs).skip(1) {
                 let (at_a, at_b) = if i % 2 == 0 { (sum_a, sum_b) } else { (diff_a, diff_b) };
-                *to = fma::<A, T>(at_a, powers.0, times(at_b, powers.1));
+                *to = at_a.fma(powers.0, at_b.times(powers.1));
                 powers = (powers.0 * a, powers.1 * b);
             }
         }
@@ -215,7 +177,7 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Gradients<P, R> 
     const TO: usize = P;
 
     #[inline(always)]
-    fn line<A: Arch>(y: &Line<T>) -> Line<T> {
+    fn line<A: Arch>(y: &Line<A, T>) -> Line<A, T> {
         let (a, b) = pair(P);
         let outputs = P + 1 - R;
         let mut to = [Lanes::ZERO; MOST];
@@ -224,18 +186,18 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Gradients<P, R> 
             // A loop: a closure would be compiled without the instruction set of the function.
             let mut sum = y[outputs - 1];
             for j in (0..outputs - 1).rev() {
-                sum = fma::<A, T>(sum, b, y[j]);
+                sum = sum.fma(b, y[j]);
             }
             to[3] = sum;
         }
         for (i, p) in [a, b].into_iter().enumerate().take(P / 2 - 1) {
-            let (mut even, mut odd) = (y[0], times(y[1], p));
+            let (mut even, mut odd) = (y[0], y[1].times(p));
             let mut power = p * p;
             for (j, &y) in y.iter().enumerate().take(outputs).skip(2) {
                 if j % 2 == 0 {
-                    even = fma::<A, T>(y, power, even);
+                    even = y.fma(power, even);
                 } else {
-                    odd = fma::<A, T>(y, power, odd);
+                    odd = y.fma(power, odd);
                 }
                 power *= p;
             }
@@ -252,24 +214,24 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for TapGradients<P, 
     const TO: usize = R;
 
     #[inline(always)]
-    fn line<A: Arch>(u: &Line<T>) -> Line<T> {
+    fn line<A: Arch>(u: &Line<A, T>) -> Line<A, T> {
         let (a, b) = pair(P);
         let mut to = [Lanes::ZERO; MOST];
         if P == 5 {
             let [zero, plus, minus, at_b] = scales5();
-            let (up, down, at_b) = (times(u[1], plus), times(u[2], minus), times(u[3], at_b));
-            to[0] = fma::<A, T>(u[0], zero, up + down + at_b);
-            to[1] = fma::<A, T>(up - down, a, times(at_b, b)) + u[4];
+            let (up, down, at_b) = (u[1].times(plus), u[2].times(minus), u[3].times(at_b));
+            to[0] = u[0].fma(zero, up + down + at_b);
+            to[1] = (up - down).fma(a, at_b.times(b)) + u[4];
             return to;
         }
         let (zero, at_a, at_b) = scales(P);
-        to[0] = times(u[0], zero);
+        to[0] = u[0].times(zero);
         for (i, (p, scale)) in [(a, at_a), (b, at_b)].into_iter().enumerate().take(P / 2 - 1) {
             let (sum, diff) = (u[2 * i + 1] + u[2 * i + 2], u[2 * i + 1] - u[2 * i + 2]);
-            to[0] = fma::<A, T>(sum, scale, to[0]);
-            to[1] = fma::<A, T>(diff, p * scale, to[1]);
+            to[0] = sum.fma(scale, to[0]);
+            to[1] = diff.fma(p * scale, to[1]);
             if R == 3 {
-                to[2] = fma::<A, T>(sum, p * p * scale, to[2]);
+                to[2] = sum.fma(p * p * scale, to[2]);
             }
         }
         to[R - 1] = to[R - 1] + u[P - 1];
@@ -278,16 +240,16 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for TapGradients<P, 
 }
 
 /// A square of values, by row and column.
-pub(super) type Square<T> = [[Lanes<T>; MOST]; MOST];
+pub(super) type Square<A, T> = [[Lanes<A, T>; MOST]; MOST];
 
 /// Room for what [`square`] reads, keeps half way and gives back.
-pub(super) struct Room<T> {
-    pub from: Square<T>,
-    half: Square<T>,
-    pub to: Square<T>,
+pub(super) struct Room<A, T> {
+    pub from: Square<A, T>,
+    half: Square<A, T>,
+    pub to: Square<A, T>,
 }
 
-impl<T: Float> Room<T> {
+impl<A: Arch, T: Float> Room<A, T> {
     pub fn new() -> Self {
         let zero = [[Lanes::ZERO; MOST]; MOST];
         Self { from: zero, half: zero, to: zero }
@@ -296,7 +258,7 @@ impl<T: Float> Room<T> {
 
 /// Applies a transform to both axes of a square, from `room.from` to `room.to`.
 #[inline(always)]
-pub(super) fn square<A: Arch, T: Float, F: Transform<T>>(room: &mut Room<T>) {
+pub(super) fn square<A: Arch, T: Float, F: Transform<T>>(room: &mut Room<A, T>) {
     for j in 0..F::FROM {
         let mut line = [Lanes::ZERO; MOST];
         for (to, from) in line.iter_mut().zip(&room.from).take(F::FROM) {

@@ -4,7 +4,8 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::transform::{Gradients, PIECE, Room, Source, TapGradients, square};
+use super::lanes::PIECE;
+use super::transform::{Gradients, Room, Source, TapGradients, square};
 use super::{Form, Loader, Panels, Pass, Tiling, planes, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Epilogue, Gemm, Mat, gemm};
@@ -155,7 +156,7 @@ where
     fn run<A: Arch>(self) -> Self::Out {
         let loader = self.loader;
         let mut slab = Scratch::<T>::new(loader.scratch())?;
-        let mut room = Room::new();
+        let mut room = Room::<A, T>::new();
         for number in self.planes {
             let plane = |n, depth| (self.number)(number, n, depth);
             let (first, slab, room) = (number * loader.offsets.len(), &mut slab, &mut room);
@@ -191,7 +192,7 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
         let (work, pass) = (self.work, self.work.pass);
         let (channels, stride) = (work.channels, work.tiling.form.stride);
         let (parities, of_row) = (stride * stride, pass.k());
-        let mut room = Room::new();
+        let mut room = Room::<A, T>::new();
         let [_, h, w] = pass.axes;
         for row in self.rows {
             let start = (self.group * pass.dst_ch + row) * of_row;
