@@ -18,6 +18,7 @@ pub mod mix;
 pub mod norm;
 pub mod optim;
 pub mod pad;
+pub mod peak;
 pub mod pool;
 pub mod random;
 pub mod reduce;

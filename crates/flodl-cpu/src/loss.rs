@@ -203,12 +203,12 @@ impl<T: FloatMath> Kernel for RowGrad<'_, T> {
         match weight {
             Some(w) if smooth != T::ZERO => {
                 for ((out, &x), &w) in out.iter_mut().zip(x).zip(w) {
-                    *out = (x - max - log).exp_::<A>() * scale - smooth * w;
+                    *out = (x - max - log).exp_normal_::<A>() * scale - smooth * w;
                 }
             }
             _ => {
                 for (out, &x) in out.iter_mut().zip(x) {
-                    *out = (x - max - log).exp_::<A>() * scale - smooth;
+                    *out = (x - max - log).exp_normal_::<A>() * scale - smooth;
                 }
             }
         }

@@ -10,7 +10,7 @@
 
 use crate::element::{Element, Float};
 use crate::elementwise::{self, BinaryOp, UnaryOp};
-use crate::simd::Arch;
+use crate::simd::{Arch, Isa};
 
 /// The largest magnitude for which [`FloatMath::sin_fast`] and [`FloatMath::cos_fast`] hold.
 pub const TRIG_LIMIT: f64 = 1e6;
@@ -27,12 +27,16 @@ pub trait FloatMath: Float {
     declare! {
         /// e^x.
         exp_,
+        /// e^x for x <= 88, of which what is below the smallest normal number may be 0; cheaper.
+        exp_normal_,
         /// e^x - 1, accurate near 0.
         expm1_,
         /// Natural logarithm; NaN below 0.
         ln_,
         /// ln(1 + x), accurate near 0.
         log1p_,
+        /// ln(1 + x) for 0 <= x <= 1, accurate near 0; cheaper.
+        log1p_unit_,
         /// Logarithm to base 2, exact at powers of 2.
         log2_,
         /// Logarithm to base 10.
@@ -148,7 +152,7 @@ macro_rules! common {
 
 impl FloatMath for f64 {
     common!(f64);
-    through_std!(f64: exp_ = exp, expm1_ = exp_m1, ln_ = ln, log1p_ = ln_1p, log2_ = log2,
+    through_std!(f64: exp_ = exp, exp_normal_ = exp, log1p_unit_ = ln_1p, expm1_ = exp_m1, ln_ = ln, log1p_ = ln_1p, log2_ = log2,
         log10_ = log10, tanh_ = tanh, sinh_ = sinh, cosh_ = cosh, sin_fast = sin,
         cos_fast = cos);
     #[inline(always)]
@@ -187,6 +191,20 @@ impl FloatMath for f32 {
     }
 
     #[inline(always)]
+    fn exp_normal_<A: Arch>(self) -> Self {
+        if !A::FMA {
+            return self.exp_::<A>();
+        }
+        // Here 2^-127 is asked for, whose bits are those of 0.
+        let x = if self < -88.03 { -88.03 } else { self };
+        let t = x.mul_add_::<A>(std::f32::consts::LOG2_E, ROUND);
+        let n = t.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
+        // What is left beside the integer, and what the rounding of log2 e has lost of it.
+        let f = x.mul_add_::<A>(std::f32::consts::LOG2_E, ROUND - t);
+        exp2_poly::<A>(x.mul_add_::<A>(1.925_963e-8, f)) * pow2(n)
+    }
+
+    #[inline(always)]
     fn expm1_<A: Arch>(self) -> Self {
         let x = clamp(self, -40.0, 89.0);
         let (n, r) = reduce_exp::<A>(x);
@@ -212,6 +230,16 @@ impl FloatMath for f32 {
     }
 
     #[inline(always)]
+    fn log1p_unit_<A: Arch>(self) -> Self {
+        // Half of 1 + x where that is above sqrt 2.
+        let high = self > 0.414_213_57;
+        let f = if high { 0.5 * self - 0.5 } else { self };
+        let e = if high { 1.0f32 } else { 0.0 };
+        let y = e.mul_add_::<A>(-2.121_944_4e-4, ln_poly::<A>(f));
+        e.mul_add_::<A>(0.693_359_4, f + y)
+    }
+
+    #[inline(always)]
     fn log2_<A: Arch>(self) -> Self {
         let (e, f, y) = reduce_ln::<A>(self);
         ln_special(self, (f + y).mul_add_::<A>(std::f32::consts::LOG2_E, e))
@@ -233,8 +261,8 @@ impl FloatMath for f32 {
 
     #[inline(always)]
     fn sigmoid_<A: Arch>(self) -> Self {
-        let e = (-self.abs()).exp_::<A>();
-        (if self < 0.0 { e } else { 1.0 }) / (1.0 + e)
+        let e = (-self.abs()).exp_normal_::<A>();
+        (if self < 0.0 { e } else { 1.0 }) * recip_1_to_2::<A>(1.0 + e)
     }
 
     #[inline(always)]
@@ -334,8 +362,7 @@ fn reduce_exp<A: Arch>(x: f32) -> (i32, f32) {
 }
 
 /// e^(-t²/2), which is 0 where it is below the smallest normal number. As a power of 2 it needs no ln 2
-/// in two parts: what is left beside the integer is exact, and so small that a polynomial of degree 6
-/// is right to 2e-9 of it.
+/// in two parts: what is left beside the integer is exact.
 #[inline(always)]
 fn exp_of_square<A: Arch>(t: f32) -> f32 {
     const TO_POWER: f32 = -0.5 * std::f32::consts::LOG2_E;
@@ -344,14 +371,35 @@ fn exp_of_square<A: Arch>(t: f32) -> f32 {
     let square = if square > 176.06 { 176.06 } else { square };
     let rounded = square.mul_add_::<A>(TO_POWER, ROUND);
     let n = rounded.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
-    let f = square.mul_add_::<A>(TO_POWER, ROUND - rounded);
+    exp2_poly::<A>(square.mul_add_::<A>(TO_POWER, ROUND - rounded)) * pow2(n)
+}
+
+/// 2^f for |f| <= 1/2, right to 2e-9 of it.
+#[inline(always)]
+fn exp2_poly<A: Arch>(f: f32) -> f32 {
     let mut p = 1.535_336e-4f32;
     p = p.mul_add_::<A>(f, 1.339_887_5e-3);
     p = p.mul_add_::<A>(f, 9.618_437e-3);
     p = p.mul_add_::<A>(f, 5.550_332_4e-2);
     p = p.mul_add_::<A>(f, 2.402_264_8e-1);
     p = p.mul_add_::<A>(f, std::f32::consts::LN_2);
-    p.mul_add_::<A>(f, 1.0) * pow2(n)
+    p.mul_add_::<A>(f, 1.0)
+}
+
+/// 1 / y for 1 <= y <= 2.
+///
+/// A division of the sixteen numbers of AVX-512 takes longer than all of a sigmoid beside it. There it
+/// is a cubic, 1 - y r of which is Chebyshev's T4 and below 1/577, and one step of Halley's, which
+/// leaves the third power of that.
+#[inline(always)]
+fn recip_1_to_2<A: Arch>(y: f32) -> f32 {
+    if A::ISA != Isa::Avx512 {
+        return 1.0 / y;
+    }
+    let r = (-128.0 / 577.0f32).mul_add_::<A>(y, 768.0 / 577.0);
+    let r = r.mul_add_::<A>(y, -1696.0 / 577.0).mul_add_::<A>(y, 1632.0 / 577.0);
+    let off = (-y).mul_add_::<A>(r, 1.0);
+    off.mul_add_::<A>(off, off).mul_add_::<A>(r, r)
 }
 
 /// (e^r - 1 - r) / r² for |r| <= ln 2 / 2.
@@ -374,6 +422,12 @@ fn reduce_ln<A: Arch>(x: f32) -> (f32, f32, f32) {
     let bits = scaled.to_bits().wrapping_add(0x3f80_0000 - SQRT_HALF);
     let e = (bits >> 23) as i32 - if small { 127 + 23 } else { 127 };
     let f = f32::from_bits((bits & 0x007f_ffff).wrapping_add(SQRT_HALF)) - 1.0;
+    (e as f32, f, ln_poly::<A>(f))
+}
+
+/// ln(1 + f) - f for 1 + f in [sqrt(1/2), sqrt 2].
+#[inline(always)]
+fn ln_poly<A: Arch>(f: f32) -> f32 {
     let z = f * f;
     let mut p = 7.037_683_6e-2f32;
     p = p.mul_add_::<A>(f, -1.151_461e-1);
@@ -384,7 +438,7 @@ fn reduce_ln<A: Arch>(x: f32) -> (f32, f32, f32) {
     p = p.mul_add_::<A>(f, 2.000_071_5e-1);
     p = p.mul_add_::<A>(f, -2.499_999_4e-1);
     p = p.mul_add_::<A>(f, 3.333_333e-1);
-    (e as f32, f, z.mul_add_::<A>(-0.5, f * z * p))
+    z.mul_add_::<A>(-0.5, f * z * p)
 }
 
 /// `y`, or what a logarithm is where `x` is not positive and finite.
@@ -437,7 +491,7 @@ pub fn min_nan<T: Element>(x: T, y: T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Avx2, Baseline};
+    use crate::simd::{Avx2, Avx512, Baseline};
 
     fn points() -> Vec<f32> {
         let mut v = vec![0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 1e-40, f32::MIN_POSITIVE];
@@ -454,7 +508,17 @@ mod tests {
 
     /// Checks `f` against `exact` to `rel` relative error, half a denormal step being free.
     fn check(name: &str, rel: f64, f: impl Fn(f32) -> f32, exact: impl Fn(f64) -> f64) {
-        for x in points() {
+        check_at(points(), name, rel, f, exact);
+    }
+
+    fn check_at(
+        points: impl IntoIterator<Item = f32>,
+        name: &str,
+        rel: f64,
+        f: impl Fn(f32) -> f32,
+        exact: impl Fn(f64) -> f64,
+    ) {
+        for x in points {
             let (got, want) = (f(x), exact(x as f64));
             let same = got as f64 == want || (got.is_nan() && want.is_nan());
             let rounded = want as f32 == got && got.is_sign_negative() == want.is_sign_negative();
@@ -478,7 +542,20 @@ mod tests {
         check("log2", 2e-7, |x| x.log2_::<A>(), f64::log2);
         check("log10", 2e-7, |x| x.log10_::<A>(), f64::log10);
         check("tanh", 3e-7, |x| x.tanh_::<A>(), f64::tanh);
-        check("sigmoid", 2.5e-7, |x| x.sigmoid_::<A>(), sigmoid);
+        // These two may be 0 where they are below the smallest normal number, from -87.33 on.
+        let (low, high): (Vec<f32>, Vec<f32>) = points().iter().partition(|&&x| x < -87.33);
+        for x in low {
+            let (e, s) = (x.exp_normal_::<A>(), x.sigmoid_::<A>());
+            assert!(
+                (0.0..1.2e-38).contains(&e) && (0.0..1.2e-38).contains(&s),
+                "{x:e}: {e:e} {s:e}"
+            );
+        }
+        check_at(high.iter().copied(), "sigmoid", 2.5e-7, |x| x.sigmoid_::<A>(), sigmoid);
+        let small = high.iter().copied().filter(|x| x.is_nan() || *x <= 88.0);
+        check_at(small, "exp_normal", 1.5e-7, |x| x.exp_normal_::<A>(), f64::exp);
+        let unit = points().into_iter().filter(|x| (0.0..=1.0).contains(x) && x.is_sign_positive());
+        check_at(unit, "log1p_unit", 1.5e-7, |x| x.log1p_unit_::<A>(), f64::ln_1p);
         check("erf", 1.8e-7, |x| x.erf_::<A>(), libm::erf);
         check("erfc", 2e-7, |x| x.erfc_::<A>(), libm::erfc);
         for x in points() {
@@ -499,6 +576,7 @@ mod tests {
     #[test]
     fn polynomials_with_fused_operations_are_accurate_everywhere() {
         all::<Avx2>();
+        all::<Avx512>();
     }
 
     #[test]

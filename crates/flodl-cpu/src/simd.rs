@@ -118,6 +118,9 @@ impl Arch for Avx512 {
 pub trait Kernel {
     /// What the kernel gives back.
     type Out;
+    /// The best instruction set that suits it. For loops with strides the compiler takes the gathers
+    /// and scatters of AVX-512, which are several times slower than the shuffles it takes for AVX2.
+    const LIMIT: Isa = Isa::Avx512;
     /// The body.
     fn run<A: Arch>(self) -> Self::Out;
 }
@@ -126,7 +129,7 @@ pub trait Kernel {
 #[inline]
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Out {
     #[cfg(target_arch = "x86_64")]
-    match isa() {
+    match isa().min(K::LIMIT) {
         // SAFETY: `isa` gives no more than `supported` found in the CPU.
         Isa::Avx512 => return unsafe { run_avx512(kernel) },
         // SAFETY: likewise.
@@ -154,8 +157,9 @@ fn run_avx2<K: Kernel>(kernel: K) -> K::Out {
 
 /// Declares functions whose body is compiled once for each instruction set and dispatched.
 ///
-/// Inside the body `A` is the [`Arch`]. The function may have type parameters with bounds, given
-/// in angle brackets, and takes arguments by value or reference.
+/// Inside the body `A` is the [`Arch`]; `A to Avx2` is never more than that ([`Kernel::LIMIT`]). The
+/// function may have type parameters with bounds, given in angle brackets, and takes arguments by
+/// value or reference.
 ///
 /// ```
 /// flodl_cpu::simd_fn! {
@@ -172,7 +176,7 @@ fn run_avx2<K: Kernel>(kernel: K) -> K::Out {
 /// ```
 #[macro_export]
 macro_rules! simd_fn {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident<$A:ident $(, ($T:ident: $($bound:tt)+))*>(
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$A:ident $(to $limit:ident)? $(, ($T:ident: $($bound:tt)+))*>(
         $($arg:ident: $ty:ty),* $(,)?
     ) $(-> $out:ty)? $body:block) => {
         $(#[$meta])*
@@ -183,6 +187,7 @@ macro_rules! simd_fn {
             }
             impl<'x, $($T: $($bound)+),*> $crate::simd::Kernel for Body<'x, $($T),*> {
                 type Out = $crate::simd_fn!(@out $($out)?);
+                $(const LIMIT: $crate::simd::Isa = $crate::simd::Isa::$limit;)?
                 #[inline(always)]
                 fn run<$A: $crate::simd::Arch>(self) -> Self::Out {
                     let ($($arg,)*) = self.args;

@@ -4,7 +4,7 @@
 //! The gradients need the output only.
 
 use crate::math::{FloatMath, max_nan};
-use crate::reduce::{FEW_LANES, lane_fold, sum, sum2};
+use crate::reduce::{FEW_LANES, exp_sum, lane_fold, sum, sum2};
 use crate::simd::{Arch, Kernel, dispatch};
 use crate::threads::{SharedMut, parallel_rows};
 
@@ -55,7 +55,7 @@ fn column_stats<A: Arch, T: FloatMath>(x: &[T], out: &Columns<'_, T>) -> ([T; TI
     }
     for i in 0..out.len {
         for ((t, &m), &x) in total.iter_mut().zip(&max).zip(out.of(x, i)) {
-            *t += (x - m).exp_::<A>();
+            *t += (x - m).exp_normal_::<A>();
         }
     }
     (max, total)
@@ -112,11 +112,7 @@ impl Rows for LogSoftmax {
     #[inline(always)]
     fn row<A: Arch, T: FloatMath>(x: &[T], _: &[T], out: &mut [T]) {
         let max = lane_fold::<FEW_LANES, T>(x, T::NEG_INFINITY, max_nan, max_nan);
-        // The exponentials only pass through `out`, which is in the cache for the last loop.
-        for (out, &x) in out.iter_mut().zip(x) {
-            *out = (x - max).exp_::<A>();
-        }
-        let log = sum(out, |e| e).ln_::<A>();
+        let log = T::from_f64(exp_sum::<A, T>(x, max).ln());
         for (out, &x) in out.iter_mut().zip(x) {
             *out = x - max - log;
         }
@@ -163,7 +159,7 @@ impl Rows for LogSoftmaxGrad {
     fn row<A: Arch, T: FloatMath>(g: &[T], y: &[T], out: &mut [T]) {
         let total = sum(g, |g| g);
         for ((out, &g), &y) in out.iter_mut().zip(g).zip(y) {
-            *out = g - y.exp_::<A>() * total;
+            *out = g - y.exp_normal_::<A>() * total;
         }
     }
 
@@ -173,7 +169,7 @@ impl Rows for LogSoftmaxGrad {
         for i in 0..out.len {
             let (g, y) = (out.of(g, i), out.of(y, i));
             for (((out, &g), &y), &t) in out.row(i).iter_mut().zip(g).zip(y).zip(&total) {
-                *out = g - y.exp_::<A>() * t;
+                *out = g - y.exp_normal_::<A>() * t;
             }
         }
     }

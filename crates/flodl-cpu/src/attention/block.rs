@@ -261,14 +261,14 @@ simd_fn! {
             for p in 0..keys {
                 let row = part(s, p * ld + first);
                 for j in 0..TILE {
-                    let e = (row[j] - shift[j]).exp_::<A>();
+                    let e = (row[j] - shift[j]).exp_normal_::<A>();
                     row[j] = e;
                     total[j] += e;
                 }
             }
             let (rescale, sum) = (part(rescale, first), part(sum, first));
             for j in 0..TILE {
-                rescale[j] = (old[j] - shift[j]).exp_::<A>();
+                rescale[j] = (old[j] - shift[j]).exp_normal_::<A>();
                 sum[j] = sum[j] * rescale[j] + total[j];
             }
             *part(max, first) = top;
@@ -310,7 +310,7 @@ simd_fn! {
     ) {
         for row in s.chunks_exact_mut(ld).take(keys) {
             for (s, &l) in row.iter_mut().zip(lse) {
-                *s = (*s - l).exp_::<A>();
+                *s = (*s - l).exp_normal_::<A>();
             }
         }
     }

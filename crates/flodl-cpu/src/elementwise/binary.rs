@@ -113,7 +113,7 @@ float_ops! {
     };
     /// Cross-entropy of logit a with target b.
     BceLogits => |A, T, a, b| {
-        a.max_(T::ZERO) - a * b + (-a.abs_()).exp_::<A>().log1p_::<A>()
+        a.max_(T::ZERO) - a * b + (-a.abs_()).exp_::<A>().log1p_unit_::<A>()
     };
     /// Slope of the above in a.
     BceLogitsSlope => |A, T, a, b| a.sigmoid_::<A>() - b;

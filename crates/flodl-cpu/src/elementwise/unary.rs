@@ -98,7 +98,8 @@ pub(super) fn mish_gate<A: Arch, T: FloatMath>(x: T) -> T {
 /// ln(1 + e^x) for any x.
 #[inline(always)]
 pub(super) fn softplus<A: Arch, T: FloatMath>(x: T) -> T {
-    (if x > T::ZERO { x } else { T::ZERO }) + (-x.abs_()).exp_::<A>().log1p_::<A>()
+    let low = (-x.abs_()).exp_::<A>().log1p_unit_::<A>();
+    (if x > T::ZERO { x } else { T::ZERO }) + low
 }
 
 pub(super) const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
@@ -225,7 +226,7 @@ float_ops! {
     /// ln(1 + e^(beta x)) / beta; x where beta x exceeds the threshold.
     Softplus { beta, threshold } => |A, T, x| {
         let z = x * beta;
-        let soft = softplus::<A, T>(z) / beta;
+        let soft = softplus::<A, T>(z) * (T::ONE / beta);
         if z > threshold { x } else { soft }
     };
     /// x between two bounds.

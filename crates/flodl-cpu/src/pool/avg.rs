@@ -127,7 +127,7 @@ fn columns<T: Float>(
 }
 
 simd_fn! {
-    fn avg_rows<A, (T: Float)>(
+    fn avg_rows<A to Avx2, (T: Float)>(
         g: &'x PoolGeom, kind: Windows, x: &'x [T], rows: Range<usize>, y: &'x mut [T],
     ) {
         let ([id, ih, iw], [od, oh, ow]) = (g.input, g.output);
@@ -196,7 +196,7 @@ simd_fn! {
 }
 
 simd_fn! {
-    fn avg_backward_planes<A, (T: Float)>(
+    fn avg_backward_planes<A to Avx2, (T: Float)>(
         g: &'x PoolGeom, kind: Windows, dy: &'x [T], dx: &'x mut [T],
     ) {
         let ([id, ih, iw], [od, oh, ow]) = (g.input, g.output);

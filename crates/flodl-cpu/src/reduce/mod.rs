@@ -9,10 +9,10 @@ mod lanes;
 mod rows;
 
 pub(crate) use lanes::{FEW_LANES, LANES, SHORT, lane_fold, long_sum, long_sum2, sum, sum2};
-pub(crate) use rows::max_and_log_sum;
 pub use rows::{
     ArgOp, BoolReduceOp, IntReduceOp, arg_reduce, logsumexp, norm, reduce_bool, reduce_int, var,
 };
+pub(crate) use rows::{exp_sum, max_and_log_sum};
 
 use std::marker::PhantomData;
 use std::ops::Range;

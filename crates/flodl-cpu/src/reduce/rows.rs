@@ -3,7 +3,7 @@
 
 use std::ops::Deref;
 
-use super::{FEW_LANES, ReduceOp, count, finish, lane_fold, long_sum, reduce, sum};
+use super::{FEW_LANES, LANES, ReduceOp, SHORT, count, finish, lane_fold, long_sum, reduce};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::element::Element;
 use crate::elementwise::{Integer, copy};
@@ -203,16 +203,18 @@ pub(crate) fn max_and_log_sum<A: Arch, T: FloatMath>(x: &[T]) -> (T, T) {
     if max.abs_() == T::INFINITY {
         return (max, T::ZERO);
     }
-    let mut exps = [T::ZERO; 256];
+    (max, T::from_f64(exp_sum::<A, T>(x, max).ln()))
+}
+
+/// Σ e^(x - max) of a row, none of which is larger.
+#[inline(always)]
+pub(crate) fn exp_sum<A: Arch, T: FloatMath>(x: &[T], max: T) -> f64 {
     let mut total = 0.0;
-    for block in x.chunks(256) {
-        let exps = &mut exps[..block.len()];
-        for (e, &x) in exps.iter_mut().zip(block) {
-            *e = (x - max).exp_::<A>();
-        }
-        total += sum(exps, |e| e).to_f64();
+    for block in x.chunks(SHORT) {
+        let step = |acc, x: T| acc + (x - max).exp_normal_::<A>();
+        total += lane_fold::<LANES, T>(block, T::ZERO, step, |a, b| a + b).to_f64();
     }
-    (max, T::from_f64(total.ln()))
+    total
 }
 
 /// ln Σ e^x over the flagged dims; -∞ of nothing.

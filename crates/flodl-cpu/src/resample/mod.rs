@@ -201,7 +201,7 @@ fn along<T: Float>(axis: &Axis<T>, x: &[T], y: &mut [T]) {
 
 simd_fn! {
     /// Sums along the width for rows of `x`.
-    fn along_rows<A, (T: Float)>(axis: &'x Axis<T>, x: &'x [T], y: &'x mut [T]) {
+    fn along_rows<A to Avx2, (T: Float)>(axis: &'x Axis<T>, x: &'x [T], y: &'x mut [T]) {
         if axis.taps == 2 {
             let n = axis.output;
             let ((i0, i1), (w0, w1)) = (axis.index.split_at(n), axis.weight.split_at(n));

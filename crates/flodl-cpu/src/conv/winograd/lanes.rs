@@ -144,24 +144,32 @@ mod avx {
 
     pub type Vector = __m256;
 
+    /// # Safety
+    /// The CPU has the features that the attribute names.
     #[inline]
     #[target_feature(enable = "avx")]
     pub fn times(a: &Vector, factor: f32) -> Vector {
         _mm256_mul_ps(*a, _mm256_set1_ps(factor))
     }
 
+    /// # Safety
+    /// The CPU has the features that the attribute names.
     #[inline]
     #[target_feature(enable = "avx,fma")]
     pub fn fma(a: &Vector, factor: f32, b: &Vector) -> Vector {
         _mm256_fmadd_ps(*a, _mm256_set1_ps(factor), *b)
     }
 
+    /// # Safety
+    /// The CPU has the features that the attribute names.
     #[inline]
     #[target_feature(enable = "avx")]
     pub fn add(a: &Vector, b: &Vector) -> Vector {
         _mm256_add_ps(*a, *b)
     }
 
+    /// # Safety
+    /// The CPU has the features that the attribute names.
     #[inline]
     #[target_feature(enable = "avx")]
     pub fn sub(a: &Vector, b: &Vector) -> Vector {
