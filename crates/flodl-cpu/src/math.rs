@@ -10,7 +10,7 @@
 
 use crate::element::{Element, Float};
 use crate::elementwise::{self, BinaryOp, UnaryOp};
-use crate::simd::{Arch, Isa};
+use crate::simd::Arch;
 
 /// The largest magnitude for which [`FloatMath::sin_fast`] and [`FloatMath::cos_fast`] hold.
 pub const TRIG_LIMIT: f64 = 1e6;
@@ -27,7 +27,8 @@ pub trait FloatMath: Float {
     declare! {
         /// e^x.
         exp_,
-        /// e^x for x <= 88, of which what is below the smallest normal number may be 0; cheaper.
+        /// e^x for x <= 88, and infinity at 89; what is below the smallest normal number may be 0;
+        /// cheaper.
         exp_normal_,
         /// e^x - 1, accurate near 0.
         expm1_,
@@ -43,8 +44,10 @@ pub trait FloatMath: Float {
         log10_,
         /// Hyperbolic tangent.
         tanh_,
-        /// 1 / (1 + e^-x).
+        /// 1 / (1 + e^-x), of which what is below the smallest normal number may be 0.
         sigmoid_,
+        /// 1 + e^-x.
+        sigmoid_divisor_,
         /// Error function.
         erf_,
         /// 1 - erf(x), accurate in the tail.
@@ -161,6 +164,10 @@ impl FloatMath for f64 {
         (if self < 0.0 { e } else { 1.0 }) / (1.0 + e)
     }
     #[inline(always)]
+    fn sigmoid_divisor_<A: Arch>(self) -> Self {
+        1.0 + (-self).exp()
+    }
+    #[inline(always)]
     fn erf_<A: Arch>(self) -> Self {
         libm::erf(self)
     }
@@ -261,8 +268,13 @@ impl FloatMath for f32 {
 
     #[inline(always)]
     fn sigmoid_<A: Arch>(self) -> Self {
-        let e = (-self.abs()).exp_normal_::<A>();
-        (if self < 0.0 { e } else { 1.0 }) * recip_1_to_2::<A>(1.0 + e)
+        1.0 / self.sigmoid_divisor_::<A>()
+    }
+
+    #[inline(always)]
+    fn sigmoid_divisor_<A: Arch>(self) -> Self {
+        // Beyond 88 the power of 2 is infinite, and below -88 nothing is left beside 1.
+        1.0 + (-clamp(self, -89.0, 88.0)).exp_normal_::<A>()
     }
 
     #[inline(always)]
@@ -384,22 +396,6 @@ fn exp2_poly<A: Arch>(f: f32) -> f32 {
     p = p.mul_add_::<A>(f, 2.402_264_8e-1);
     p = p.mul_add_::<A>(f, std::f32::consts::LN_2);
     p.mul_add_::<A>(f, 1.0)
-}
-
-/// 1 / y for 1 <= y <= 2.
-///
-/// A division of the sixteen numbers of AVX-512 takes longer than all of a sigmoid beside it. There it
-/// is a cubic, 1 - y r of which is Chebyshev's T4 and below 1/577, and one step of Halley's, which
-/// leaves the third power of that.
-#[inline(always)]
-fn recip_1_to_2<A: Arch>(y: f32) -> f32 {
-    if A::ISA != Isa::Avx512 {
-        return 1.0 / y;
-    }
-    let r = (-128.0 / 577.0f32).mul_add_::<A>(y, 768.0 / 577.0);
-    let r = r.mul_add_::<A>(y, -1696.0 / 577.0).mul_add_::<A>(y, 1632.0 / 577.0);
-    let off = (-y).mul_add_::<A>(r, 1.0);
-    off.mul_add_::<A>(off, off).mul_add_::<A>(r, r)
 }
 
 /// (e^r - 1 - r) / r² for |r| <= ln 2 / 2.

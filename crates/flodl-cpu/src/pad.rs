@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::element::{Element, Float};
+use crate::simd_fn;
 use crate::strided::copy_short;
 use crate::threads::{SharedMut, parallel_rows};
 
@@ -93,15 +94,30 @@ pub fn pad<T: Element>(g: &PadGeom, mode: PadMode<T>, x: &[T], y: &mut [T]) {
     if y.is_empty() {
         return;
     }
-    let [id, ih, iw] = g.input;
     let [od, oh, ow] = g.output();
-    let (rows, left) = (od * oh, g.before[2]);
     let sources = g.sources(mode);
     let y = SharedMut::new(y);
-    parallel_rows(g.planes * rows, ow + 8, |r| {
+    parallel_rows(g.planes * od * oh, ow + 8, |r| {
         // SAFETY: the rows of one region are disjoint.
         let y = unsafe { y.range(r.start * ow..r.end * ow) };
-        let (mut plane, mut row) = (r.start / rows, r.start % rows);
+        pad_rows(g, mode, &sources, r.start, x, y);
+    });
+}
+
+simd_fn! {
+    /// Pads rows of the output, from the one numbered `first` on.
+    fn pad_rows<A, (T: Element)>(
+        g: &'x PadGeom,
+        mode: PadMode<T>,
+        sources: &'x Sources,
+        first: usize,
+        x: &'x [T],
+        y: &'x mut [T],
+    ) {
+        let [id, ih, iw] = g.input;
+        let [od, oh, ow] = g.output();
+        let (rows, left) = (od * oh, g.before[2]);
+        let (mut plane, mut row) = (first / rows, first % rows);
         for y in y.chunks_exact_mut(ow) {
             let from = sources.rows[row].map(|line| plane * id * ih + line);
             row += 1;
@@ -129,7 +145,7 @@ pub fn pad<T: Element>(g: &PadGeom, mode: PadMode<T>, x: &[T], y: &mut [T]) {
                 *y = x[at];
             }
         }
-    });
+    }
 }
 
 /// Gradient of [`pad`]: each element of `dx [planes, input]` gets the sum of `dy` over the places

@@ -88,6 +88,8 @@ vectors!(avx2, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps, _mm256_add_p
 vectors!(sse2, "sse2", __m128, _mm_set1_ps, multiply_add, _mm_add_ps, 4);
 
 #[cfg(target_arch = "x86_64")]
+/// # Safety
+/// The CPU has the features that the attribute names.
 #[inline]
 #[target_feature(enable = "sse2")]
 fn multiply_add(a: __m128, b: __m128, c: __m128) -> __m128 {

@@ -77,7 +77,7 @@ pub(super) fn gelu_tanh_slope<A: Arch, T: FloatMath>(x: T) -> T {
 /// x sigmoid(x).
 #[inline(always)]
 pub(super) fn silu<A: Arch, T: FloatMath>(x: T) -> T {
-    x * x.sigmoid_::<A>()
+    x / x.sigmoid_divisor_::<A>()
 }
 
 /// Its derivative.

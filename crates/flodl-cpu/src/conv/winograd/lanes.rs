@@ -89,7 +89,7 @@ impl<A: Arch, T: Float> Lanes<A, T> {
             }
             return true;
         }
-        let _ = before;
+        let _ = (from, before);
         false
     }
 
