@@ -1,8 +1,8 @@
 //! Matrix products and what is made of them.
 
 use super::Tensor;
-use crate::backend::{BinaryOp, MatmulEnd, RowOp, SmoothOp, UnaryOp};
-use crate::shape::{self, Dims};
+use crate::backend::{BinaryOp, MatmulEnd, Operand, RowOp, SmoothOp, UnaryOp};
+use crate::shape::{self, Dims, Layout};
 use crate::{DType, Error, Result};
 
 impl Tensor {
@@ -123,6 +123,10 @@ impl Tensor {
     /// When sizes, dtypes or devices differ.
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         self.check_linear(weight, bias)?;
+        if self.dtype().is_float() && !self.dtype().is_half() {
+            self.check_same("linear", weight)?;
+            return self.linear_end(weight, bias, None);
+        }
         if self.ndim() == 1 {
             return self.unsqueeze(0)?.linear(weight, bias)?.squeeze(0);
         }
@@ -148,7 +152,7 @@ impl Tensor {
         bias: Option<&Tensor>,
         op: UnaryOp,
     ) -> Result<Tensor> {
-        self.linear_then(weight, bias, RowOp::Replace(op))
+        self.linear_end(weight, bias, Some(RowOp::Replace(op)))
     }
 
     /// An activation of the output of [`Tensor::linear`] and its derivative there, where
@@ -160,24 +164,44 @@ impl Tensor {
         op: SmoothOp,
     ) -> Result<[Tensor; 2]> {
         let mut out = Tensor::fresh(&self.linear_dims(weight), self.dtype(), self.device())?;
-        let slope = self.linear_then(weight, bias, RowOp::WithSlope(op, out.fresh_storage()))?;
+        let then = RowOp::WithSlope(op, out.fresh_storage());
+        let slope = self.linear_end(weight, bias, Some(then))?;
         Ok([out, slope])
     }
 
-    fn linear_then(
+    /// The product of all rows with a checked weight, and what follows it. Only layouts are made of the
+    /// operands: with a row or two, tensors that view them would cost as much as the product.
+    fn linear_end(
         &self,
         weight: &Tensor,
         bias: Option<&Tensor>,
-        then: RowOp<'_>,
+        then: Option<RowOp<'_>>,
     ) -> Result<Tensor> {
         let dims = self.linear_dims(weight);
-        let x =
-            self.reshape_dims(&[1, dims[..dims.len() - 1].iter().product(), weight.dims()[1]])?;
-        let w = weight.transpose(0, 1)?.unsqueeze(0)?;
-        let (bias, then) = (bias.map(Tensor::operand), Some(then));
-        let end = MatmulEnd { bias, then, ..MatmulEnd::default() };
+        if !shape::countable(&dims) {
+            return Err(shape::too_large("linear", &dims));
+        }
+        let (rows, inputs) = (dims[..dims.len() - 1].iter().product(), weight.dims()[1]);
+        let flat = [1, rows, inputs];
+        let copy;
+        let (x, rows) = match self.layout().reshape(&flat) {
+            Some(rows) => (self, rows),
+            None => {
+                copy = self.contiguous()?;
+                (&copy, Layout::contiguous(&flat))
+            }
+        };
+        let w = weight.layout();
+        let columns = Layout {
+            shape: Dims::from_slice(&[1, inputs, weight.dims()[0]]),
+            strides: Dims::from_slice(&[0, w.strides[1], w.strides[0]]),
+            offset: w.offset,
+        };
+        let x = Operand { layout: &rows, ..x.operand() };
+        let w = Operand { layout: &columns, ..weight.operand() };
+        let end = MatmulEnd { bias: bias.map(Tensor::operand), then, ..MatmulEnd::default() };
         Tensor::build(&dims, self.dtype(), self.device(), |backend, out| {
-            backend.matmul(x.operand(), w.operand(), end, out)
+            backend.matmul(x, w, end, out)
         })
     }
 

@@ -8,7 +8,7 @@ use crate::autograd::amp;
 use crate::autograd::tape::{Ctx, Grads, Saved, grads, record, take_sum, wants_grad};
 use crate::autograd::work;
 use crate::backend::{BinaryOp, SmoothOp, UnaryOp};
-use crate::{Result, Variable, is_grad_enabled};
+use crate::{Result, Tensor, Variable, is_grad_enabled};
 
 impl Variable {
     /// The matrix product of the last two dims; the dims before them are broadcast, and 1-d
@@ -120,15 +120,33 @@ pub fn linear(input: &Variable, weight: &Variable, bias: Option<&Variable>) -> R
         let bias = bias.map(|b| b.to_dtype(x.dtype())).transpose()?;
         return linear(&x, &w, bias.as_ref());
     }
-    let b = bias.map(Variable::data);
-    let data = input.with_data(|x| weight.with_data(|w| x.linear(w, b.as_ref())))?;
+    let data = with_operands(input, weight, bias, Tensor::linear)?;
     work::note(Some(weight), &data, || data.len() * weight.with_data(|w| w.dims()[1]));
+    let all = inputs(input, weight, bias);
+    if !wants_grad(&all) {
+        return Ok(Variable::constant(data));
+    }
     let (x, w) = (Saved::new(input), Saved::new(weight));
-    Ok(record("linear", data, &inputs(input, weight, bias), move |ctx| {
+    Ok(record("linear", data, &all, move |ctx| {
         let g = ctx.grad();
         let dx = if ctx.needs(0) { Some(g.matmul(&w.get()?)?) } else { None };
         gradients(ctx, g, dx, &x)
     }))
+}
+
+/// Calls `f` with the values of a linear layer's inputs.
+fn with_operands<R>(
+    input: &Variable,
+    weight: &Variable,
+    bias: Option<&Variable>,
+    f: impl FnOnce(&Tensor, &Tensor, Option<&Tensor>) -> R,
+) -> R {
+    input.with_data(|x| {
+        weight.with_data(|w| match bias {
+            Some(bias) => bias.with_data(|b| f(x, w, Some(b))),
+            None => f(x, w, None),
+        })
+    })
 }
 
 fn inputs<'a>(
@@ -225,25 +243,33 @@ pub(crate) fn linear_act(
     bias: Option<&Variable>,
     act: Act,
 ) -> Result<Variable> {
-    let (x, w, b) = (Saved::new(input), Saved::new(weight), bias.map(Variable::data));
-    if amp::is_active() || !x.data().ends_in_cache(w.data(), b.as_ref()) {
+    if amp::is_active() || !with_operands(input, weight, bias, Tensor::ends_in_cache) {
         // Autocast's casts stand between the two; or the layer has errors to tell, or nothing to do.
         return act.apply(&linear(input, weight, bias)?);
     }
     let all = inputs(input, weight, bias);
-    let (data, kept) = match act.kernels() {
-        Kernels::WithSlope(_, op) if wants_grad(&all) => {
-            let [data, slope] = x.data().linear_with_slope(w.data(), b.as_ref(), op)?;
-            (data, Some((slope, BinaryOp::Mul)))
-        }
-        Kernels::WithSlope(op, _) => (x.data().linear_act(w.data(), b.as_ref(), op)?, None),
-        Kernels::FromOutput(op, slope) => {
-            let data = x.data().linear_act(w.data(), b.as_ref(), op)?;
-            (data.clone(), Some((data, slope)))
-        }
+    let wanted = wants_grad(&all);
+    // With what the gradient reads, and how, where one is wanted.
+    type Made = (Tensor, Option<(Tensor, BinaryOp)>);
+    let run = |x: &Tensor, w: &Tensor, b: Option<&Tensor>| -> Result<Made> {
+        Ok(match act.kernels() {
+            Kernels::WithSlope(_, op) if wanted => {
+                let [data, slope] = x.linear_with_slope(w, b, op)?;
+                (data, Some((slope, BinaryOp::Mul)))
+            }
+            Kernels::FromOutput(op, slope) if wanted => {
+                let data = x.linear_act(w, b, op)?;
+                (data.clone(), Some((data, slope)))
+            }
+            Kernels::WithSlope(op, _) | Kernels::FromOutput(op, _) => {
+                (x.linear_act(w, b, op)?, None)
+            }
+        })
     };
-    work::note(Some(weight), &data, || data.len() * w.data().dims()[1]);
+    let (data, kept) = with_operands(input, weight, bias, run)?;
+    work::note(Some(weight), &data, || data.len() * weight.with_data(|w| w.dims()[1]));
     let Some((kept, slope)) = kept else { return Ok(Variable::constant(data)) };
+    let (x, w) = (Saved::new(input), Saved::new(weight));
     let given: SmallVec<[Saved; 1]> = bias.map(Saved::new).into_iter().collect();
     let name = "linear_act";
     Ok(record(name, data, &all, move |ctx| {

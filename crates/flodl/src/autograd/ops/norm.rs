@@ -1,8 +1,10 @@
 //! Normalisation: fused forward and backward, statistics saved, and the same made of plain
 //! operations for passes that record.
 
+use smallvec::SmallVec;
+
 use super::{grad_by_composition, is_grad_enabled};
-use crate::autograd::tape::{Ctx, Grads, Saved, record};
+use crate::autograd::tape::{Ctx, Grads, Saved, record, wants_grad};
 use crate::backend::{self, Operand, Storage};
 use crate::tensor::{Batch, Rows, channels, row_length};
 use crate::{DType, Error, Result, Tensor, Variable};
@@ -57,7 +59,7 @@ fn in_float<T>(
     Ok((y.to_dtype(home)?, rest))
 }
 
-fn present<'a>(x: &'a Variable, others: [Option<&'a Variable>; 2]) -> Vec<&'a Variable> {
+fn present<'a>(x: &'a Variable, others: [Option<&'a Variable>; 2]) -> SmallVec<[&'a Variable; 3]> {
     [Some(x), others[0], others[1]].into_iter().flatten().collect()
 }
 
@@ -118,8 +120,12 @@ fn float_layer_norm(
     let (w, b) = (flat(weight)?, flat(bias)?);
     let Rows { y, mean, rstd } = t.layer_norm_rows(w.as_ref(), b.as_ref(), columns, eps)?;
     let has = [weight.is_some(), bias.is_some()];
-    let saved: Vec<Saved> = present(x, [weight, bias]).into_iter().map(Saved::new).collect();
-    Ok(record("layer_norm", y, &present(x, [weight, bias]), move |ctx| {
+    let given = present(x, [weight, bias]);
+    if !wants_grad(&given) {
+        return Ok(Variable::constant(y));
+    }
+    let saved: Vec<Saved> = given.iter().copied().map(Saved::new).collect();
+    Ok(record("layer_norm", y, &given, move |ctx| {
         if is_grad_enabled() {
             let inputs = saved.iter().map(Saved::get).collect::<Result<Vec<_>>>()?;
             let shape = inputs[0].shape();
