@@ -122,10 +122,10 @@ pub fn linear(input: &Variable, weight: &Variable, bias: Option<&Variable>) -> R
     }
     let data = with_operands(input, weight, bias, Tensor::linear)?;
     work::note(Some(weight), &data, || data.len() * weight.with_data(|w| w.dims()[1]));
-    let all = inputs(input, weight, bias);
-    if !wants_grad(&all) {
+    if !is_grad_enabled() {
         return Ok(Variable::constant(data));
     }
+    let all = inputs(input, weight, bias);
     let (x, w) = (Saved::new(input), Saved::new(weight));
     Ok(record("linear", data, &all, move |ctx| {
         let g = ctx.grad();
@@ -247,7 +247,7 @@ pub(crate) fn linear_act(
         // Autocast's casts stand between the two; or the layer has errors to tell, or nothing to do.
         return act.apply(&linear(input, weight, bias)?);
     }
-    let all = inputs(input, weight, bias);
+    let all = if is_grad_enabled() { inputs(input, weight, bias) } else { SmallVec::new() };
     let wanted = wants_grad(&all);
     // With what the gradient reads, and how, where one is wanted.
     type Made = (Tensor, Option<(Tensor, BinaryOp)>);

@@ -1,5 +1,7 @@
 //! Normalisation: results with the statistics that gradients need.
 
+use std::borrow::Cow;
+
 use crate::backend::{Affine, Operand, Storage};
 use crate::{DType, Error, Result, Tensor};
 
@@ -19,7 +21,12 @@ fn outputs<const N: usize>(
 }
 
 /// A weight or bias as kernels take it: contiguous, of the input's dtype, with `len` elements.
-fn vector(op: &'static str, x: &Tensor, v: Option<&Tensor>, len: usize) -> Result<Option<Tensor>> {
+fn vector<'a>(
+    op: &'static str,
+    x: &Tensor,
+    v: Option<&'a Tensor>,
+    len: usize,
+) -> Result<Option<Cow<'a, Tensor>>> {
     let Some(t) = v else { return Ok(None) };
     x.check_same(op, t)?;
     if t.len() != len {
@@ -29,11 +36,11 @@ fn vector(op: &'static str, x: &Tensor, v: Option<&Tensor>, len: usize) -> Resul
             got: t.shape(),
         });
     }
-    t.contiguous().map(Some)
+    Ok(Some(if t.is_contiguous() { Cow::Borrowed(t) } else { Cow::Owned(t.contiguous()?) }))
 }
 
-fn operand(t: &Option<Tensor>) -> Option<Operand<'_>> {
-    t.as_ref().map(Tensor::operand)
+fn operand<'a>(t: &'a Option<Cow<'_, Tensor>>) -> Option<Operand<'a>> {
+    t.as_deref().map(Tensor::operand)
 }
 
 /// `[N, C, …]` as batch, channels and the rest.
@@ -233,7 +240,7 @@ impl Tensor {
                 out,
             )
         })?;
-        Ok([y, mean, rstd])
+        Ok([y, mean.into_owned(), rstd])
     }
 
     /// Group norm of a contiguous input in float32 or float64.
