@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flodl_cpu::simd::Isa;
 use serde::{Deserialize, Serialize};
 
 use crate::profile::KINDS;
@@ -113,13 +114,25 @@ pub struct Peer {
     pub ratio_of_cpu: f64,
 }
 
-/// The processor's name and its cores.
+/// The processor's name, by which generations may go alike, the instruction set, and the cores.
 fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": "));
-    let name = name.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
+    let field = |key: &str| {
+        let mut fields = info.lines().filter_map(|l| l.split_once(':'));
+        fields.find(|(k, _)| k.trim() == key).map(|(_, value)| value.trim())
+    };
+    let name = field("model name").unwrap_or(std::env::consts::ARCH);
+    let kind = match (field("cpu family"), field("model")) {
+        (Some(family), Some(model)) => format!(" (family {family} model {model})"),
+        _ => String::new(),
+    };
+    let isa = match flodl_cpu::simd::isa() {
+        Isa::Avx512 => "AVX-512",
+        Isa::Avx2 => "AVX2",
+        Isa::Baseline => "baseline",
+    };
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    format!("{name}, {cores} cores, {}", std::env::consts::OS)
+    format!("{name}{kind}, {isa}, {cores} cores, {}", std::env::consts::OS)
 }
 
 /// Joins the runs of one row on both sides; `ours` has at least one.
