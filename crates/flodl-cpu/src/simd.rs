@@ -222,4 +222,15 @@ mod tests {
         assert_eq!(dispatch(Which), isa());
         assert!(isa() <= supported());
     }
+
+    simd_fn! {
+        fn limited<A to Avx2>() -> Isa {
+            A::ISA
+        }
+    }
+
+    #[test]
+    fn dispatch_runs_no_more_than_the_limit() {
+        assert_eq!(limited(), isa().min(Isa::Avx2));
+    }
 }
