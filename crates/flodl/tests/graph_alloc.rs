@@ -334,7 +334,8 @@ fn a_chain_that_runs_as_one_takes_what_its_layer_takes() {
     let model = FlowBuilder::new().also(Tanh).through(norm.clone()).build().unwrap();
     let by_hand = count(|| norm.forward(&x.add(&x.tanh()?)?));
     let fused = allocations(&model, std::slice::from_ref(&x));
-    assert!(fused < by_hand, "{fused} {by_hand}");
+    // No lists: two for each value, of tanh, the sum and the norm, and the norm's two statistics.
+    assert_eq!([fused, by_hand], [8, 8]);
     assert_eq!(model.steps_run(), 1);
 
     // The weights with a norm in them are made once, and again when something has changed.

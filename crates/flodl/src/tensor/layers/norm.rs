@@ -11,11 +11,11 @@ fn outputs<const N: usize>(
     shapes: [&[usize]; N],
     run: impl FnOnce([&mut Storage; N]) -> Result<()>,
 ) -> Result<[Tensor; N]> {
-    let mut out = Vec::with_capacity(N);
-    for shape in shapes {
-        out.push(Tensor::fresh(shape, x.dtype(), x.device())?);
+    let mut out = [const { None }; N];
+    for (out, shape) in out.iter_mut().zip(shapes) {
+        *out = Some(Tensor::fresh(shape, x.dtype(), x.device())?);
     }
-    let mut out: [Tensor; N] = out.try_into().expect("N shapes make N tensors");
+    let mut out: [Tensor; N] = out.map(|t| t.expect("each shape has made a tensor"));
     run(out.each_mut().map(Tensor::fresh_storage))?;
     Ok(out)
 }
