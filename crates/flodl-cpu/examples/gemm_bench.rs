@@ -1,9 +1,10 @@
-//! Times matrix products: `gemm_bench [m k n ...]`. Prints the layout, m, k, n, and the least and
-//! the median time in µs.
+//! Times matrix products, and the copies that they make: `gemm_bench [m k n ...]`. Prints the layout,
+//! m, k, n, and the least and the median time in µs.
 
 use std::time::Instant;
 
-use flodl_cpu::gemm::{Epilogue, Gemm, Mat, PackedB, gemm, gemm_packed};
+use flodl_cpu::gemm::pack::{pack, packed_len};
+use flodl_cpu::gemm::{Epilogue, Gemm, Kernel, Mat, PackedB, gemm, gemm_packed};
 
 const SHAPES: &[[usize; 3]] = &[
     [256, 1024, 2048],
@@ -76,11 +77,44 @@ fn row<T: Gemm>(name: &str, [m, k, n]: [usize; 3]) {
     }
 }
 
+/// Copies of B, or of its transpose, in such parts as one thread makes of a large operand.
+fn copies<T: Gemm>(name: &str, [m, k, n]: [usize; 3]) {
+    const PANELS: usize = 8;
+    const DEPTH: usize = 512;
+    let b: Vec<T> = (0..k * n).map(|i| T::from_f64(i as f64)).collect();
+    let kernel = Kernel::<T>::best();
+    for (layout, width, line, step) in [
+        ("rows of A", kernel.mr, k, 1),
+        ("cols of A", kernel.mr, 1, n),
+        ("rows of B", kernel.nr, k, 1),
+        ("cols of B", kernel.nr, 1, n),
+    ] {
+        let mut panels = vec![T::ZERO; packed_len(width, PANELS * width, DEPTH)];
+        let (least, median) = time(|| {
+            for k0 in (0..k).step_by(DEPTH) {
+                for first in (0..n).step_by(PANELS * width) {
+                    let (count, k) = ((PANELS * width).min(n - first), DEPTH.min(k - k0));
+                    let src = &b[first * line + k0 * step..];
+                    pack(kernel.isa, width, &mut panels, src, line, step, count, k);
+                    std::hint::black_box(&mut panels);
+                }
+            }
+        });
+        let rate = (n * k * size_of::<T>()) as f64 / least / 1e9;
+        println!(
+            "{name} {layout:9} {m:5} {k:5} {n:5} {:10.3} {:10.3} µs {rate:6.1} GB/s",
+            least * 1e6,
+            median * 1e6
+        );
+    }
+}
+
 fn main() {
     let given: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
     let given: Vec<[usize; 3]> = given.chunks_exact(3).map(|c| [c[0], c[1], c[2]]).collect();
     for &shape in if given.is_empty() { SHAPES } else { &given } {
         row::<f32>("f32", shape);
+        copies::<f32>("f32", shape);
         if std::env::var_os("GEMM_F64").is_some() {
             row::<f64>("f64", shape);
         }

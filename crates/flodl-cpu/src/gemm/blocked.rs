@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::kernel::{Gemm, Kernel};
+use super::kernel::{Gemm, Kernel, LINE, STEPS_PER_LINE};
 use super::pack::{pack_raw, packed_len};
 use super::{Before, COST, Then, finish};
 use crate::alloc::{OutOfMemory, Scratch};
@@ -24,10 +24,9 @@ const NEAR: usize = 1 << 20;
 /// Lines that are multiples of this many bytes apart fall into the same few places of the
 /// first-level cache, and are worth a copy at any size (bench: `gemm_bench`).
 const ALIAS: usize = 2048;
-/// The first-level cache as it is on most CPUs: its size, that of one of its ways, and of a line.
+/// The first-level cache as it is on most CPUs: its size, and that of one of its ways.
 const CACHE: usize = 32 << 10;
 const WAY: usize = 4 << 10;
-const LINE: usize = 64;
 /// Fewer panels than this read an operand seldom (bench: `gemm_bench`).
 const FEW_PANELS: usize = 16;
 /// Panels of rows for each thread from which on packed columns are read by each thread, all of them
@@ -385,8 +384,9 @@ impl Block {
         }
         let a_first = if a_access == Access::Own { self.rows.start } else { 0 };
         let b_first = if b_access == Access::Own { self.cols.start } else { 0 };
-        let mut at = |ip: usize, jp: usize| {
+        let mut at = |ip: usize, jp: usize, ahead: *const T| {
             let (i, j) = (ip * mr, jp * nr);
+            tile.ahead = ahead;
             tile.rows = mr.min(p.m - i);
             tile.cols = nr.min(p.n - j);
             tile.a = a.wrapping_add((ip - a_first) * a_panel);
@@ -403,13 +403,25 @@ impl Block {
         };
         // The operand that is not this task's own comes from far away: once is enough.
         let flat = self.cols.len() * nr * k * size_of::<T>() <= FLAT;
+        // The tiles along its panel fetch the next one, each a part (bench: `gemm_bench`).
+        let part = k / STEPS_PER_LINE * LINE / size_of::<T>();
+        let ahead = |from: *const T, panel: usize, tile: usize| {
+            let part = tile * part;
+            from.wrapping_add(if part < panel { panel + part } else { 0 })
+        };
         if b_access == Access::Own || flat {
             for ip in self.rows.clone() {
-                self.cols.clone().for_each(|jp| at(ip, jp));
+                let panel = a.wrapping_add((ip - a_first) * a_panel);
+                for (tile, jp) in self.cols.clone().enumerate() {
+                    at(ip, jp, ahead(panel, a_panel, tile));
+                }
             }
         } else {
             for jp in self.cols.clone() {
-                self.rows.clone().for_each(|ip| at(ip, jp));
+                let panel = b.wrapping_add((jp - b_first) * b_panel);
+                for (tile, ip) in self.rows.clone().enumerate() {
+                    at(ip, jp, ahead(panel, b_panel, tile));
+                }
             }
         }
     }

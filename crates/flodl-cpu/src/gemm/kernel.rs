@@ -46,7 +46,15 @@ pub struct Tile<T> {
     pub row_bias: *const T,
     /// Whether to replace negative results by 0, last of all.
     pub relu: bool,
+    /// What packed panels are followed by: from here on, a line of the cache for every
+    /// [`STEPS_PER_LINE`] steps is brought into the second level meanwhile. It may be any address.
+    pub ahead: *const T,
 }
+
+/// Steps along k for each line that a tile fetches ahead.
+pub(super) const STEPS_PER_LINE: usize = 4;
+/// Bytes of a line of the cache.
+pub(super) const LINE: usize = 64;
 
 /// Rows of B that lie anywhere, as the patches of an image do: each in two halves of `nr / 2`
 /// adjacent columns.
@@ -96,6 +104,7 @@ impl<T: Gemm> Kernel<T> {
             col_bias: std::ptr::null(),
             row_bias: std::ptr::null(),
             relu: false,
+            ahead: a,
         }
     }
 

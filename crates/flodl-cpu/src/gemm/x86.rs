@@ -2,17 +2,19 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Kernel, Tile};
+use super::kernel::{Kernel, LINE, Tile};
 use crate::simd::Isa;
 
-/// Does all steps along k, four to a turn of the loop, each with the sums whose turn it is.
+/// Does all steps along k, four to a turn of the loop, each with the sums whose turn it is; a turn
+/// ends with what is done once in each.
 macro_rules! steps {
-    ($k:expr, $sums:ident, $sum:ident, $step:block) => {
+    ($k:expr, $sums:ident, $sum:ident, $step:block $(, $once:block)?) => {
         for _ in 0..$k / 4 {
             for i in 0..4 {
                 let $sum = &mut $sums[i % S];
                 $step
             }
+            $($once)?
         }
         for _ in 0..$k % 4 {
             let $sum = &mut $sums[0];
@@ -191,10 +193,22 @@ macro_rules! x86_kernel {
                         let (mut a, mut b) = (t.a, t.b);
                         let (a_step, b_step) =
                             if HOW == PACKED { (MR, NR) } else { (t.a_step, t.b_step) };
-                        steps!(t.k, sums, sum, {
-                            step(a, vectors::<V>(b, LANES), sum);
-                            (a, b) = (a.wrapping_add(a_step), b.wrapping_add(b_step));
-                        });
+                        let mut ahead = t.ahead.cast::<i8>();
+                        steps!(
+                            t.k,
+                            sums,
+                            sum,
+                            {
+                                step(a, vectors::<V>(b, LANES), sum);
+                                (a, b) = (a.wrapping_add(a_step), b.wrapping_add(b_step));
+                            },
+                            {
+                                if HOW == PACKED {
+                                    _mm_prefetch::<_MM_HINT_T1>(ahead);
+                                    ahead = ahead.wrapping_add(LINE);
+                                }
+                            }
+                        );
                     } else if let (GATHERED, Some(gather)) = (HOW, t.gather) {
                         let (mut a, mut row) = (t.a, gather.rows);
                         let b = vectors::<V>(t.b, gather.second);
