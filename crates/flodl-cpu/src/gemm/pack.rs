@@ -149,17 +149,27 @@ unsafe fn transposed<T: Gemm>(
     k: usize,
 ) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if isa >= Isa::Avx2 && isa <= crate::simd::supported() {
+    {
+        use super::x86;
         use std::any::TypeId;
-        // SAFETY: the type is the one that the function is for; the CPU has AVX2.
+        let (single, double) = (TypeId::of::<f32>(), TypeId::of::<f64>());
+        let (own, isa) = (TypeId::of::<T>(), isa.min(simd::supported()));
+        // SAFETY: the type is the one that the function is for; the CPU has the instruction set.
         unsafe {
-            if TypeId::of::<T>() == TypeId::of::<f32>() && width.is_multiple_of(2) {
-                let (dst, src) = (dst.cast(), src.cast());
-                return super::x86::pack_transposed_f32(dst, width, src, stride, count, k);
-            }
-            if TypeId::of::<T>() == TypeId::of::<f64>() && width.is_multiple_of(2) {
-                let (dst, src) = (dst.cast(), src.cast());
-                return super::x86::pack_transposed_f64(dst, width, src, stride, count, k);
+            match isa {
+                Isa::Avx512 if own == single => {
+                    return x86::pack_f32_avx512(dst.cast(), width, src.cast(), stride, count, k);
+                }
+                Isa::Avx512 if own == double => {
+                    return x86::pack_f64_avx512(dst.cast(), width, src.cast(), stride, count, k);
+                }
+                Isa::Avx2 if own == single => {
+                    return x86::pack_f32_avx2(dst.cast(), width, src.cast(), stride, count, k);
+                }
+                Isa::Avx2 if own == double => {
+                    return x86::pack_f64_avx2(dst.cast(), width, src.cast(), stride, count, k);
+                }
+                _ => {}
             }
         }
     }

@@ -400,104 +400,108 @@ fn mask_avx_pd(n: usize) -> __m256i {
     _mm256_cmpgt_epi64(_mm256_set1_epi64x(n as i64), _mm256_setr_epi64x(0, 1, 2, 3))
 }
 
-/// Turns 8 rows of 8 values into 8 columns.
+/// The 16 bytes at each address, side by side.
 ///
 /// # Safety
-/// The CPU has the features that the attribute names.
+/// They are readable; the CPU has the features that the attribute names.
 #[inline]
-#[target_feature(enable = "avx2")]
-fn transpose_ps(r: [__m256; 8]) -> [__m256; 8] {
-    let t0 = _mm256_unpacklo_ps(r[0], r[1]);
-    let t1 = _mm256_unpackhi_ps(r[0], r[1]);
-    let t2 = _mm256_unpacklo_ps(r[2], r[3]);
-    let t3 = _mm256_unpackhi_ps(r[2], r[3]);
-    let t4 = _mm256_unpacklo_ps(r[4], r[5]);
-    let t5 = _mm256_unpackhi_ps(r[4], r[5]);
-    let t6 = _mm256_unpacklo_ps(r[6], r[7]);
-    let t7 = _mm256_unpackhi_ps(r[6], r[7]);
-    let s0 = _mm256_shuffle_ps::<0x44>(t0, t2);
-    let s1 = _mm256_shuffle_ps::<0xEE>(t0, t2);
-    let s2 = _mm256_shuffle_ps::<0x44>(t1, t3);
-    let s3 = _mm256_shuffle_ps::<0xEE>(t1, t3);
-    let s4 = _mm256_shuffle_ps::<0x44>(t4, t6);
-    let s5 = _mm256_shuffle_ps::<0xEE>(t4, t6);
-    let s6 = _mm256_shuffle_ps::<0x44>(t5, t7);
-    let s7 = _mm256_shuffle_ps::<0xEE>(t5, t7);
-    [
-        _mm256_permute2f128_ps::<0x20>(s0, s4),
-        _mm256_permute2f128_ps::<0x20>(s1, s5),
-        _mm256_permute2f128_ps::<0x20>(s2, s6),
-        _mm256_permute2f128_ps::<0x20>(s3, s7),
-        _mm256_permute2f128_ps::<0x31>(s0, s4),
-        _mm256_permute2f128_ps::<0x31>(s1, s5),
-        _mm256_permute2f128_ps::<0x31>(s2, s6),
-        _mm256_permute2f128_ps::<0x31>(s3, s7),
-    ]
-}
-
-/// Turns 4 rows of 4 values into 4 columns.
-///
-/// # Safety
-/// The CPU has the features that the attribute names.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn transpose_pd(r: [__m256d; 4]) -> [__m256d; 4] {
-    let t0 = _mm256_unpacklo_pd(r[0], r[1]);
-    let t1 = _mm256_unpackhi_pd(r[0], r[1]);
-    let t2 = _mm256_unpacklo_pd(r[2], r[3]);
-    let t3 = _mm256_unpackhi_pd(r[2], r[3]);
-    [
-        _mm256_permute2f128_pd::<0x20>(t0, t2),
-        _mm256_permute2f128_pd::<0x20>(t1, t3),
-        _mm256_permute2f128_pd::<0x31>(t0, t2),
-        _mm256_permute2f128_pd::<0x31>(t1, t3),
-    ]
-}
-
-/// Writes the first `n` lanes, 2, 4 or 6.
-///
-/// # Safety
-/// `p` is writable for them; the CPU has AVX2.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn store_part_ps(p: *mut f32, x: __m256, n: usize) {
-    let (low, high) = (_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+#[target_feature(enable = "avx512f")]
+unsafe fn quarters_ps(at: [*const f32; 4]) -> __m512 {
     // SAFETY: the caller's promise.
     unsafe {
-        match n {
-            6 => {
-                _mm_storeu_ps(p, low);
-                _mm_store_sd(p.add(4).cast(), _mm_castps_pd(high));
-            }
-            4 => _mm_storeu_ps(p, low),
-            _ => _mm_store_sd(p.cast(), _mm_castps_pd(low)),
-        }
+        let low = _mm512_castps128_ps512(_mm_loadu_ps(at[0]));
+        let low = _mm512_insertf32x4::<1>(low, _mm_loadu_ps(at[1]));
+        let low = _mm512_insertf32x4::<2>(low, _mm_loadu_ps(at[2]));
+        _mm512_insertf32x4::<3>(low, _mm_loadu_ps(at[3]))
     }
 }
 
-/// Writes the first two lanes, all that an even width can leave.
+/// As [`quarters_ps`].
 ///
 /// # Safety
-/// `p` is writable for them; the CPU has AVX2.
+/// As there.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+unsafe fn quarters_pd(at: [*const f64; 4]) -> __m512d {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_castps_pd(quarters_ps(at.map(<*const f64>::cast))) }
+}
+
+/// As [`quarters_ps`], of two.
+///
+/// # Safety
+/// As there.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn store_part_pd(p: *mut f64, x: __m256d, _two: usize) {
+unsafe fn halves_ps(at: [*const f32; 2]) -> __m256 {
     // SAFETY: the caller's promise.
-    unsafe { _mm_storeu_pd(p, _mm256_castpd256_pd128(x)) }
+    unsafe { _mm256_loadu2_m128(at[1], at[0]) }
 }
+
+/// As [`quarters_ps`], of two.
+///
+/// # Safety
+/// As there.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn halves_pd(at: [*const f64; 2]) -> __m256d {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_loadu2_m128d(at[1], at[0]) }
+}
+
+/// Transposes 4×4 values of `f32` in each 16 bytes of four vectors, or 2×2 of `f64` in two.
+macro_rules! transpose_16_bytes {
+    ($name:ident, $features:literal, f32, $vec:ty, $low:ident, $high:ident, $shuffle:ident) => {
+        /// # Safety
+        /// The CPU has the features that the attribute names.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn $name([a, b, c, d]: [$vec; 4]) -> [$vec; 4] {
+            let (ab, ab_high) = ($low(a, b), $high(a, b));
+            let (cd, cd_high) = ($low(c, d), $high(c, d));
+            [
+                $shuffle::<0x44>(ab, cd),
+                $shuffle::<0xEE>(ab, cd),
+                $shuffle::<0x44>(ab_high, cd_high),
+                $shuffle::<0xEE>(ab_high, cd_high),
+            ]
+        }
+    };
+    ($name:ident, $features:literal, f64, $vec:ty, $low:ident, $high:ident) => {
+        /// # Safety
+        /// The CPU has the features that the attribute names.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn $name([a, b]: [$vec; 2]) -> [$vec; 2] {
+            [$low(a, b), $high(a, b)]
+        }
+    };
+}
+transpose_16_bytes!(
+    transpose_512_ps, "avx512f", f32, __m512, _mm512_unpacklo_ps, _mm512_unpackhi_ps,
+    _mm512_shuffle_ps
+);
+transpose_16_bytes!(
+    transpose_256_ps, "avx2", f32, __m256, _mm256_unpacklo_ps, _mm256_unpackhi_ps,
+    _mm256_shuffle_ps
+);
+transpose_16_bytes!(
+    transpose_512_pd, "avx512f", f64, __m512d, _mm512_unpacklo_pd, _mm512_unpackhi_pd
+);
+transpose_16_bytes!(transpose_256_pd, "avx2", f64, __m256d, _mm256_unpacklo_pd, _mm256_unpackhi_pd);
 
 macro_rules! x86_transpose {
     (
-        $name:ident, $t:ty, $vec:ty, lanes $lanes:literal, $zero:ident, $load:ident, $store:ident,
-        $transpose:ident, $store_part:ident
+        $name:ident, $features:literal, $t:ty, $vec:ty, parts $parts:literal of $values:literal,
+        $load:ident, $transpose:ident, $store:ident, $mask:ident, $mask_store:ident
     ) => {
         /// Packs one panel from `count` rows that are contiguous along k; returns how many steps
-        /// of k it did, a multiple of the vector length.
+        /// of k it did, a multiple of what 16 bytes hold.
         ///
         /// # Safety
         /// `src` is readable for `count <= width` rows of `k` values, `stride` apart, and `dst`
-        /// writable for `k * width` values. The width is even. The CPU has AVX2.
-        #[target_feature(enable = "avx2")]
+        /// writable for `k * width` values. The CPU has the features that the attribute names.
+        #[target_feature(enable = $features)]
         pub(super) unsafe fn $name(
             dst: *mut $t,
             width: usize,
@@ -506,35 +510,50 @@ macro_rules! x86_transpose {
             count: usize,
             k: usize,
         ) -> usize {
-            const LANES: usize = $lanes;
-            let steps = k / LANES * LANES;
-            for group in (0..width).step_by(LANES) {
-                let left = width - group;
-                let rows = count.saturating_sub(group).min(LANES);
-                for p in (0..steps).step_by(LANES) {
-                    // SAFETY: rows below `count` are readable at p..p + LANES; the panel has
-                    // `left` lanes left.
-                    unsafe {
-                        let mut block = [$zero(); LANES];
+            const VALUES: usize = $values;
+            const LANES: usize = $parts * VALUES;
+            // A line of the cache of each row at once: the rows are often so far apart that it does
+            // not stay.
+            const LINE: usize = 4 * VALUES;
+            static NOTHING: [$t; VALUES] = [0.0; VALUES];
+            let steps = k / VALUES * VALUES;
+            for first in (0..steps).step_by(LINE) {
+                for group in (0..width).step_by(LANES) {
+                    let (left, rows) = (width - group, count.saturating_sub(group));
+                    for p in (first..(first + LINE).min(steps)).step_by(VALUES) {
                         let src = src.wrapping_add(group * stride + p);
-                        if rows == LANES {
-                            for i in 0..LANES {
-                                block[i] = $load(src.add(i * stride));
+                        let row = |i: usize| {
+                            if i < rows { src.wrapping_add(i * stride) } else { NOTHING.as_ptr() }
+                        };
+                        // SAFETY: rows below `count` are readable at p..p + VALUES; the panel has
+                        // `left` lanes left.
+                        unsafe {
+                            let mut block = [$load([src; $parts]); VALUES];
+                            for i in 0..VALUES {
+                                let part = |j: usize| j * VALUES + i;
+                                block[i] = if rows >= LANES {
+                                    let mut at = [src; $parts];
+                                    for j in 0..$parts {
+                                        at[j] = src.wrapping_add(part(j) * stride);
+                                    }
+                                    $load(at)
+                                } else {
+                                    let mut at = [src; $parts];
+                                    for j in 0..$parts {
+                                        at[j] = row(part(j));
+                                    }
+                                    $load(at)
+                                };
                             }
-                        } else {
-                            for i in 0..rows {
-                                block[i] = $load(src.add(i * stride));
-                            }
-                        }
-                        let block = $transpose(block);
-                        let dst = dst.add(p * width + group);
-                        if left >= LANES {
-                            for i in 0..LANES {
-                                $store(dst.add(i * width), block[i]);
-                            }
-                        } else {
-                            for i in 0..LANES {
-                                $store_part(dst.add(i * width), block[i], left);
+                            let block = $transpose(block);
+                            let dst = dst.wrapping_add(p * width + group);
+                            for i in 0..VALUES {
+                                let dst = dst.wrapping_add(i * width);
+                                if left >= LANES {
+                                    $store(dst, block[i]);
+                                } else {
+                                    $mask_store(dst, $mask(left), block[i]);
+                                }
                             }
                         }
                     }
@@ -545,10 +564,18 @@ macro_rules! x86_transpose {
     };
 }
 x86_transpose!(
-    pack_transposed_f32, f32, __m256, lanes 8, _mm256_setzero_ps, _mm256_loadu_ps,
-    _mm256_storeu_ps, transpose_ps, store_part_ps
+    pack_f32_avx512, "avx512f,avx512dq", f32, __m512, parts 4 of 4, quarters_ps, transpose_512_ps,
+    _mm512_storeu_ps, mask16, mask_store_16
 );
 x86_transpose!(
-    pack_transposed_f64, f64, __m256d, lanes 4, _mm256_setzero_pd, _mm256_loadu_pd,
-    _mm256_storeu_pd, transpose_pd, store_part_pd
+    pack_f64_avx512, "avx512f,avx512dq", f64, __m512d, parts 4 of 2, quarters_pd, transpose_512_pd,
+    _mm512_storeu_pd, mask8, mask_store_8
+);
+x86_transpose!(
+    pack_f32_avx2, "avx2", f32, __m256, parts 2 of 4, halves_ps, transpose_256_ps,
+    _mm256_storeu_ps, mask_avx_ps, _mm256_maskstore_ps
+);
+x86_transpose!(
+    pack_f64_avx2, "avx2", f64, __m256d, parts 2 of 2, halves_pd, transpose_256_pd,
+    _mm256_storeu_pd, mask_avx_pd, _mm256_maskstore_pd
 );
