@@ -175,7 +175,7 @@ fn images() {
     let [mean, var, rstd, dw, db] = &mut v[..] else { return };
     let dims = [32, 64, 1024];
     time("batch_norm 32x64x32x32", || {
-        batch_norm_forward(&x, dims, Some(&w), Some(&w), 1e-5, &mut out, mean, var, rstd)
+        batch_norm_forward(&x, dims, Some(&w), Some(&w), 1e-5, false, &mut out, mean, var, rstd)
             .expect("scratch");
     });
     time("batch_norm_grad 32x64x32x32", || {

@@ -478,15 +478,30 @@ macro_rules! transpose_16_bytes {
     };
 }
 transpose_16_bytes!(
-    transpose_512_ps, "avx512f", f32, __m512, _mm512_unpacklo_ps, _mm512_unpackhi_ps,
+    transpose_512_ps,
+    "avx512f",
+    f32,
+    __m512,
+    _mm512_unpacklo_ps,
+    _mm512_unpackhi_ps,
     _mm512_shuffle_ps
 );
 transpose_16_bytes!(
-    transpose_256_ps, "avx2", f32, __m256, _mm256_unpacklo_ps, _mm256_unpackhi_ps,
+    transpose_256_ps,
+    "avx2",
+    f32,
+    __m256,
+    _mm256_unpacklo_ps,
+    _mm256_unpackhi_ps,
     _mm256_shuffle_ps
 );
 transpose_16_bytes!(
-    transpose_512_pd, "avx512f", f64, __m512d, _mm512_unpacklo_pd, _mm512_unpackhi_pd
+    transpose_512_pd,
+    "avx512f",
+    f64,
+    __m512d,
+    _mm512_unpacklo_pd,
+    _mm512_unpackhi_pd
 );
 transpose_16_bytes!(transpose_256_pd, "avx2", f64, __m256d, _mm256_unpacklo_pd, _mm256_unpackhi_pd);
 

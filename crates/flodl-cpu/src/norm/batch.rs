@@ -18,6 +18,12 @@ const TILE: usize = 64;
 /// S from which the tensor is taken piece by piece.
 const LONG: usize = 16;
 
+/// Parameters of a channel: the factor and the summand of its gradients, its mean, the slope of its
+/// gradients, the summand of its outputs. In passes over the input alone the first two are those of
+/// its outputs. The factor of outputs is that of gradients.
+pub(super) const FACTORS: usize = 5;
+type Factors<T> = [[T; TILE]; FACTORS];
+
 /// Channels `channels` of a tensor [n, c, s]: their pieces in each of the n images.
 #[derive(Clone)]
 struct Pieces {
@@ -35,59 +41,59 @@ impl Pieces {
         start..start + self.channels.len() * self.s
     }
 
-    /// Σ f(x, y, m) for each channel into `out`; `m` has a value for each channel.
+    /// Σ f(x, y, p) for each channel into `out`, `p` being its parameters.
     #[inline(always)]
     fn sums<T: FloatMath>(
         &self,
         x: &[T],
         y: &[T],
-        m: &[T; TILE],
+        p: &Factors<T>,
         out: &mut [f64; TILE],
-        f: impl Fn(T, T, T) -> T,
+        f: impl Fn(T, T, [T; FACTORS]) -> T,
     ) {
         let width = self.channels.len();
         out[..width].fill(0.0);
         for i in 0..self.n {
             let (x, y) = (&x[self.at(i)], &y[self.at(i)]);
             if self.s == 1 {
-                for (((out, &m), &x), &y) in out.iter_mut().zip(m).zip(x).zip(y) {
-                    *out += f(x, y, m).to_f64();
+                for (j, ((out, &x), &y)) in out.iter_mut().zip(x).zip(y).enumerate() {
+                    let p = [p[0][j], p[1][j], p[2][j], p[3][j], p[4][j]];
+                    *out += f(x, y, p).to_f64();
                 }
             } else {
                 let pieces = x.chunks_exact(self.s).zip(y.chunks_exact(self.s));
-                for ((out, &m), (x, y)) in out.iter_mut().zip(m).zip(pieces) {
-                    let part: T = x.iter().zip(y).map(|(&x, &y)| f(x, y, m)).sum();
+                for (j, (out, (x, y))) in out.iter_mut().zip(pieces).enumerate() {
+                    let p = [p[0][j], p[1][j], p[2][j], p[3][j], p[4][j]];
+                    let part: T = x.iter().zip(y).map(|(&x, &y)| f(x, y, p)).sum();
                     *out += part.to_f64();
                 }
             }
         }
     }
 
-    /// `out = f(x, y, p)` for every element, `p` being its channel's four parameters.
+    /// `out = f(x, y, p)` for every element, `p` being its channel's parameters.
     #[inline(always)]
     fn map<T: FloatMath>(
         &self,
         x: &[T],
         y: &[T],
-        p: &[[T; TILE]; 4],
+        p: &Factors<T>,
         out: &SharedMut<'_, T>,
-        f: impl Fn(T, T, [T; 4]) -> T,
+        f: impl Fn(T, T, [T; FACTORS]) -> T,
     ) {
         for i in 0..self.n {
             let (x, y) = (&x[self.at(i)], &y[self.at(i)]);
             // SAFETY: the channels of a task are its own.
             let out = unsafe { out.range(self.at(i)) };
             if self.s == 1 {
-                let [a, b, c, d] = p;
-                let params = a.iter().zip(b).zip(c.iter().zip(d));
-                let elements = out.iter_mut().zip(x.iter().zip(y));
-                for ((out, (&x, &y)), ((&a, &b), (&c, &d))) in elements.zip(params) {
-                    *out = f(x, y, [a, b, c, d]);
+                let elements = out.iter_mut().zip(x.iter().zip(y)).take(TILE);
+                for (j, (out, (&x, &y))) in elements.enumerate() {
+                    *out = f(x, y, [p[0][j], p[1][j], p[2][j], p[3][j], p[4][j]]);
                 }
             } else {
                 let pieces = x.chunks_exact(self.s).zip(y.chunks_exact(self.s));
                 for (j, ((x, y), out)) in pieces.zip(out.chunks_exact_mut(self.s)).enumerate() {
-                    let p = [p[0][j], p[1][j], p[2][j], p[3][j]];
+                    let p = [p[0][j], p[1][j], p[2][j], p[3][j], p[4][j]];
                     for (out, (&x, &y)) in out.iter_mut().zip(x.iter().zip(y)) {
                         *out = f(x, y, p);
                     }
@@ -115,25 +121,50 @@ impl<T: FloatMath> Kernel for Statistics<'_, T> {
     fn run<A: Arch>(self) -> Self::Out {
         let Self(pieces, x) = self;
         let count = (pieces.n * pieces.s) as f64;
-        let (mut mean, mut total) = ([T::ZERO; TILE], [0.0; TILE]);
-        pieces.sums(x, x, &[T::ZERO; TILE], &mut total, |x, _, _| x);
-        mean.iter_mut().zip(&total).for_each(|(m, t)| *m = T::from_f64(t / count));
-        pieces.sums(x, x, &mean, &mut total, |x, _, m| (x - m) * (x - m));
+        let (mut p, mut total) = ([[T::ZERO; TILE]; FACTORS], [0.0; TILE]);
+        pieces.sums(x, x, &p, &mut total, |x, _, _| x);
+        p[2].iter_mut().zip(&total).for_each(|(m, t)| *m = T::from_f64(t / count));
+        pieces.sums(x, x, &p, &mut total, |x, _, [_, _, m, ..]| (x - m) * (x - m));
         total.iter_mut().for_each(|t| *t /= count);
-        (mean, total)
+        (p[2], total)
     }
 }
 
-/// Multiplies each channel of a tile by its scale and adds its shift.
-struct Apply<'a, T>(&'a Pieces, &'a [T], [[T; TILE]; 4], &'a SharedMut<'a, T>);
+/// Multiplies each channel of a tile by its scale and adds its shift, with a ReLU behind or not.
+struct Apply<'a, T, const RELU: bool>(&'a Pieces, &'a [T], Factors<T>, &'a SharedMut<'a, T>);
 
-impl<T: FloatMath> Kernel for Apply<'_, T> {
+impl<T: FloatMath, const RELU: bool> Kernel for Apply<'_, T, RELU> {
     type Out = ();
     #[inline(always)]
     fn run<A: Arch>(self) {
         let Self(pieces, x, p, out) = self;
-        pieces.map(x, x, &p, out, |x, _, [scale, shift, ..]| x.mul_add_::<A>(scale, shift));
+        pieces.map(x, x, &p, out, |x, _, [scale, shift, ..]| output::<A, T, RELU>(x, scale, shift));
     }
+}
+
+/// What batch norm makes of a value of a channel.
+#[inline(always)]
+pub(super) fn output<A: Arch, T: FloatMath, const RELU: bool>(x: T, scale: T, shift: T) -> T {
+    let y = x.mul_add_::<A>(scale, shift);
+    if RELU && y < T::ZERO { T::ZERO } else { y }
+}
+
+/// The gradient before the ReLU, if there is one: `g` where the output is not 0. The output is
+/// computed as it was, which takes less time than to read it.
+#[inline(always)]
+pub(super) fn before_relu<A: Arch, T: FloatMath, const RELU: bool>(
+    g: T,
+    x: T,
+    scale: T,
+    shift: T,
+) -> T {
+    if RELU && output::<A, T, false>(x, scale, shift) <= T::ZERO { T::ZERO } else { g }
+}
+
+/// Scale and shift of a channel's outputs.
+fn affine<T: FloatMath>(weight: Option<T>, bias: Option<T>, mean: T, rstd: T) -> [T; 2] {
+    let scale = weight.map_or(1.0, T::to_f64) * rstd.to_f64();
+    [scale, bias.map_or(0.0, T::to_f64) - mean.to_f64() * scale].map(T::from_f64)
 }
 
 fn check<T>([n, c, s]: [usize; 3], whole: &[&[T]], channels: &[&[T]]) {
@@ -141,7 +172,8 @@ fn check<T>([n, c, s]: [usize; 3], whole: &[&[T]], channels: &[&[T]]) {
     assert!(channels.iter().all(|x| x.len() == c), "length of a channel parameter");
 }
 
-/// Batch norm in training over `dims` = [N, C, S]: normalises with the batch's own statistics.
+/// Batch norm in training over `dims` = [N, C, S]: normalises with the batch's own statistics. With
+/// `relu`, negative outputs become 0.
 ///
 /// Gives the mean, the biased variance and 1 / sqrt(variance + eps) of each channel; running
 /// statistics are the caller's.
@@ -157,6 +189,7 @@ pub fn batch_norm_forward<T: FloatMath>(
     weight: Option<&[T]>,
     bias: Option<&[T]>,
     eps: f64,
+    relu: bool,
     out: &mut [T],
     mean: &mut [T],
     var: &mut [T],
@@ -166,11 +199,8 @@ pub fn batch_norm_forward<T: FloatMath>(
     check(dims, &[], weight.as_slice());
     check(dims, &[], bias.as_slice());
     let [n, c, s] = dims;
-    // Scale and shift of a channel with these statistics.
-    let affine = |j: usize, mean: T, rstd: f64| {
-        let scale = weight.map_or(1.0, |w| w[j].to_f64()) * rstd;
-        [scale, bias.map_or(0.0, |b| b[j].to_f64()) - mean.to_f64() * scale].map(T::from_f64)
-    };
+    let affine =
+        |j: usize, mean: T, rstd: T| affine(weight.map(|w| w[j]), bias.map(|b| b[j]), mean, rstd);
     if s >= LONG {
         let mut sums = Scratch::<f64>::new(2 * n * c)?;
         long::each_piece(n * c, s, &mut sums, |range, out| {
@@ -184,9 +214,9 @@ pub fn batch_norm_forward<T: FloatMath>(
             let v = (0..n).map(spread).sum::<f64>() / (n * s) as f64;
             let r = 1.0 / (v + eps).sqrt();
             (mean[j], var[j], rstd[j]) = (T::from_f64(m), T::from_f64(v), T::from_f64(r));
-            factors.copy_from_slice(&affine(j, mean[j], r));
+            factors.copy_from_slice(&affine(j, mean[j], rstd[j]));
         }
-        long::apply(x, [n, c, s], |j| [factors[2 * j], factors[2 * j + 1]], out);
+        long::apply(x, [n, c, s], |j| [factors[2 * j], factors[2 * j + 1]], relu, out);
         return Ok(());
     }
     let (out, mean, var, rstd) =
@@ -202,14 +232,16 @@ pub fn batch_norm_forward<T: FloatMath>(
                 rstd.range(channels.clone()),
             )
         };
-        let mut p = [[T::ZERO; TILE]; 4];
+        let mut p = [[T::ZERO; TILE]; FACTORS];
         for (j, c) in channels.enumerate() {
             (mean[j], var[j]) = (m[j], T::from_f64(v[j]));
-            let r = 1.0 / (v[j] + eps).sqrt();
-            rstd[j] = T::from_f64(r);
-            [p[0][j], p[1][j]] = affine(c, m[j], r);
+            rstd[j] = T::from_f64(1.0 / (v[j] + eps).sqrt());
+            [p[0][j], p[1][j]] = affine(c, m[j], rstd[j]);
         }
-        dispatch(Apply(&pieces, x, p, &out));
+        match relu {
+            true => dispatch(Apply::<T, true>(&pieces, x, p, &out)),
+            false => dispatch(Apply::<T, false>(&pieces, x, p, &out)),
+        }
     });
     Ok(())
 }
@@ -228,76 +260,133 @@ pub fn batch_norm_apply<T: FloatMath>(
 ) {
     check(dims, &[x, out], &[scale, shift]);
     if dims[2] >= LONG {
-        long::apply(x, dims, |j| [scale[j], shift[j]], out);
+        long::apply(x, dims, |j| [scale[j], shift[j]], false, out);
         return;
     }
     let out = SharedMut::new(out);
     each_task(dims, |pieces| {
-        let mut p = [[T::ZERO; TILE]; 4];
+        let mut p = [[T::ZERO; TILE]; FACTORS];
         for (j, c) in pieces.channels.clone().enumerate() {
             (p[0][j], p[1][j]) = (scale[c], shift[c]);
         }
-        dispatch(Apply(&pieces, x, p, &out));
+        dispatch(Apply::<T, false>(&pieces, x, p, &out));
     });
 }
 
-struct Backward<'a, T> {
+/// What is known of a batch norm in its backward pass. Mean and 1 / deviation are constants unless
+/// `training`.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNorm<'a, T> {
+    /// The sizes [N, C, S].
+    pub dims: [usize; 3],
+    /// Whether the statistics were the batch's own.
+    pub training: bool,
+    /// Of each channel; 1 if there is none.
+    pub weight: Option<&'a [T]>,
+    /// Of each channel; 0 if there is none. Only outputs depend on it.
+    pub bias: Option<&'a [T]>,
+    /// Of each channel.
+    pub mean: &'a [T],
+    /// 1 / sqrt(variance + eps) of each channel.
+    pub rstd: &'a [T],
+    /// Whether a ReLU stood behind it.
+    pub relu: bool,
+}
+
+impl<T: FloatMath> BatchNorm<'_, T> {
+    /// Factor and summand of a channel's outputs.
+    fn affine(&self, j: usize) -> [T; 2] {
+        let (weight, bias) = (self.weight.map(|w| w[j]), self.bias.map(|b| b[j]));
+        affine(weight, bias, self.mean[j], self.rstd[j])
+    }
+
+    /// The parameters of a channel with these sums over its `count` gradients.
+    fn factors(&self, j: usize, [plain, dot]: [f64; 2], count: f64) -> [T; FACTORS] {
+        let [scale, summand] = self.affine(j);
+        if !self.training {
+            return [scale, T::ZERO, self.mean[j], T::ZERO, summand];
+        }
+        let r = self.rstd[j].to_f64();
+        let (shift, slope) = (T::from_f64(plain / count), T::from_f64(dot / count * r * r));
+        [scale, shift, self.mean[j], slope, summand]
+    }
+}
+
+struct Backward<'a, T, const RELU: bool> {
+    norm: &'a BatchNorm<'a, T>,
     pieces: &'a Pieces,
     g: &'a [T],
     x: &'a [T],
-    weight: Option<&'a [T]>,
-    mean: &'a [T],
-    rstd: &'a [T],
     dx: Option<&'a SharedMut<'a, T>>,
-    training: bool,
 }
 
-impl<T: FloatMath> Kernel for Backward<'_, T> {
+impl<T: FloatMath, const RELU: bool> Kernel for Backward<'_, T, RELU> {
     /// Σ g and Σ g (x - mean) of each channel.
     type Out = [[f64; TILE]; 2];
     #[inline(always)]
     fn run<A: Arch>(self) -> Self::Out {
-        let Self { pieces, g, x, .. } = self;
+        let Self { norm, pieces, g, x, .. } = self;
         let count = (pieces.n * pieces.s) as f64;
-        let mut mean = [T::ZERO; TILE];
-        mean.iter_mut().zip(&self.mean[pieces.channels.clone()]).for_each(|(m, &v)| *m = v);
+        let mut p = [[T::ZERO; TILE]; FACTORS];
+        for (j, c) in pieces.channels.clone().enumerate() {
+            let all = norm.factors(c, [0.0; 2], count);
+            p.iter_mut().zip(all).for_each(|(p, factor)| p[j] = factor);
+        }
         let [mut plain, mut dot] = [[0.0; TILE]; 2];
-        pieces.sums(g, x, &mean, &mut plain, |g, _, _| g);
-        pieces.sums(g, x, &mean, &mut dot, |g, x, m| g * (x - m));
+        pieces.sums(g, x, &p, &mut plain, |g, x, [scale, _, _, _, summand]| {
+            before_relu::<A, T, RELU>(g, x, scale, summand)
+        });
+        pieces.sums(g, x, &p, &mut dot, |g, x, [scale, _, mean, _, summand]| {
+            before_relu::<A, T, RELU>(g, x, scale, summand) * (x - mean)
+        });
         if let Some(dx) = self.dx {
-            let mut p = [[T::ZERO; TILE], [T::ZERO; TILE], mean, [T::ZERO; TILE]];
             for (j, c) in pieces.channels.clone().enumerate() {
-                let rstd = self.rstd[c].to_f64();
-                p[0][j] = T::from_f64(self.weight.map_or(1.0, |w| w[c].to_f64()) * rstd);
-                p[1][j] = T::from_f64(plain[j] / count);
-                p[3][j] = T::from_f64(dot[j] / count * rstd * rstd);
+                let all = norm.factors(c, [plain[j], dot[j]], count);
+                p.iter_mut().zip(all).for_each(|(p, factor)| p[j] = factor);
             }
-            if self.training {
-                pieces.map(g, x, &p, dx, |g, x, [scale, shift, mean, slope]| {
-                    (g - shift - (x - mean) * slope) * scale
-                });
-            } else {
-                pieces.map(g, g, &p, dx, |g, _, [scale, ..]| g * scale);
-            }
+            pieces.map(g, x, &p, dx, |g, x, [scale, shift, mean, slope, summand]| {
+                let g = before_relu::<A, T, RELU>(g, x, scale, summand);
+                (g - shift - (x - mean) * slope) * scale
+            });
         }
         [plain, dot]
     }
 }
 
-fn backward<T: FloatMath>(
-    training: bool,
+/// Gradients of [`batch_norm_forward`], or of [`batch_norm_apply`] with constant statistics, from
+/// the input.
+///
+/// # Errors
+/// [`OutOfMemory`] if there is no scratch memory for the sums of the channels.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn batch_norm_backward<T: FloatMath>(
+    norm: &BatchNorm<'_, T>,
     g: &[T],
     x: &[T],
-    dims: [usize; 3],
-    weight: Option<&[T]>,
-    mean: &[T],
-    rstd: &[T],
     dx: Option<&mut [T]>,
     dweight: Option<&mut [T]>,
     dbias: Option<&mut [T]>,
 ) -> Result<(), OutOfMemory> {
+    match norm.relu {
+        true => backward::<T, true>(norm, g, x, dx, dweight, dbias),
+        false => backward::<T, false>(norm, g, x, dx, dweight, dbias),
+    }
+}
+
+fn backward<T: FloatMath, const RELU: bool>(
+    norm: &BatchNorm<'_, T>,
+    g: &[T],
+    x: &[T],
+    dx: Option<&mut [T]>,
+    dweight: Option<&mut [T]>,
+    dbias: Option<&mut [T]>,
+) -> Result<(), OutOfMemory> {
+    let &BatchNorm { dims, training, weight, bias, mean, rstd, .. } = norm;
     check(dims, &[g, x], &[mean, rstd]);
     check(dims, &[], weight.as_slice());
+    check(dims, &[], bias.as_slice());
     check(dims, dx.as_deref().as_slice(), dweight.as_deref().as_slice());
     check(dims, &[], dbias.as_deref().as_slice());
     let [n, c, s] = dims;
@@ -309,16 +398,13 @@ fn backward<T: FloatMath>(
     if s >= LONG {
         let mut sums = Scratch::<f64>::new(2 * n * c)?;
         if training || dweight.is_some() || dbias.is_some() {
+            let affine = |j: usize| if RELU { norm.affine(j) } else { [T::ZERO; 2] };
             long::each_piece(n * c, s, &mut sums, |range, out| {
-                let r = range.start * s..range.end * s;
-                dispatch(long::Dots {
-                    g: &g[r.clone()],
-                    x: &x[r],
-                    s,
-                    first: range.start,
-                    mean,
-                    out,
-                });
+                for (i, out) in range.zip(out.chunks_exact_mut(2)) {
+                    let (r, j) = (i * s..(i + 1) * s, i % c);
+                    let (g, x, mean, affine) = (&g[r.clone()], &x[r], mean[j], affine(j));
+                    dispatch(long::Dots::<T, RELU> { g, x, mean, affine, out });
+                }
             });
             // The totals of a channel take the place of its first piece's.
             for j in 0..2 * c {
@@ -333,15 +419,8 @@ fn backward<T: FloatMath>(
         }
         if let Some(dx) = dx {
             let count = (n * s) as f64;
-            long::gradient(g, x, dims, dx, |j| {
-                let r = rstd[j].to_f64();
-                let scale = T::from_f64(weight.map_or(1.0, |w| w[j].to_f64()) * r);
-                if !training {
-                    return [scale, T::ZERO, mean[j], T::ZERO];
-                }
-                let shift = T::from_f64(sums[2 * j] / count);
-                [scale, shift, mean[j], T::from_f64(sums[2 * j + 1] / count * r * r)]
-            });
+            let factors = |j: usize| norm.factors(j, [sums[2 * j], sums[2 * j + 1]], count);
+            long::gradient::<T, RELU>(g, x, dims, dx, factors);
         }
         return Ok(());
     }
@@ -349,8 +428,7 @@ fn backward<T: FloatMath>(
         (dx.map(SharedMut::new), dweight.map(SharedMut::new), dbias.map(SharedMut::new));
     each_task(dims, |pieces| {
         let dx = dx.as_ref();
-        let [plain, dot] =
-            dispatch(Backward { pieces: &pieces, g, x, weight, mean, rstd, dx, training });
+        let [plain, dot] = dispatch(Backward::<T, RELU> { norm, pieces: &pieces, g, x, dx });
         let channels = pieces.channels;
         if let Some(dweight) = &dweight {
             // SAFETY: the channels of a task are its own.
@@ -366,48 +444,6 @@ fn backward<T: FloatMath>(
         }
     });
     Ok(())
-}
-
-/// Gradients of [`batch_norm_forward`] from its input and what it saved.
-///
-/// # Errors
-/// [`OutOfMemory`] if there is no scratch memory for the sums of the channels.
-///
-/// # Panics
-/// If the lengths do not fit.
-pub fn batch_norm_backward<T: FloatMath>(
-    g: &[T],
-    x: &[T],
-    dims: [usize; 3],
-    weight: Option<&[T]>,
-    mean: &[T],
-    rstd: &[T],
-    dx: Option<&mut [T]>,
-    dweight: Option<&mut [T]>,
-    dbias: Option<&mut [T]>,
-) -> Result<(), OutOfMemory> {
-    backward(true, g, x, dims, weight, mean, rstd, dx, dweight, dbias)
-}
-
-/// Gradients of batch norm in evaluation, where mean and rstd are constants.
-///
-/// # Errors
-/// [`OutOfMemory`] if there is no scratch memory for the sums of the channels.
-///
-/// # Panics
-/// If the lengths do not fit.
-pub fn batch_norm_backward_eval<T: FloatMath>(
-    g: &[T],
-    x: &[T],
-    dims: [usize; 3],
-    weight: Option<&[T]>,
-    mean: &[T],
-    rstd: &[T],
-    dx: Option<&mut [T]>,
-    dweight: Option<&mut [T]>,
-    dbias: Option<&mut [T]>,
-) -> Result<(), OutOfMemory> {
-    backward(false, g, x, dims, weight, mean, rstd, dx, dweight, dbias)
 }
 
 #[cfg(test)]
@@ -428,8 +464,16 @@ mod tests {
             for dims in [[0, 2, s], [3, 2, 0]] {
                 let (mut dw, mut db) = ([1f32; 2], [1f32; 2]);
                 let (dx, w, b) = (Some(&mut [][..]), Some(&mut dw[..]), Some(&mut db[..]));
-                batch_norm_backward_eval(&[], &[], dims, None, &[0.0; 2], &[1.0; 2], dx, w, b)
-                    .unwrap();
+                let norm = BatchNorm {
+                    dims,
+                    training: false,
+                    weight: None,
+                    bias: None,
+                    mean: &[0.0; 2],
+                    rstd: &[1.0; 2],
+                    relu: false,
+                };
+                batch_norm_backward(&norm, &[], &[], dx, w, b).unwrap();
                 assert_eq!((dw, db), ([0.0; 2], [0.0; 2]));
             }
         }
@@ -445,15 +489,16 @@ mod tests {
             let mut v = vec![vec![0.0; c]; 5];
             let [mean, var, rstd, dw, db] = &mut v[..] else { unreachable!() };
             let (mut out, mut dx, mut eval) = (x.clone(), x.clone(), x.clone());
-            let r =
-                batch_norm_forward(&x, dims, Some(&w), Some(&b), 1e-5, &mut out, mean, var, rstd);
-            assert!(r.is_ok());
-            let all = (Some(&mut dx[..]), Some(&mut dw[..]), Some(&mut db[..]));
-            let r = batch_norm_backward(&g, &x, dims, Some(&w), mean, rstd, all.0, all.1, all.2);
-            assert!(r.is_ok());
-            let only = Some(&mut eval[..]);
-            let r = batch_norm_backward_eval(&g, &x, dims, Some(&w), mean, rstd, only, None, None);
-            assert!(r.is_ok());
+            let affine = (Some(&w[..]), Some(&b[..]));
+            batch_norm_forward(
+                &x, dims, affine.0, affine.1, 1e-5, false, &mut out, mean, var, rstd,
+            )
+            .unwrap();
+            let (weight, bias) = affine;
+            let norm = BatchNorm { dims, training: true, weight, bias, mean, rstd, relu: false };
+            batch_norm_backward(&norm, &g, &x, Some(&mut dx), Some(dw), Some(db)).unwrap();
+            let fixed = BatchNorm { training: false, ..norm };
+            batch_norm_backward(&fixed, &g, &x, Some(&mut eval), None, None).unwrap();
             let mut again = x.clone();
             let scale: Vec<f64> = (0..c).map(|j| w[j] * rstd[j]).collect();
             let shift: Vec<f64> = (0..c).map(|j| b[j] - mean[j] * scale[j]).collect();
@@ -480,6 +525,36 @@ mod tests {
                     close(dx[i], w[j] * r * (g[i] - sum / count - hat[i] * dot / count));
                     close(eval[i], g[i] * w[j] * r);
                 }
+            }
+            // With a ReLU behind it: the same as its own pass, and its own gradient before.
+            let (mut rectified, [mut m, mut v, mut r]) =
+                (x.clone(), [(); 3].map(|()| vec![0.0; c]));
+            batch_norm_forward(
+                &x,
+                dims,
+                weight,
+                bias,
+                1e-5,
+                true,
+                &mut rectified,
+                &mut m,
+                &mut v,
+                &mut r,
+            )
+            .unwrap();
+            assert!(rectified.iter().zip(&out).all(|(a, b)| *a == b.max(0.0)), "{dims:?}");
+            assert!(size < 30 || rectified.contains(&0.0), "{dims:?}");
+            let masked: Vec<f64> =
+                g.iter().zip(&out).map(|(&g, &y)| if y > 0.0 { g } else { 0.0 }).collect();
+            for training in [true, false] {
+                let all = |norm: BatchNorm<f64>, g: &[f64]| {
+                    let mut all = [vec![0.0; size], vec![0.0; c], vec![0.0; c]];
+                    let [dx, dw, db] = &mut all;
+                    batch_norm_backward(&norm, g, &x, Some(dx), Some(dw), Some(db)).unwrap();
+                    all
+                };
+                let norm = BatchNorm { training, ..norm };
+                assert_eq!(all(BatchNorm { relu: true, ..norm }, &g), all(norm, &masked));
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::batch::{FACTORS, before_relu, output};
 use crate::math::FloatMath;
-use crate::reduce::{SHORT, long_sum, sum, sum2};
+use crate::reduce::{SHORT, long_sum, sum2};
 use crate::simd::{Arch, Kernel, dispatch};
 use crate::threads::{SharedMut, parallel_rows};
 
@@ -45,51 +46,49 @@ impl<T: FloatMath> Kernel for Moments<'_, T> {
     }
 }
 
-/// Σ g and Σ g (x - mean) of each piece.
-pub(super) struct Dots<'a, T> {
+/// Σ g and Σ g (x - mean) of a piece.
+pub(super) struct Dots<'a, T, const RELU: bool> {
     pub g: &'a [T],
     pub x: &'a [T],
-    pub s: usize,
-    /// Number of the first piece.
-    pub first: usize,
-    /// Of each channel.
-    pub mean: &'a [T],
+    pub mean: T,
+    /// Factor and summand of the outputs, if a ReLU stands behind them.
+    pub affine: [T; 2],
     pub out: &'a mut [f64],
 }
 
-impl<T: FloatMath> Kernel for Dots<'_, T> {
+impl<T: FloatMath, const RELU: bool> Kernel for Dots<'_, T, RELU> {
     type Out = ();
     #[inline(always)]
     fn run<A: Arch>(self) {
-        let pieces = self.g.chunks_exact(self.s).zip(self.x.chunks_exact(self.s));
-        for (i, ((g, x), out)) in pieces.zip(self.out.chunks_exact_mut(2)).enumerate() {
-            let mean = self.mean[(self.first + i) % self.mean.len()];
-            (out[0], out[1]) = (0.0, 0.0);
-            for (g, x) in g.chunks(SHORT).zip(x.chunks(SHORT)) {
-                out[0] += sum(g, |g| g).to_f64();
-                out[1] += sum2(g, x, |g, x| g * (x - mean)).to_f64();
-            }
+        let Self { g, x, mean, affine: [scale, shift], out } = self;
+        (out[0], out[1]) = (0.0, 0.0);
+        for (g, x) in g.chunks(SHORT).zip(x.chunks(SHORT)) {
+            out[0] += sum2(g, x, |g, x| before_relu::<A, T, RELU>(g, x, scale, shift)).to_f64();
+            out[1] += sum2(g, x, |g, x| before_relu::<A, T, RELU>(g, x, scale, shift) * (x - mean))
+                .to_f64();
         }
     }
 }
 
-struct Affine<'a, T>(&'a [T], [T; 2], &'a mut [T]);
+struct Affine<'a, T, const RELU: bool>(&'a [T], [T; 2], &'a mut [T]);
 
-impl<T: FloatMath> Kernel for Affine<'_, T> {
+impl<T: FloatMath, const RELU: bool> Kernel for Affine<'_, T, RELU> {
     type Out = ();
     #[inline(always)]
     fn run<A: Arch>(self) {
-        for (out, &x) in self.2.iter_mut().zip(self.0) {
-            *out = x.mul_add_::<A>(self.1[0], self.1[1]);
+        let Self(x, [scale, shift], out) = self;
+        for (out, &x) in out.iter_mut().zip(x) {
+            *out = output::<A, T, RELU>(x, scale, shift);
         }
     }
 }
 
-/// `out = x · scale + shift` with the two of each channel.
+/// `out = x · scale + shift` with the two of each channel, or 0 where that is negative with `relu`.
 pub(super) fn apply<T: FloatMath>(
     x: &[T],
     [n, c, s]: [usize; 3],
     factors: impl Fn(usize) -> [T; 2] + Sync,
+    relu: bool,
     out: &mut [T],
 ) {
     let out = SharedMut::new(out);
@@ -97,31 +96,37 @@ pub(super) fn apply<T: FloatMath>(
         for i in range {
             let r = i * s..(i + 1) * s;
             // SAFETY: each piece has its own elements.
-            dispatch(Affine(&x[r.clone()], factors(i % c), unsafe { out.range(r) }));
+            let (x, out) = (&x[r.clone()], unsafe { out.range(r) });
+            match relu {
+                true => dispatch(Affine::<T, true>(x, factors(i % c), out)),
+                false => dispatch(Affine::<T, false>(x, factors(i % c), out)),
+            }
         }
     });
 }
 
-struct Gradient<'a, T>(&'a [T], &'a [T], [T; 4], &'a mut [T]);
+struct Gradient<'a, T, const RELU: bool>(&'a [T], &'a [T], [T; FACTORS], &'a mut [T]);
 
-impl<T: FloatMath> Kernel for Gradient<'_, T> {
+impl<T: FloatMath, const RELU: bool> Kernel for Gradient<'_, T, RELU> {
     type Out = ();
     #[inline(always)]
     fn run<A: Arch>(self) {
-        let [scale, shift, mean, slope] = self.2;
+        let [scale, shift, mean, slope, summand] = self.2;
         for ((out, &g), &x) in self.3.iter_mut().zip(self.0).zip(self.1) {
+            let g = before_relu::<A, T, RELU>(g, x, scale, summand);
             *out = (g - shift - (x - mean) * slope) * scale;
         }
     }
 }
 
-/// `out = (g - shift - (x - mean) · slope) · scale`, with [scale, shift, mean, slope] of a channel.
-pub(super) fn gradient<T: FloatMath>(
+/// `out = (g - shift - (x - mean) · slope) · scale`, with the factors of a channel; `g` is 0 where
+/// the output was, if a ReLU stood behind it.
+pub(super) fn gradient<T: FloatMath, const RELU: bool>(
     g: &[T],
     x: &[T],
     [n, c, s]: [usize; 3],
     out: &mut [T],
-    factors: impl Fn(usize) -> [T; 4] + Sync,
+    factors: impl Fn(usize) -> [T; FACTORS] + Sync,
 ) {
     let out = SharedMut::new(out);
     parallel_rows(n * c, s, |range| {
@@ -129,7 +134,7 @@ pub(super) fn gradient<T: FloatMath>(
             let r = i * s..(i + 1) * s;
             // SAFETY: each piece has its own elements.
             let out = unsafe { out.range(r.clone()) };
-            dispatch(Gradient(&g[r.clone()], &x[r], factors(i % c), out));
+            dispatch(Gradient::<T, RELU>(&g[r.clone()], &x[r], factors(i % c), out));
         }
     });
 }

@@ -9,9 +9,7 @@ mod group;
 mod layer;
 mod long;
 
-pub use batch::{
-    batch_norm_apply, batch_norm_backward, batch_norm_backward_eval, batch_norm_forward,
-};
+pub use batch::{BatchNorm, batch_norm_apply, batch_norm_backward, batch_norm_forward};
 pub use group::{group_norm_backward, group_norm_forward};
 pub use layer::{
     Plus, layer_norm_backward, layer_norm_forward, rms_norm_backward, rms_norm_forward,

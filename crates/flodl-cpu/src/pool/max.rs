@@ -73,7 +73,7 @@ fn along<T: Float>(
 }
 
 simd_fn! {
-    fn max_rows<A, (T: Float), (I: Element)>(
+    fn max_rows<A to Avx2, (T: Float), (I: Element)>(
         g: &'x PoolGeom, x: &'x [T], rows: Range<usize>, y: &'x mut [T], idx: Option<&'x mut [I]>,
     ) {
         let ([id, ih, iw], [od, oh, ow]) = (g.input, g.output);

@@ -473,13 +473,15 @@ pub trait Norm {
         plus: Option<Operand<'_>>,
         out: [Option<&mut Storage>; 2],
     ) -> Result<()>;
-    /// y, mean, biased variance and 1/deviation of each channel of `[N, C, S]`.
+    /// y, mean, biased variance and 1/deviation of each channel of `[N, C, S]`; with `relu`, a
+    /// negative y becomes 0.
     fn batch_norm(
         &self,
         x: Operand<'_>,
         dims: [usize; 3],
         affine: Affine<'_>,
         eps: f64,
+        relu: bool,
         out: [&mut Storage; 4],
     ) -> Result<()>;
     /// `x · scale + shift` for each channel of `[N, C, S]`.
@@ -491,14 +493,11 @@ pub trait Norm {
         shift: Operand<'_>,
         out: &mut Storage,
     ) -> Result<()>;
-    /// Gradients of batch norm: dx, dweight, dbias; in evaluation the statistics are constants.
+    /// Gradients of batch norm: dx, dweight, dbias.
     fn batch_norm_backward(
         &self,
         x: Operand<'_>,
-        dims: [usize; 3],
-        training: bool,
-        weight: Option<Operand<'_>>,
-        saved: Saved<'_>,
+        norm: BatchNorm<'_>,
         dy: Operand<'_>,
         out: [Option<&mut Storage>; 3],
     ) -> Result<()>;
@@ -541,6 +540,21 @@ pub struct Saved<'a> {
     pub mean: Operand<'a>,
     /// 1 / sqrt(variance + eps).
     pub rstd: Operand<'a>,
+}
+
+/// A batch norm as its backward pass knows it.
+#[derive(Clone, Copy)]
+pub struct BatchNorm<'a> {
+    /// The sizes [N, C, S].
+    pub dims: [usize; 3],
+    /// Whether the statistics were the batch's own; else they are constants.
+    pub training: bool,
+    /// Weight and bias; only outputs depend on the bias.
+    pub affine: Affine<'a>,
+    /// The statistics.
+    pub saved: Saved<'a>,
+    /// Whether a ReLU stood behind it.
+    pub relu: bool,
 }
 
 /// Losses; operands are contiguous.

@@ -1,6 +1,7 @@
-//! Neighbouring nodes that run as one: a linear layer and the activation behind it, a residual sum
-//! and the norm of it, and, when nothing is recorded, a convolution or linear layer with the batch
-//! norm behind it folded into its weights and a ReLU run while the values are written.
+//! Neighbouring nodes that run as one: a linear layer and the activation behind it, a batch norm of
+//! the batch's own statistics and the ReLU behind it, a residual sum and the norm of it, and, when
+//! nothing is recorded, a convolution or linear layer with the batch norm behind it folded into its
+//! weights and a ReLU run while the values are written.
 
 use std::cell::RefCell;
 
@@ -27,6 +28,8 @@ enum Kind {
     Layer(Box<Layer>),
     /// A sum, then a norm over the last dims.
     Sum,
+    /// A batch norm, then a ReLU. It may be the rest of a [`Kind::Layer`].
+    Norm,
 }
 
 struct Layer {
@@ -56,7 +59,7 @@ struct Folded {
 
 type Sources = SmallVec<[Tensor; 7]>;
 
-/// Finds the chains. Values in `keep` are read by others than the steps, so they must be there.
+/// Finds the chains, by their first steps, one for each at most. Values in `keep` are read by others than the steps, so they must be there.
 pub(super) fn find(steps: &[Step], slots: usize, keep: &[Slot]) -> Vec<Fused> {
     let mut readers = vec![0; slots];
     for slot in steps.iter().flat_map(Step::reads).chain(keep.iter().copied()) {
@@ -106,6 +109,13 @@ pub(super) fn find(steps: &[Step], slots: usize, keep: &[Slot]) -> Vec<Fused> {
             i = last + 1;
         }
     }
+    for first in 0..steps.len() {
+        let norm = plain(first).and_then(as_channel_norm).is_some();
+        if norm && next(first).and_then(as_act) == Some(Act::Relu) {
+            found.push(Fused { first, last: first + 1, kind: Kind::Norm });
+        }
+    }
+    found.sort_by_key(|chain| chain.first);
     found
 }
 
@@ -131,6 +141,18 @@ impl Fused {
                     // What is wrong with the norm is the norm's to say.
                     Some(Err(_)) | None => a.add(&b).map(Ran::First),
                 }
+            }
+            Kind::Norm => {
+                let Some(norm) = module(first).and_then(as_channel_norm) else {
+                    return Ok(Ran::Nothing);
+                };
+                let input = frame.value(first.input)?;
+                // The 16 bits are rounded after each step.
+                let half = amp::is_active() || input.dtype().is_half();
+                if norm.is_fixed() || half {
+                    return Ok(Ran::Nothing);
+                }
+                Ok(Ran::All(None, norm.own_relu(input)?))
             }
             Kind::Layer(chain) => {
                 let Some(layer) = module(first).and_then(as_weighted) else {

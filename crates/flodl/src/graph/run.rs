@@ -150,6 +150,10 @@ impl Graph {
         let mut chain = chains.next();
         let (mut i, mut joined) = (0, 0);
         while let Some(step) = self.steps.get(i) {
+            // Chains that begin inside one that ran are no more.
+            while chain.is_some_and(|c| c.first < i) {
+                chain = chains.next();
+            }
             if let Some(fused) = chain.filter(|c| c.first == i) {
                 chain = chains.next();
                 let ran = fused.run(&self.steps, &Frame { slots, states, eye: Eye::Nobody });

@@ -45,6 +45,12 @@ pub(crate) trait ChannelNorm {
     /// Whether it now scales and shifts by what does not depend on the input.
     fn is_fixed(&self) -> bool;
 
+    /// The norm by the input's own statistics, with a ReLU behind it.
+    ///
+    /// # Errors
+    /// When the input does not fit.
+    fn own_relu(&self, input: &Variable) -> Result<Variable>;
+
     /// Weight and bias.
     fn affine(&self) -> Option<(&Parameter, &Parameter)>;
 

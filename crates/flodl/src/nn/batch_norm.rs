@@ -5,10 +5,8 @@ use std::rc::Rc;
 
 use super::affine::ChannelNorm;
 use super::{Buffer, Module, Parameter};
-use crate::{
-    DType, Device, Error, Result, Tensor, TensorOptions, Variable, batch_norm_eval,
-    batch_norm_train,
-};
+use crate::autograd::ops::{BatchStats, batch_norm_eval, batch_norm_relu, batch_norm_train};
+use crate::{DType, Device, Error, Result, Tensor, TensorOptions, Variable};
 
 /// Running mean and variance of each channel, and how many batches they have seen.
 #[derive(Clone, Debug)]
@@ -241,6 +239,21 @@ impl<const D: usize> BatchNormNd<D> {
     }
 }
 
+impl<const D: usize> BatchNormNd<D> {
+    /// Takes the statistics of a batch into the running ones.
+    fn learn(&self, stats: &BatchStats) -> Result<()> {
+        let Some(running) = &self.running else { return Ok(()) };
+        running.count()?;
+        // Nothing is learned from an empty batch, which counts all the same.
+        if stats.count == 0 {
+            return Ok(());
+        }
+        let n = stats.count as f64;
+        let unbiased = stats.var.mul_scalar(n / (n - 1.0))?;
+        running.update(&stats.mean, &unbiased, self.momentum)
+    }
+}
+
 impl<const D: usize> ChannelNorm for BatchNormNd<D> {
     fn features(&self) -> i64 {
         self.features
@@ -252,6 +265,15 @@ impl<const D: usize> ChannelNorm for BatchNormNd<D> {
 
     fn is_fixed(&self) -> bool {
         !self.training.get() && self.running.is_some()
+    }
+
+    fn own_relu(&self, input: &Variable) -> Result<Variable> {
+        self.check(input, true)?;
+        let weight = self.weight().map(|p| &p.variable);
+        let bias = self.bias().map(|p| &p.variable);
+        let (y, stats) = batch_norm_relu(input, weight, bias, self.eps)?;
+        self.learn(&stats)?;
+        Ok(y)
     }
 
     fn affine(&self) -> Option<(&Parameter, &Parameter)> {
@@ -291,18 +313,9 @@ impl<const D: usize> Module for BatchNormNd<D> {
                 let (mean, var) = running.trained(NAMES[D - 1], input.dtype())?;
                 batch_norm_eval(input, weight, bias, &mean, &var, self.eps)
             }
-            running => {
+            _ => {
                 let (y, stats) = batch_norm_train(input, weight, bias, self.eps)?;
-                if let Some(running) = running {
-                    running.count()?;
-                    // Nothing is learned from an empty batch, which counts all the same.
-                    if stats.count == 0 {
-                        return Ok(y);
-                    }
-                    let n = stats.count as f64;
-                    let unbiased = stats.var.mul_scalar(n / (n - 1.0))?;
-                    running.update(&stats.mean, &unbiased, self.momentum)?;
-                }
+                self.learn(&stats)?;
                 Ok(y)
             }
         }

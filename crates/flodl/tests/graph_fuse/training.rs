@@ -193,3 +193,74 @@ fn what_does_not_fit_fails_as_it_does_by_itself() {
     assert_eq!(text(&model), text(&off));
     assert!(text(&model).starts_with("node 1 (LayerNorm): "));
 }
+
+#[test]
+fn a_relu_runs_in_the_batch_norm_before_it() {
+    manual_seed(16);
+    let conv = || Conv2d::configure(3, 4, 3).with_padding(1).done().unwrap();
+    let image = || wide(&[2, 4, 6, 5]);
+    let cases: Vec<(FlowBuilder, Variable, usize, usize)> = vec![
+        (FlowBuilder::from(norm::<2>(4)).through(ReLU), image(), 2, 1),
+        (FlowBuilder::from(norm::<2>(4)).through(ReLU), wide(&[3, 4, 2, 2]), 2, 1),
+        (FlowBuilder::from(norm::<1>(4)).through(ReLU), wide(&[70, 4]), 2, 1),
+        (FlowBuilder::from(norm::<3>(4)).through(ReLU), wide(&[2, 4, 3, 2, 3]), 2, 1),
+        (FlowBuilder::from(norm::<2>(4).affine(false)).through(ReLU), image(), 2, 1),
+        (FlowBuilder::from(norm::<2>(4).track_running_stats(false)).through(ReLU), image(), 2, 1),
+        // Behind a layer that it is folded into when nothing is learned; and twice.
+        (FlowBuilder::from(conv()).through(norm::<2>(4)).through(ReLU), wide(&[2, 3, 6, 5]), 3, 2),
+        (
+            FlowBuilder::from(conv())
+                .through(norm::<2>(4))
+                .through(ReLU)
+                .through(norm::<2>(4))
+                .through(ReLU)
+                .through(norm::<2>(4)),
+            wide(&[2, 3, 6, 5]),
+            6,
+            4,
+        ),
+        // Others stand by themselves, and so does a norm that somebody reads.
+        (FlowBuilder::from(norm::<2>(4)).through(Tanh), image(), 2, 2),
+        (FlowBuilder::from(norm::<2>(4)).tag("y").through(ReLU), image(), 2, 2),
+        (FlowBuilder::from(norm::<2>(4)).also(ReLU), image(), 2, 2),
+    ];
+    for (n, (flow, x, plain, fused)) in cases.into_iter().enumerate() {
+        let model = flow.build().unwrap();
+        cast_parameters(&model.parameters(), DType::Float64).unwrap();
+        let buffers: Vec<(Buffer, Tensor)> =
+            model.buffers().into_iter().map(|b| (b.clone(), b.get())).collect();
+        let run = |fusion: bool| {
+            model.set_fusion(fusion);
+            buffers.iter().for_each(|(b, at_first)| b.set(at_first.clone()));
+            let mut all = gradients(&model, &x);
+            assert_eq!(model.steps_run(), if fusion { fused } else { plain }, "{n}");
+            all.extend(second(&model, &x));
+            all.extend(buffers.iter().map(|(b, _)| b.get().to_f64_vec().unwrap()));
+            all
+        };
+        let (a, b) = (run(true), run(false));
+        assert_eq!(a.len(), b.len());
+        assert!(!matches!(n, 0..8) || a[0].contains(&0.0) == (n != 7), "{n}");
+        for (i, (a, b)) in a.iter().zip(&b).enumerate() {
+            assert_eq!(a.len(), b.len());
+            let near = a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-9 * (1.0 + b.abs()));
+            assert!(near, "{n} {i}:\n{a:?}\n{b:?}");
+        }
+    }
+    // What does not fit is the norm's error; a lone value per channel, too.
+    let flow = || FlowBuilder::from(norm::<2>(4)).through(ReLU);
+    let (model, off) = (flow().build().unwrap(), flow().fuse(false).build().unwrap());
+    for x in [input(&[2, 5, 3, 3]), input(&[1, 4, 1, 1]), input(&[4])] {
+        let text = |model: &Graph| model.forward(&x).unwrap_err().to_string();
+        assert_eq!(text(&model), text(&off));
+        assert!(text(&model).starts_with("node 0 (BatchNorm2d): BatchNorm2d: expected"));
+    }
+    // Half inputs and autocast are rounded where they are rounded unfused.
+    let half = Variable::new(input(&[2, 4, 3, 3]).data().to_dtype(DType::BFloat16).unwrap(), false);
+    model.forward(&half).unwrap();
+    assert_eq!(model.steps_run(), 2);
+    // In evaluation the norm stands by itself.
+    model.eval();
+    model.forward(&input(&[2, 4, 3, 3])).unwrap();
+    assert_eq!(model.steps_run(), 2);
+}

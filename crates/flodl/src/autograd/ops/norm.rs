@@ -15,11 +15,10 @@ pub(super) fn wanted<const N: usize>(
     shapes: [Option<&[usize]>; N],
     run: impl FnOnce([Option<&mut Storage>; N]) -> Result<()>,
 ) -> Result<Grads> {
-    let mut out = Vec::with_capacity(N);
-    for shape in shapes {
-        out.push(shape.map(|s| Tensor::fresh(s, x.dtype(), x.device())).transpose()?);
+    let mut out = [const { None }; N];
+    for (out, shape) in out.iter_mut().zip(shapes) {
+        *out = shape.map(|s| Tensor::fresh(s, x.dtype(), x.device())).transpose()?;
     }
-    let mut out: [Option<Tensor>; N] = out.try_into().expect("N shapes make N tensors");
     run(out.each_mut().map(|t| t.as_mut().map(Tensor::fresh_storage)))?;
     Ok(out.into_iter().map(|t| t.map(Variable::constant)).collect())
 }
@@ -283,7 +282,21 @@ pub fn batch_norm_train(
     bias: Option<&Variable>,
     eps: f64,
 ) -> Result<(Variable, BatchStats)> {
-    in_float("batch_norm", x, [weight, bias], |x, [w, b]| float_batch_norm(x, w, b, eps))
+    in_float("batch_norm", x, [weight, bias], |x, [w, b]| float_batch_norm(x, w, b, eps, false))
+}
+
+/// [`batch_norm_train`] with a ReLU behind it, in one pass forward, and back without one of its own:
+/// its gradient is told from the input. In float32 and float64 the result is the same.
+///
+/// # Errors
+/// As there.
+pub(crate) fn batch_norm_relu(
+    x: &Variable,
+    weight: Option<&Variable>,
+    bias: Option<&Variable>,
+    eps: f64,
+) -> Result<(Variable, BatchStats)> {
+    in_float("batch_norm", x, [weight, bias], |x, [w, b]| float_batch_norm(x, w, b, eps, true))
 }
 
 fn float_batch_norm(
@@ -291,19 +304,24 @@ fn float_batch_norm(
     weight: Option<&Variable>,
     bias: Option<&Variable>,
     eps: f64,
+    relu: bool,
 ) -> Result<(Variable, BatchStats)> {
     let t = x.with_data(Tensor::contiguous)?;
     let dims = channels("batch_norm", &t)?;
     let count = dims[0] * dims[2];
     let (w, b) = (flat(weight)?, flat(bias)?);
-    let Batch { y, mean, var, rstd } = t.batch_norm_own(w.as_ref(), b.as_ref(), eps)?;
+    let Batch { y, mean, var, rstd } = t.batch_norm_own(w.as_ref(), b.as_ref(), eps, relu)?;
     let stats = BatchStats { mean: mean.clone(), var, count };
-    let out =
-        record_batch_norm(y, x, [weight, bias], t, w, dims, true, mean, rstd, move |v, has| {
-            let rank = v[0].ndim() as i32;
-            let over: Vec<i32> = (0..rank).filter(|&d| d != 1).collect();
-            affine(normalise(&v[0], &over, eps, true)?, &v[1..], has, &channel_shape(&v[0]))
-        });
+    // Outputs, and so the bias, matter only where a ReLU was behind them.
+    let b = b.filter(|_| relu);
+    let done = Done { t, w, b, dims, training: true, relu, mean, rstd };
+    let out = record_batch_norm(y, x, [weight, bias], done, move |v, has| {
+        let rank = v[0].ndim() as i32;
+        let over: Vec<i32> = (0..rank).filter(|&d| d != 1).collect();
+        let y = normalise(&v[0], &over, eps, true)?;
+        let y = affine(y, &v[1..], has, &channel_shape(&v[0]))?;
+        if relu { y.relu() } else { Ok(y) }
+    });
     Ok((out, stats))
 }
 
@@ -346,7 +364,8 @@ fn float_batch_norm_eval(
     let (w, b) = (flat(weight)?, flat(bias)?);
     let [y, mean, rstd] = t.batch_norm_by(w.as_ref(), b.as_ref(), mean, var, eps)?;
     let (m, r) = (mean.clone(), rstd.clone());
-    Ok(record_batch_norm(y, x, [weight, bias], t, w, dims, false, mean, rstd, move |v, has| {
+    let done = Done { t, w, b: None, dims, training: false, relu: false, mean, rstd };
+    Ok(record_batch_norm(y, x, [weight, bias], done, move |v, has| {
         let shape = channel_shape(&v[0]);
         let (m, r) = (m.reshape(&shape)?, r.reshape(&shape)?);
         let y = v[0].sub(&Variable::constant(m))?.mul(&Variable::constant(r))?;
@@ -360,16 +379,23 @@ fn channel_shape(x: &Variable) -> Vec<i64> {
     shape
 }
 
+/// A batch norm that was computed: of `t` with the weight `w`, and the bias `b` if it is needed.
+struct Done {
+    t: Tensor,
+    w: Option<Tensor>,
+    b: Option<Tensor>,
+    dims: [usize; 3],
+    training: bool,
+    relu: bool,
+    mean: Tensor,
+    rstd: Tensor,
+}
+
 fn record_batch_norm(
     y: Tensor,
     x: &Variable,
     params: [Option<&Variable>; 2],
-    t: Tensor,
-    w: Option<Tensor>,
-    dims: [usize; 3],
-    training: bool,
-    mean: Tensor,
-    rstd: Tensor,
+    done: Done,
     compose: impl Fn(&[Variable], [bool; 2]) -> Result<Variable> + 'static,
 ) -> Variable {
     let has = [params[0].is_some(), params[1].is_some()];
@@ -381,17 +407,16 @@ fn record_batch_norm(
             return grad_by_composition(&inputs, |v| compose(v, has), ctx.grad());
         }
         let dy = ctx.grad().with_data(Tensor::contiguous)?;
-        let out = wanted(&t, needed(ctx, has, &t, &[dims[1]]), |out| {
-            let stats = backend::Saved { mean: mean.operand(), rstd: rstd.operand() };
-            t.backend()?.batch_norm_backward(
-                t.operand(),
-                dims,
-                training,
-                operand(&w),
-                stats,
-                dy.operand(),
-                out,
-            )
+        let Done { t, w, b, dims, training, relu, mean, rstd } = &done;
+        let out = wanted(t, needed(ctx, has, t, &[dims[1]]), |out| {
+            let norm = backend::BatchNorm {
+                dims: *dims,
+                training: *training,
+                affine: backend::Affine { weight: operand(w), bias: operand(b) },
+                saved: backend::Saved { mean: mean.operand(), rstd: rstd.operand() },
+                relu: *relu,
+            };
+            t.backend()?.batch_norm_backward(t.operand(), norm, dy.operand(), out)
         })?;
         Ok(like_inputs(compact(out, has), &saved))
     })

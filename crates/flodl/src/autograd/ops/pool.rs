@@ -25,6 +25,12 @@ pub fn max_pool<const D: usize>(input: &Variable, windows: &Windows<D>) -> Resul
     max_pool_with::<D>(op, input, g, false).map(|(y, _)| y)
 }
 
+/// Places as the user gets them.
+fn wide_indices((y, places): (Variable, Tensor)) -> Result<(Variable, Tensor)> {
+    let places = if places.len() > 0 { places.to_dtype(DType::Int64)? } else { places };
+    Ok((y, places))
+}
+
 /// [`max_pool`] that also gives the place of each value in its plane.
 ///
 /// # Errors
@@ -35,9 +41,10 @@ pub fn max_pool_with_indices<const D: usize>(
 ) -> Result<(Variable, Tensor)> {
     let op = ["max_pool1d", "max_pool2d", "max_pool3d"][D - 1];
     let g = input.with_data(|x| pool_geometry(op, windows, x))?;
-    max_pool_with::<D>(op, input, g, false)
+    max_pool_with::<D>(op, input, g, false).and_then(wide_indices)
 }
 
+/// The maxima, and their places as the kernels keep them.
 fn max_pool_with<const D: usize>(
     op: &'static str,
     input: &Variable,
@@ -54,8 +61,7 @@ fn max_pool_with<const D: usize>(
     let (y, index) = input.with_data(|x| x.max_pool_kernel::<D>(&g, adaptive))?;
     let (from, places) = (input.with_data(|x| Dims::from_slice(x.dims())), index.clone());
     let y = from_nothing(op, &input, y, move |dy| scatter_planes(&dy, g, &places, &from));
-    let places = if index.len() > 0 { index.to_dtype(DType::Int64)? } else { index };
-    Ok((y.to_dtype(home)?, places))
+    Ok((y.to_dtype(home)?, index))
 }
 
 /// Sends each gradient to the place its value came from.
@@ -150,7 +156,7 @@ pub fn adaptive_avg_pool<const D: usize>(input: &Variable, output: [i64; D]) -> 
 /// # Errors
 /// When the input's rank does not fit or a size is not positive.
 pub fn adaptive_max_pool<const D: usize>(input: &Variable, output: [i64; D]) -> Result<Variable> {
-    adaptive_max_pool_with_indices(input, output).map(|(y, _)| y)
+    adaptive_max::<D>(input, output).map(|(y, _)| y)
 }
 
 /// [`adaptive_max_pool`] that also gives the place of each value in its plane.
@@ -161,6 +167,10 @@ pub fn adaptive_max_pool_with_indices<const D: usize>(
     input: &Variable,
     output: [i64; D],
 ) -> Result<(Variable, Tensor)> {
+    adaptive_max::<D>(input, output).and_then(wide_indices)
+}
+
+fn adaptive_max<const D: usize>(input: &Variable, output: [i64; D]) -> Result<(Variable, Tensor)> {
     let op = ["adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"][D - 1];
     let g = input.with_data(|x| adaptive_geometry(op, x, output))?;
     max_pool_with::<D>(op, input, g, true)

@@ -4,7 +4,7 @@ use flodl_cpu::norm as kernels;
 
 use super::{Cpu, slice, slice_mut};
 use crate::Result;
-use crate::backend::{Affine, Norm, Operand, Saved, Storage};
+use crate::backend::{Affine, BatchNorm, Norm, Operand, Saved, Storage};
 use crate::dtype::float_type;
 
 /// An optional output of `len` elements.
@@ -117,6 +117,7 @@ impl Norm for Cpu {
         dims: [usize; 3],
         affine: Affine<'_>,
         eps: f64,
+        relu: bool,
         [y, mean, var, rstd]: [&mut Storage; 4],
     ) -> Result<()> {
         let (n, c) = (x.layout.numel(), dims[1]);
@@ -126,6 +127,7 @@ impl Norm for Cpu {
             affine.weight.map(slice),
             affine.bias.map(slice),
             eps,
+            relu,
             slice_mut(y, n),
             slice_mut(mean, c),
             slice_mut(var, c),
@@ -156,32 +158,27 @@ impl Norm for Cpu {
     fn batch_norm_backward(
         &self,
         x: Operand<'_>,
-        dims: [usize; 3],
-        training: bool,
-        weight: Option<Operand<'_>>,
-        saved: Saved<'_>,
+        norm: BatchNorm<'_>,
         dy: Operand<'_>,
         [dx, dw, db]: [Option<&mut Storage>; 3],
     ) -> Result<()> {
-        let (n, c) = (x.layout.numel(), dims[1]);
-        float_type!("batch_norm", x.dtype, T => {
-            let kernel = if training {
-                kernels::batch_norm_backward::<T>
-            } else {
-                kernels::batch_norm_backward_eval::<T>
-            };
-            kernel(
-                slice(dy),
-                slice(x),
-                dims,
-                weight.map(slice),
-                slice(saved.mean),
-                slice(saved.rstd),
-                wanted!(dx, n),
-                wanted!(dw, c),
-                wanted!(db, c),
-            )?;
-        });
+        let (n, c) = (x.layout.numel(), norm.dims[1]);
+        float_type!("batch_norm", x.dtype, T => kernels::batch_norm_backward::<T>(
+            &kernels::BatchNorm {
+                dims: norm.dims,
+                training: norm.training,
+                weight: norm.affine.weight.map(slice),
+                bias: norm.affine.bias.map(slice),
+                mean: slice(norm.saved.mean),
+                rstd: slice(norm.saved.rstd),
+                relu: norm.relu,
+            },
+            slice(dy),
+            slice(x),
+            wanted!(dx, n),
+            wanted!(dw, c),
+            wanted!(db, c),
+        )?);
         Ok(())
     }
 

@@ -181,12 +181,14 @@ impl Tensor {
         })
     }
 
-    /// Batch norm of a contiguous input by its own statistics, in float32 or float64.
+    /// Batch norm of a contiguous input by its own statistics, in float32 or float64; with `relu`,
+    /// negative outputs are 0.
     pub(crate) fn batch_norm_own(
         &self,
         weight: Option<&Tensor>,
         bias: Option<&Tensor>,
         eps: f64,
+        relu: bool,
     ) -> Result<Batch> {
         let dims = channels("batch_norm", self)?;
         if dims[0] * dims[2] == 1 {
@@ -201,7 +203,7 @@ impl Tensor {
         let c = [dims[1]];
         let [y, mean, var, rstd] = outputs(self, [self.dims(), &c, &c, &c], |out| {
             let affine = Affine { weight: operand(&w), bias: operand(&b) };
-            self.backend()?.batch_norm(self.operand(), dims, affine, eps, out)
+            self.backend()?.batch_norm(self.operand(), dims, affine, eps, relu, out)
         })?;
         Ok(Batch { y, mean, var, rstd })
     }
@@ -356,7 +358,7 @@ impl Tensor {
                     let [y, ..] = x.batch_norm_by(w, b, &wide(mean)?, &wide(var)?, eps)?;
                     y
                 }
-                _ => x.batch_norm_own(w, b, eps)?.y,
+                _ => x.batch_norm_own(w, b, eps, false)?.y,
             };
             y.to_dtype(self.dtype())
         })
