@@ -7,9 +7,10 @@ use flodl_cpu::alloc::Scratch;
 use flodl_cpu::elementwise::{BinaryOp, UnaryOp, binary, binary_in_place, copy, unary};
 use flodl_cpu::loss::{CrossEntropy, cross_entropy_backward, cross_entropy_forward};
 use flodl_cpu::norm::{
-    batch_norm_backward, batch_norm_forward, group_norm_backward, group_norm_forward,
+    BatchNorm, batch_norm_backward, batch_norm_forward, group_norm_backward, group_norm_forward,
     layer_norm_backward, layer_norm_forward, rms_norm_backward, rms_norm_forward,
 };
+use flodl_cpu::pool::{PoolGeom, max_pool};
 use flodl_cpu::reduce::{ArgOp, ReduceOp, arg_reduce, reduce, var};
 use flodl_cpu::softmax::{log_softmax, softmax, softmax_backward};
 use flodl_cpu::strided::View;
@@ -173,15 +174,29 @@ fn images() {
     let mut out = buffer(n);
     let mut v = vec![vec![0.0f32; 64]; 5];
     let [mean, var, rstd, dw, db] = &mut v[..] else { return };
+    let affine = Some(&w[..]);
+    for (dims, relu) in [([32, 64, 1024], false), ([32, 64, 1024], true), ([32768, 64, 1], false)] {
+        let relu_name = if relu { " relu" } else { "" };
+        time(&format!("batch_norm{relu_name} {dims:?}"), || {
+            batch_norm_forward(&x, dims, affine, affine, 1e-5, relu, &mut out, mean, var, rstd)
+                .expect("scratch");
+        });
+        let norm =
+            BatchNorm { dims, training: true, weight: affine, bias: affine, mean, rstd, relu };
+        time(&format!("batch_norm_grad{relu_name} {dims:?}"), || {
+            let (dx, dw, db) = (Some(&mut out[..]), Some(&mut dw[..]), Some(&mut db[..]));
+            batch_norm_backward(&norm, &g, &x, dx, dw, db).expect("scratch");
+        });
+    }
     let dims = [32, 64, 1024];
-    time("batch_norm 32x64x32x32", || {
-        batch_norm_forward(&x, dims, Some(&w), Some(&w), 1e-5, false, &mut out, mean, var, rstd)
-            .expect("scratch");
-    });
-    time("batch_norm_grad 32x64x32x32", || {
-        let (dx, dw, db) = (Some(&mut out[..]), Some(&mut dw[..]), Some(&mut db[..]));
-        batch_norm_backward(&g, &x, dims, Some(&w), mean, rstd, dx, dw, db).expect("scratch");
-    });
+    let mut places = vec![0i32; n];
+    for (name, k, s, p) in
+        [("max_pool k2 32x64x32x32", 2, 2, 0), ("max_pool k3 s2 p1 32x64x32x32", 3, 2, 1)]
+    {
+        let g = PoolGeom::new(32 * 64, &[32, 32], &[16, 16], &[k; 2], &[s; 2], &[p; 2], &[1; 2]);
+        let len = 32 * 64 * 256;
+        time(name, || max_pool(&g, &x, &mut out[..len], Some(&mut places[..len])));
+    }
     let (mut mean, mut rstd) = (vec![0.0; 32 * 8], vec![0.0; 32 * 8]);
     time("group_norm 32x64x32x32 8", || {
         let (m, r) = (&mut mean, &mut rstd);

@@ -24,6 +24,14 @@ const LONG: usize = 16;
 pub(super) const FACTORS: usize = 5;
 type Factors<T> = [[T; TILE]; FACTORS];
 
+/// The parameters of one channel after the other. Not by their numbers, which the compiler would not
+/// vectorise.
+#[inline(always)]
+fn each<T: Copy>([a, b, c, d, e]: &Factors<T>) -> impl Iterator<Item = [T; FACTORS]> {
+    let all = a.iter().zip(b).zip(c.iter().zip(d)).zip(e);
+    all.map(|(((&a, &b), (&c, &d)), &e)| [a, b, c, d, e])
+}
+
 /// Channels `channels` of a tensor [n, c, s]: their pieces in each of the n images.
 #[derive(Clone)]
 struct Pieces {
@@ -56,8 +64,8 @@ impl Pieces {
         for i in 0..self.n {
             let (x, y) = (&x[self.at(i)], &y[self.at(i)]);
             if self.s == 1 {
-                for (j, ((out, &x), &y)) in out.iter_mut().zip(x).zip(y).enumerate() {
-                    let p = [p[0][j], p[1][j], p[2][j], p[3][j], p[4][j]];
+                let elements = out.iter_mut().zip(x.iter().zip(y));
+                for ((out, (&x, &y)), p) in elements.zip(each(p)) {
                     *out += f(x, y, p).to_f64();
                 }
             } else {
@@ -86,9 +94,9 @@ impl Pieces {
             // SAFETY: the channels of a task are its own.
             let out = unsafe { out.range(self.at(i)) };
             if self.s == 1 {
-                let elements = out.iter_mut().zip(x.iter().zip(y)).take(TILE);
-                for (j, (out, (&x, &y))) in elements.enumerate() {
-                    *out = f(x, y, [p[0][j], p[1][j], p[2][j], p[3][j], p[4][j]]);
+                let elements = out.iter_mut().zip(x.iter().zip(y));
+                for ((out, (&x, &y)), p) in elements.zip(each(p)) {
+                    *out = f(x, y, p);
                 }
             } else {
                 let pieces = x.chunks_exact(self.s).zip(y.chunks_exact(self.s));

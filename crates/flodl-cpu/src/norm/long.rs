@@ -4,9 +4,12 @@ use std::ops::Range;
 
 use super::batch::{FACTORS, before_relu, output};
 use crate::math::FloatMath;
-use crate::reduce::{SHORT, long_sum, sum2};
+use crate::reduce::{SHORT, long_sum, sum, sum2};
 use crate::simd::{Arch, Kernel, dispatch};
 use crate::threads::{SharedMut, parallel_rows};
+
+/// Values whose gradients before a ReLU are kept at hand.
+const PART: usize = 1024;
 
 /// Fills two sums for each of `pieces` pieces of `s` elements, a range of pieces at a time.
 pub(super) fn each_piece(
@@ -62,10 +65,22 @@ impl<T: FloatMath, const RELU: bool> Kernel for Dots<'_, T, RELU> {
     fn run<A: Arch>(self) {
         let Self { g, x, mean, affine: [scale, shift], out } = self;
         (out[0], out[1]) = (0.0, 0.0);
-        for (g, x) in g.chunks(SHORT).zip(x.chunks(SHORT)) {
-            out[0] += sum2(g, x, |g, x| before_relu::<A, T, RELU>(g, x, scale, shift)).to_f64();
-            out[1] += sum2(g, x, |g, x| before_relu::<A, T, RELU>(g, x, scale, shift) * (x - mean))
-                .to_f64();
+        if !RELU {
+            for (g, x) in g.chunks(SHORT).zip(x.chunks(SHORT)) {
+                out[0] += sum(g, |g| g).to_f64();
+                out[1] += sum2(g, x, |g, x| g * (x - mean)).to_f64();
+            }
+            return;
+        }
+        // In two steps: of a fold that also selects, the compiler makes vectors of two values.
+        let mut before = [T::ZERO; PART];
+        for (g, x) in g.chunks(PART).zip(x.chunks(PART)) {
+            let before = &mut before[..g.len()];
+            for ((before, &g), &x) in before.iter_mut().zip(g).zip(x) {
+                *before = before_relu::<A, T, RELU>(g, x, scale, shift);
+            }
+            out[0] += sum(before, |g| g).to_f64();
+            out[1] += sum2(before, x, |g, x| g * (x - mean)).to_f64();
         }
     }
 }

@@ -47,8 +47,15 @@ fn start<T: Float>(line: &[T], first: i32, best: &mut [T], at: &mut [i32]) {
     }
 }
 
+/// Whether the second of two values is the maximum of a window. Of equals the first in row-major
+/// order is, of NaNs the last.
+#[inline(always)]
+fn second<T: Float>((v, at): (T, i32), (b, a): (T, i32)) -> bool {
+    let nan = b.is_nan() & (!v.is_nan() | (a > at));
+    (b > v) | ((b == v) & (a < at)) | nan
+}
+
 /// Takes column `j * stride + k` into the `j`-th window, for columns that hold maxima of their own.
-/// Of equals the first in row-major order wins, of NaNs the last.
 #[inline(always)]
 fn along<T: Float>(
     stride: usize,
@@ -64,16 +71,42 @@ fn along<T: Float>(
             let (b, a) = (*best.get_unchecked(j * stride + k), *at.get_unchecked(j * stride + k));
             let (y, i) = (y.get_unchecked_mut(j), i.get_unchecked_mut(j));
             let (v, at) = (*y, *i);
-            let nan = b.is_nan() & (!v.is_nan() | (a > at));
-            let take = (b > v) | ((b == v) & (a < at)) | nan;
+            let take = second((v, at), (b, a));
             *y = if take { b } else { v };
             *i = if take { a } else { at };
         }
     }
 }
 
+/// The maxima of windows of two columns, side by side.
+#[inline(always)]
+fn pairs<T: Float>((best, at): (&[T], &[i32]), (y, i): (&mut [T], &mut [i32])) {
+    const PAIRS: usize = 2 * LANES;
+    let columns = 2 * y.len();
+    let (best, at) = (&best[..columns], &at[..columns]);
+    let ((bests, best), (ats, at)) = (best.as_chunks::<PAIRS>(), at.as_chunks::<PAIRS>());
+    let ((ys, y), (is, i)) = (y.as_chunks_mut::<LANES>(), i.as_chunks_mut::<LANES>());
+    for ((best, at), (y, i)) in bests.iter().zip(ats).zip(ys.iter_mut().zip(is)) {
+        // Copies, of which the compiler makes shuffles; of strided loads it makes gathers.
+        let (best, at) = (*best, *at);
+        let (mut values, mut places) = ([T::ZERO; LANES], [0; LANES]);
+        for j in 0..LANES {
+            let (first, then) = ((best[2 * j], at[2 * j]), (best[2 * j + 1], at[2 * j + 1]));
+            let take = second(first, then);
+            values[j] = if take { then.0 } else { first.0 };
+            places[j] = if take { then.1 } else { first.1 };
+        }
+        (*y, *i) = (values, places);
+    }
+    let rest = best.chunks_exact(2).zip(at.chunks_exact(2));
+    for ((best, at), (y, i)) in rest.zip(y.iter_mut().zip(i)) {
+        let take = usize::from(second((best[0], at[0]), (best[1], at[1])));
+        (*y, *i) = (best[take], at[take]);
+    }
+}
+
 simd_fn! {
-    fn max_rows<A to Avx2, (T: Float), (I: Element)>(
+    fn max_rows<A, (T: Float), (I: Element)>(
         g: &'x PoolGeom, x: &'x [T], rows: Range<usize>, y: &'x mut [T], idx: Option<&'x mut [I]>,
     ) {
         let ([id, ih, iw], [od, oh, ow]) = (g.input, g.output);
@@ -124,9 +157,14 @@ simd_fn! {
                 }
             }
             let (maxima, places) = (&mut maxima[..m * pitch], &mut places[..m * pitch]);
-            maxima.fill(T::NEG_INFINITY);
-            places.fill(OUTSIDE);
-            for k in 0..g.kernel[2] {
+            let two = g.kernel[2] == 2 && s[2] == 2 && d[2] == 1;
+            if two {
+                pairs((&*best, &*at), (&mut *maxima, &mut *places));
+            } else {
+                maxima.fill(T::NEG_INFINITY);
+                places.fill(OUTSIDE);
+            }
+            for k in 0..if two { 0 } else { g.kernel[2] } {
                 let (columns, k) = ((&*best, &*at), k * d[2]);
                 // A constant stride lets the compiler vectorise.
                 match s[2] {
