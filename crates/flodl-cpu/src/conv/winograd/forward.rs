@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::lanes::{Lanes, PIECE};
-use super::transform::{Outputs, Room, Source, Square, Taps, square};
+use super::lanes::{Lanes, PAIR, PIECE, by_width};
+use super::transform::{MOST, Outputs, Source, Square, Taps};
 use super::{Form, Loader, Panels, Pass, Spot, Tiling, panel_width, planes, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
+use crate::gemm::pack::pack;
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::{self, Arch};
 use crate::strided::copy_short;
@@ -102,11 +103,13 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
         let out = Shared(dst.as_mut_ptr());
         for group in 0..pass.groups {
             let to = Shared(weights.as_mut_ptr());
+            let failed = Mutex::new(None);
             threads::parallel_for(works.len() * panels, |i| {
                 let (work, to, panel) = (&works[i / panels], to.at(i / panels * size), i % panels);
-                simd::dispatch(Weights { work, group, panel, to, stride });
+                if let Err(error) = simd::dispatch(Weights { work, group, panel, to, stride }) {
+                    *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                }
             });
-            let failed = Mutex::new(None);
             let block = |index: usize| {
                 for (work, weights) in works.iter().zip(weights.chunks_exact(size)) {
                     if let Err(error) = work.block(group, tiling.range(index), weights, out) {
@@ -221,46 +224,64 @@ struct Weights<'a, 'b, 'p, T: 'static, const P: usize, const R: usize> {
 }
 
 impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Weights<'_, '_, '_, T, P, R> {
-    type Out = ();
+    type Out = Result<(), OutOfMemory>;
 
     #[inline(always)]
-    fn run<A: Arch>(self) {
+    fn run<A: Arch>(self) -> Self::Out {
+        by_width!(A, T, self.transform())
+    }
+}
+
+impl<T: Gemm, const P: usize, const R: usize> Weights<'_, '_, '_, T, P, R> {
+    #[inline(always)]
+    fn transform<A: Arch, const W: usize>(self) -> Result<(), OutOfMemory> {
         let (work, pass) = (self.work, self.work.pass);
         let (mr, stride) = (work.kernel.mr, work.tiling.form.stride);
         let first = self.panel * mr;
         let rows = mr.min(pass.dst_ch - first);
         let src = &pass.w[self.group * pass.w_group + first * pass.w_row..];
-        let mut room = Room::<A, T>::new();
+        // The kernels of a channel, tap by tap those of all rows. Lanes past the last are read too.
+        let kernel: usize = pass.kernel.iter().product();
+        let mut taps = Scratch::<T>::new(kernel * mr + PAIR)?;
+        taps[kernel * mr..].fill(T::ZERO);
+        let mut square = Square::<A, T, W>::new();
         let [d, h, w] = pass.axes;
+        // From a tap to those below and beside it.
+        let down = h.k_step * (stride * pass.kernel[2]) as isize;
+        let right = w.k_step * stride as isize;
+        let mut packed = None;
         for channel in 0..work.channels {
             let (plane, parity) = (channel / (stride * stride), channel % (stride * stride));
             let (c, depth) = (plane / d.taps, plane % d.taps);
             let (p, q) = (parity / stride, parity % stride);
+            if packed.replace(c) != Some(c) {
+                let src = &src[c * pass.w_ch..];
+                pack(simd::isa(), mr, &mut taps, src, pass.w_row, 1, rows, kernel);
+            }
+            let tap = pass.kernel_index((depth * h.taps + p) * w.taps + q) as isize;
             let line = (self.panel * work.channels + channel) * mr;
-            for part in (0..rows).step_by(PIECE) {
-                let count = PIECE.min(rows - part);
-                let src = &src[part * pass.w_row..];
-                for (i, to) in room.from.iter_mut().enumerate().take(R) {
-                    for (j, to) in to.iter_mut().enumerate().take(R) {
-                        let row = depth * h.taps + i * stride + p;
-                        let tap = row * w.taps + j * stride + q;
-                        let index = c * pass.w_ch + pass.kernel_index(tap);
-                        for (lane, to) in to.0.iter_mut().enumerate().take(count) {
-                            *to = src[lane * pass.w_row + index];
-                        }
+            for part in (0..mr).step_by(W) {
+                for j in 0..R {
+                    let mut column = [Lanes::ZERO; MOST];
+                    for (i, lanes) in column.iter_mut().enumerate().take(R) {
+                        let index = tap + i as isize * down + j as isize * right;
+                        let from = &taps[index as usize * mr + part..][..W];
+                        // SAFETY: as many values.
+                        *lanes = unsafe { Lanes::read(from.as_ptr()) };
                     }
+                    square.put::<Taps<P, R>>(j, &column);
                 }
-                square::<A, T, Taps<P, R>>(&mut room);
-                let to = self.to.wrapping_add(line + part);
-                for (i, values) in room.to.iter().enumerate().take(P) {
-                    for (j, values) in values.iter().enumerate().take(P) {
-                        let values = &values.0[..PIECE.min(mr - part)];
+                let (mut to, count) = (self.to.wrapping_add(line + part), W.min(mr - part));
+                for i in 0..P {
+                    for lanes in square.row::<Taps<P, R>>(i).iter().take(P) {
                         // SAFETY: a line of this panel, which is this task's.
-                        unsafe { write(values, to.wrapping_add((i * P + j) * self.stride)) };
+                        unsafe { lanes.write_first(to, count) };
+                        to = to.wrapping_add(self.stride);
                     }
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -278,14 +299,21 @@ impl<T: Gemm, const P: usize> simd::Kernel for Sources<'_, '_, T, P> {
 
     #[inline(always)]
     fn run<A: Arch>(self) -> Self::Out {
+        by_width!(A, T, self.transform())
+    }
+}
+
+impl<T: Gemm, const P: usize> Sources<'_, '_, T, P> {
+    #[inline(always)]
+    fn transform<A: Arch, const W: usize>(self) -> Result<(), OutOfMemory> {
         let (pass, loader) = (self.pass, self.loader);
         let mut slab = Scratch::<T>::new(loader.scratch())?;
-        let mut room = Room::<A, T>::new();
+        let mut square = Square::<A, T, W>::new();
         for number in self.planes {
             let plane = |n: usize, depth: usize| pass.source_plane(self.group, number, n, depth);
-            let first = number * loader.offsets.len();
+            let (first, square) = (number * loader.offsets.len(), &mut square);
             // SAFETY: the panels have room for all tiles and channels; these are this task's.
-            unsafe { loader.plane::<A, Source<P>>(plane, &mut slab, &mut room, first, self.to) };
+            unsafe { loader.plane::<A, Source<P>, W>(plane, &mut slab, square, first, self.to) };
         }
         Ok(())
     }
@@ -308,9 +336,17 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
 
     #[inline(always)]
     fn run<A: Arch>(self) {
+        by_width!(A, T, self.transform());
+    }
+}
+
+impl<T: Gemm, const P: usize, const R: usize> Back<'_, '_, '_, T, P, R> {
+    #[inline(always)]
+    fn transform<A: Arch, const W: usize>(self) {
         let (work, pass) = (self.work, self.work.pass);
-        let width = work.width;
-        let mut room = Room::<A, T>::new();
+        let (width, outputs) = (work.width, P + 1 - R);
+        let mut square = Square::<A, T, W>::new();
+        let mut lines = Lines::<T>::new();
         let tiling = &work.tiling;
         // Panel by panel: the products of adjacent channels are adjacent.
         for (panel, channel) in (0..self.tiles.len())
@@ -324,16 +360,24 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
                 let channel = image * pass.groups * pass.dst_ch + number;
                 self.out.at((channel * d.dst + d.place(depth)) * h.dst * w.dst)
             };
-            for piece in (panel..(panel + width).min(self.tiles.len())).step_by(PIECE) {
+            for piece in (panel..(panel + width).min(self.tiles.len())).step_by(W) {
                 let at = panel * pass.dst_ch + channel * width + (piece - panel);
-                for (i, line) in room.from.iter_mut().enumerate().take(P) {
-                    for (j, lanes) in line.iter_mut().enumerate().take(P) {
-                        let from = &self.products[at + (i * P + j) * self.stride..][..PIECE];
-                        lanes.0.copy_from_slice(from);
+                let from = &self.products[at..][..(P * P - 1) * self.stride + W];
+                for j in 0..P {
+                    let mut column = [Lanes::ZERO; MOST];
+                    let mut from = from.as_ptr().wrapping_add(j * self.stride);
+                    for lanes in column.iter_mut().take(P) {
+                        // SAFETY: no further than the last point's.
+                        *lanes = unsafe { Lanes::read(from) };
+                        from = from.wrapping_add(P * self.stride);
                     }
+                    square.put::<Outputs<P, R>>(j, &column);
                 }
-                square::<A, T, Outputs<P, R>>(&mut room);
-                let count = PIECE.min(self.tiles.len() - piece);
+                for (i, line) in lines.0.iter_mut().enumerate().take(outputs) {
+                    let values = square.row::<Outputs<P, R>>(i);
+                    Lanes::interleave(&values[..outputs], bias, line);
+                }
+                let count = W.min(self.tiles.len() - piece);
                 let mut lane = 0;
                 while lane < count {
                     let spot = tiling.spot(self.tiles.start + piece + lane);
@@ -341,11 +385,11 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
                     let run = if turns { PIECE } else { tiling.cols - spot.col };
                     let run = run.min(count - lane);
                     let there = run.min(if turns { pass.batch - spot.image } else { run });
-                    let tiles = Tiles { values: &room.to, first: lane, count: there, turns, bias };
+                    let tiles = Tiles { lines: &lines, first: lane, count: there, turns };
                     let to = to(spot.image, spot.depth);
                     // SAFETY: outputs of this channel and block, inside the destination.
                     unsafe {
-                        match P + 1 - R {
+                        match outputs {
                             2 => tiles.write::<2>(pass, to, spot),
                             3 => tiles.write::<3>(pass, to, spot),
                             4 => tiles.write::<4>(pass, to, spot),
@@ -359,17 +403,28 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
     }
 }
 
-/// Tiles of outputs side by side, or at one place of images in turn: some lanes of the values at
-/// (row, column) of each.
-struct Tiles<'a, A, T> {
-    values: &'a Square<A, T>,
+/// Most outputs of a tile along an axis.
+const OUTPUTS: usize = MOST - 1;
+
+/// The rows of outputs of some tiles, each row tile by tile.
+#[repr(C, align(64))]
+struct Lines<T>([[T; OUTPUTS * PAIR]; OUTPUTS]);
+
+impl<T: Gemm> Lines<T> {
+    fn new() -> Self {
+        Self([[T::ZERO; OUTPUTS * PAIR]; OUTPUTS])
+    }
+}
+
+/// Tiles of outputs side by side, or at one place of images in turn: `count` from the `first` on.
+struct Tiles<'a, T> {
+    lines: &'a Lines<T>,
     first: usize,
     count: usize,
     turns: bool,
-    bias: T,
 }
 
-impl<A: Arch, T: Gemm> Tiles<'_, A, T> {
+impl<T: Gemm> Tiles<'_, T> {
     /// Writes them to the plane `dst` of the first one's image, from the first one's spot on.
     ///
     /// # Safety
@@ -387,29 +442,18 @@ impl<A: Arch, T: Gemm> Tiles<'_, A, T> {
         let height = M.min(left(0, row));
         let length = (if self.turns { M } else { self.count * M }).min(left(1, col));
         let (first, step) = (w.place(output(1, col)), dilation * w.dst_step);
-        for (i, values) in self.values.iter().enumerate().take(height) {
-            let mut lines = [[T::ZERO; M]; PIECE];
-            if M == 4 {
-                let rows = [&values[0], &values[1], &values[2], &values[3]];
-                Lanes::interleave4(rows, self.bias, lines.as_flattened_mut());
-            } else {
-                for (t, to) in lines.iter_mut().enumerate() {
-                    for (to, values) in to.iter_mut().zip(values) {
-                        *to = values.0[t] + self.bias;
-                    }
-                }
-            }
-            let lines = &lines[self.first..self.first + self.count];
+        for (i, line) in self.lines.0.iter().enumerate().take(height) {
+            let tiles = &line.as_chunks::<M>().0[self.first..self.first + self.count];
             let to = dst.wrapping_add(h.place(output(0, row + i)) * w.dst + first);
             if self.turns {
                 let image = pass.groups * pass.dst_ch * pass.dst_plane();
-                for (n, line) in lines.iter().enumerate() {
+                for (n, tile) in tiles.iter().enumerate() {
                     // SAFETY: the caller's promise; this is the next image.
-                    unsafe { scatter(&line[..length], to.wrapping_add(n * image), step) };
+                    unsafe { scatter(&tile[..length], to.wrapping_add(n * image), step) };
                 }
             } else {
                 // SAFETY: the caller's promise.
-                unsafe { scatter(&lines.as_flattened()[..length], to, step) };
+                unsafe { scatter(&tiles.as_flattened()[..length], to, step) };
             }
         }
     }

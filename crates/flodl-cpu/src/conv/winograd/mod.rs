@@ -27,8 +27,8 @@ use super::plan::Pass;
 use crate::gemm::pack::pack;
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::{self, Arch};
-use lanes::{Lanes, PIECE};
-use transform::{MOST, Room, Transform, square};
+use lanes::{Lanes, PAIR, PIECE};
+use transform::{MOST, Square, Transform};
 
 /// Environment variable that turns Winograd's convolution off when it is `0`.
 pub const WINOGRAD_ENV: &str = "FLODL_WINOGRAD";
@@ -291,12 +291,14 @@ impl Slab {
         padded.checked_add_signed(-self.pad[0]).filter(|&y| y < self.lengths[0])
     }
 
-    /// The first place of a residue's padded row that is in the source, and where it is there.
+    /// The first place of a residue's padded row that is in the source, where it is there, and how many
+    /// places there are from it on.
     #[inline(always)]
-    fn start(&self, residue: usize) -> (usize, usize) {
+    fn inside(&self, residue: usize) -> (usize, usize, usize) {
         let before = self.pad[1] - residue as isize;
         let to = (before.max(0) as usize).div_ceil(self.dilation);
-        (to, ((to * self.dilation) as isize - before) as usize)
+        let from = ((to * self.dilation) as isize - before) as usize;
+        (to, from, self.lengths[1].saturating_sub(from).div_ceil(self.dilation))
     }
 
     /// Copies a channel of `count` images that are `stride` values apart, from a spot on. The values
@@ -304,10 +306,8 @@ impl Slab {
     fn turn<T: Gemm>(&self, src: &[T], stride: usize, count: usize, spot: &Spot, dst: &mut [T]) {
         let ([height, width], images) = (self.lengths, self.images);
         assert!(src.len() >= (count - 1) * stride + height * width);
-        let (to, from) = self.start(spot.residue[1]);
-        let places = self.line / images;
-        let inside = width.saturating_sub(from).div_ceil(self.dilation);
-        let inside = inside.min(places.saturating_sub(to));
+        let (to, from, inside) = self.inside(spot.residue[1]);
+        let inside = inside.min((self.line / images).saturating_sub(to));
         for (y, line) in dst.chunks_exact_mut(self.line).enumerate().take(self.height) {
             let Some(y) = self.row(spot, y).filter(|_| inside > 0) else {
                 line.fill(T::ZERO);
@@ -324,25 +324,29 @@ impl Slab {
 
     /// Copies a channel of one image from a spot on.
     #[inline(always)]
-    fn fill<A: Arch, T: Gemm>(&self, src: &[T], spot: &Spot, dst: &mut [T]) {
+    fn fill<A: Arch, T: Gemm, const W: usize>(&self, src: &[T], spot: &Spot, dst: &mut [T]) {
         match self.step {
-            2 => self.split::<A, T, 2>(src, spot, dst),
-            3 => self.split::<A, T, 3>(src, spot, dst),
-            4 => self.split::<A, T, 4>(src, spot, dst),
-            5 => self.split::<A, T, 5>(src, spot, dst),
-            6 => self.split::<A, T, 6>(src, spot, dst),
-            8 => self.split::<A, T, 8>(src, spot, dst),
-            10 => self.split::<A, T, 10>(src, spot, dst),
+            2 => self.split::<A, T, W, 2>(src, spot, dst),
+            3 => self.split::<A, T, W, 3>(src, spot, dst),
+            4 => self.split::<A, T, W, 4>(src, spot, dst),
+            5 => self.split::<A, T, W, 5>(src, spot, dst),
+            6 => self.split::<A, T, W, 6>(src, spot, dst),
+            8 => self.split::<A, T, W, 8>(src, spot, dst),
+            10 => self.split::<A, T, W, 10>(src, spot, dst),
             _ => unreachable!("no form has this step"),
         }
     }
 
     #[inline(always)]
-    fn split<A: Arch, T: Gemm, const STEP: usize>(&self, src: &[T], spot: &Spot, dst: &mut [T]) {
+    fn split<A: Arch, T: Gemm, const W: usize, const STEP: usize>(
+        &self,
+        src: &[T],
+        spot: &Spot,
+        dst: &mut [T],
+    ) {
         let (width, dilation) = (self.lengths[1], self.dilation);
         // Whole chunks of the line that lie inside the source; the rest is read value by value.
-        let (to, from) = self.start(spot.residue[1]);
-        let inside = width.saturating_sub(from).div_ceil(dilation);
+        let (to, from, inside) = self.inside(spot.residue[1]);
         let first = to.div_ceil(STEP).min(self.run);
         let end = ((to + inside) / STEP).clamp(first, self.run);
         for (y, line) in dst.chunks_exact_mut(self.line).enumerate().take(self.height) {
@@ -353,7 +357,7 @@ impl Slab {
             let src = &src[y * width..][..width];
             if STEP == 4
                 && dilation == 1
-                && Lanes::<A, T>::split4(&src[from.min(width)..], to, line, self.run)
+                && Lanes::<A, T, W>::split4(&src[from.min(width)..], to, line, self.run)
             {
                 continue;
             }
@@ -396,15 +400,44 @@ enum Piece {
     Parts([Option<usize>; PIECE]),
 }
 
+impl Piece {
+    /// Puts the values at `count` by `count` offsets from the tiles into lanes from `first` on.
+    #[inline(always)]
+    fn gather<T: Gemm>(
+        &self,
+        slab: &[T],
+        offsets: &[[usize; MOST]; MOST],
+        count: usize,
+        first: usize,
+        to: &mut [[[T; PAIR]; MOST]; MOST],
+    ) {
+        for (to, offsets) in to.iter_mut().zip(offsets).take(count) {
+            for (to, offset) in to.iter_mut().zip(offsets).take(count) {
+                let to = &mut to[first..][..PIECE];
+                match self {
+                    Self::Whole(place) => to.copy_from_slice(&slab[place + offset..][..PIECE]),
+                    Self::Parts(places) => {
+                        for (to, place) in to.iter_mut().zip(places) {
+                            *to = place.map_or(T::ZERO, |place| slab[place + offset]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Transforms channels of a source, tile by tile, for one block.
 struct Loader<'a, T> {
     slab: Slab,
     /// For each turn of the block, its first image, depth, residue, and the first row of tiles.
     turns: Vec<Spot>,
     batch: usize,
+    /// Whole pairs: those past the last tile have none.
     pieces: Vec<Piece>,
-    /// For each parity, where the values of a tile are.
+    /// For each parity, where the values of a tile are, and the largest of all.
     offsets: Vec<[[usize; MOST]; MOST]>,
+    farthest: usize,
     src: &'a [T],
 }
 
@@ -459,7 +492,8 @@ impl<'a, T: Gemm> Loader<'a, T> {
             let lane = spot.image % tiling.images;
             turn * slab.plane() + slab.tile(spot.row - turns[turn].row, spot.col) + lane
         };
-        let pieces = tiles.clone().step_by(PIECE).map(|tile| {
+        let all = tiles.start..tiles.start + tiles.len().next_multiple_of(PAIR);
+        let pieces = all.step_by(PIECE).map(|tile| {
             let parts: [Option<usize>; PIECE] =
                 std::array::from_fn(|lane| (tile + lane < tiles.end).then(|| place(tile + lane)));
             match parts[0] {
@@ -476,8 +510,9 @@ impl<'a, T: Gemm> Loader<'a, T> {
             };
             std::array::from_fn(|i| std::array::from_fn(|j| tap(i, j)))
         });
-        let offsets = offsets.collect();
-        Self { slab, turns, batch, pieces, offsets, src }
+        let offsets: Vec<[[usize; MOST]; MOST]> = offsets.collect();
+        let farthest = offsets.as_flattened().as_flattened().iter().fold(0, |m, &at| m.max(at));
+        Self { slab, turns, batch, pieces, offsets, farthest, src }
     }
 
     /// Values of scratch that a task needs.
@@ -490,17 +525,18 @@ impl<'a, T: Gemm> Loader<'a, T> {
     /// channels from `first` on.
     ///
     /// # Safety
-    /// The places of these channels in `panels` are writable, and nobody else's.
+    /// The places of these channels in `panels` are writable, and nobody else's; panels are whole pairs
+    /// of pieces.
     #[inline(always)]
-    unsafe fn plane<A: Arch, F: Transform<T>>(
+    unsafe fn plane<A: Arch, F: Transform<T>, const W: usize>(
         &self,
         plane: impl Fn(usize, usize) -> Option<usize>,
         slab: &mut [T],
-        room: &mut Room<A, T>,
+        square: &mut Square<A, T, W>,
         first: usize,
         panels: &Panels<T>,
     ) {
-        let (of_turn, [height, width]) = (self.slab.plane(), self.slab.lengths);
+        let (of_turn, [height, width], panels) = (self.slab.plane(), self.slab.lengths, *panels);
         assert!(slab.len() >= self.turns.len() * of_turn + PIECE);
         for (turn, to) in self.turns.iter().zip(slab.chunks_exact_mut(of_turn)) {
             let Some(plane) = plane(turn.image, turn.depth) else {
@@ -509,42 +545,52 @@ impl<'a, T: Gemm> Loader<'a, T> {
             };
             let src = &self.src[plane * height * width..];
             if self.slab.images == 1 {
-                self.slab.fill::<A, T>(&src[..height * width], turn, to);
+                self.slab.fill::<A, T, W>(&src[..height * width], turn, to);
             } else {
                 let of_image = self.src.len() / self.batch;
                 let count = self.slab.images.min(self.batch - turn.image);
                 self.slab.turn(src, of_image, count, turn, to);
             }
         }
+        // What is not side by side, put there value by value.
+        let mut apart = [[[T::ZERO; PAIR]; MOST]; MOST];
+        let in_order: [[usize; MOST]; MOST] =
+            std::array::from_fn(|i| std::array::from_fn(|j| (i * MOST + j) * PAIR));
         for (parity, offsets) in self.offsets.iter().enumerate() {
-            for (p, piece) in self.pieces.iter().enumerate() {
-                let part = |place: usize| {
-                    let mut lanes = Lanes::ZERO;
-                    lanes.0.copy_from_slice(&slab[place..place + PIECE]);
-                    lanes
-                };
-                for (line, offsets) in room.from.iter_mut().zip(offsets).take(F::FROM) {
-                    for (lanes, offset) in line.iter_mut().zip(offsets).take(F::FROM) {
-                        *lanes = match piece {
-                            Piece::Whole(place) => part(place + offset),
-                            Piece::Parts(places) => Lanes::new(places.map(|place| match place {
-                                Some(place) => slab[place + offset],
-                                None => T::ZERO,
-                            })),
-                        };
+            for (p, pieces) in self.pieces.chunks_exact(W / PIECE).enumerate() {
+                let (mut from, mut places, mut at) = (slab.as_ptr(), [0; 2], offsets);
+                let mut whole = true;
+                for (place, piece) in places.iter_mut().zip(pieces) {
+                    match piece {
+                        Piece::Whole(first) => *place = *first,
+                        Piece::Parts(_) => whole = false,
                     }
                 }
-                square::<A, T, F>(room);
-                let (panel, lane) = (p * PIECE / panels.width, p * PIECE % panels.width);
+                if whole {
+                    assert!(places[0].max(places[1]) + self.farthest + PIECE <= slab.len());
+                } else {
+                    for (half, piece) in pieces.iter().enumerate() {
+                        piece.gather::<T>(slab, offsets, F::FROM, half * PIECE, &mut apart);
+                    }
+                    (from, places, at) = (apart.as_ptr().cast(), [0, PIECE], &in_order);
+                }
+                for j in 0..F::FROM {
+                    let mut column = [Lanes::ZERO; MOST];
+                    for (lanes, at) in column.iter_mut().zip(at).take(F::FROM) {
+                        let [low, high] = places.map(|place| from.wrapping_add(place + at[j]));
+                        // SAFETY: pieces of the slab, as checked above, or of what is apart.
+                        *lanes = unsafe { Lanes::read_pieces([low, high]) };
+                    }
+                    square.put::<F>(j, &column);
+                }
+                let (panel, lane) = (p * W / panels.width, p * W % panels.width);
                 let row = panel * panels.channels + first + parity;
-                let to = panels.to.wrapping_add(row * panels.width + lane);
-                for (i, line) in room.to.iter().enumerate().take(F::TO) {
-                    for (j, values) in line.iter().enumerate().take(F::TO) {
+                let mut to = panels.to.wrapping_add(row * panels.width + lane);
+                for i in 0..F::TO {
+                    for lanes in square.row::<F>(i).iter().take(F::TO) {
                         // SAFETY: the caller's promise.
-                        unsafe {
-                            let to = to.add((i * F::TO + j) * panels.stride);
-                            to.cast::<[T; PIECE]>().write(values.0);
-                        }
+                        unsafe { lanes.write(to) };
+                        to = to.wrapping_add(panels.stride);
                     }
                 }
             }
@@ -552,7 +598,7 @@ impl<'a, T: Gemm> Loader<'a, T> {
     }
 }
 
-/// Where transformed values go: point, panel of `width` tiles, channel, tile.
+/// Where transformed values go: point, panel of `width` tiles, whole pairs of pieces, channel, tile.
 #[derive(Clone, Copy)]
 struct Panels<T> {
     to: *mut T,
@@ -565,7 +611,7 @@ struct Panels<T> {
 // SAFETY: tasks write disjoint channels.
 unsafe impl<T: Send> Sync for Panels<T> {}
 
-/// Tiles of a panel: whole pieces.
+/// Tiles of a panel: whole pairs of pieces.
 fn panel_width<T: Gemm>(kernel: &Kernel<T>) -> usize {
-    kernel.nr.next_multiple_of(PIECE)
+    kernel.nr.next_multiple_of(PAIR)
 }

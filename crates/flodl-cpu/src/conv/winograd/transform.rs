@@ -17,7 +17,7 @@ use crate::simd::Arch;
 pub(super) const MOST: usize = 6;
 
 /// Values along one axis.
-pub(super) type Line<A, T> = [Lanes<A, T>; MOST];
+pub(super) type Line<A, T, const W: usize> = [Lanes<A, T, W>; MOST];
 
 /// The points besides 0 and infinity: of four ±a, of five ±a and b, of six ±a and ±b.
 const fn pair(points: usize) -> (f64, f64) {
@@ -53,7 +53,7 @@ pub(super) trait Transform<T: Float> {
     /// Values that go in, and come out.
     const FROM: usize;
     const TO: usize;
-    fn line<A: Arch>(v: &Line<A, T>) -> Line<A, T>;
+    fn line<A: Arch, const W: usize>(v: &Line<A, T, W>) -> Line<A, T, W>;
 }
 
 /// A piece of the source.
@@ -72,7 +72,7 @@ impl<T: Float, const P: usize> Transform<T> for Source<P> {
     const TO: usize = P;
 
     #[inline(always)]
-    fn line<A: Arch>(d: &Line<A, T>) -> Line<A, T> {
+    fn line<A: Arch, const W: usize>(d: &Line<A, T, W>) -> Line<A, T, W> {
         let (a, b) = pair(P);
         let (aa, bb) = (a * a, b * b);
         let mut to = [Lanes::ZERO; MOST];
@@ -111,7 +111,7 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Taps<P, R> {
     const TO: usize = P;
 
     #[inline(always)]
-    fn line<A: Arch>(g: &Line<A, T>) -> Line<A, T> {
+    fn line<A: Arch, const W: usize>(g: &Line<A, T, W>) -> Line<A, T, W> {
         let (a, b) = pair(P);
         let mut to = [Lanes::ZERO; MOST];
         if P == 5 {
@@ -139,7 +139,7 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Outputs<P, R> {
     const TO: usize = P + 1 - R;
 
     #[inline(always)]
-    fn line<A: Arch>(m: &Line<A, T>) -> Line<A, T> {
+    fn line<A: Arch, const W: usize>(m: &Line<A, T, W>) -> Line<A, T, W> {
         let (a, b) = pair(P);
         let outputs = P + 1 - R;
         let mut to = [Lanes::ZERO; MOST];
@@ -177,7 +177,7 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for Gradients<P, R> 
     const TO: usize = P;
 
     #[inline(always)]
-    fn line<A: Arch>(y: &Line<A, T>) -> Line<A, T> {
+    fn line<A: Arch, const W: usize>(y: &Line<A, T, W>) -> Line<A, T, W> {
         let (a, b) = pair(P);
         let outputs = P + 1 - R;
         let mut to = [Lanes::ZERO; MOST];
@@ -214,7 +214,7 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for TapGradients<P, 
     const TO: usize = R;
 
     #[inline(always)]
-    fn line<A: Arch>(u: &Line<A, T>) -> Line<A, T> {
+    fn line<A: Arch, const W: usize>(u: &Line<A, T, W>) -> Line<A, T, W> {
         let (a, b) = pair(P);
         let mut to = [Lanes::ZERO; MOST];
         if P == 5 {
@@ -239,37 +239,26 @@ impl<T: Float, const P: usize, const R: usize> Transform<T> for TapGradients<P, 
     }
 }
 
-/// A square of values, by row and column.
-pub(super) type Square<A, T> = [[Lanes<A, T>; MOST]; MOST];
+/// A square of values, by row and column, that is transformed along its columns first.
+#[repr(C, align(64))]
+pub(super) struct Square<A, T, const W: usize>([Line<A, T, W>; MOST]);
 
-/// Room for what [`square`] reads, keeps half way and gives back.
-pub(super) struct Room<A, T> {
-    pub from: Square<A, T>,
-    half: Square<A, T>,
-    pub to: Square<A, T>,
-}
-
-impl<A: Arch, T: Float> Room<A, T> {
+impl<A: Arch, T: Float, const W: usize> Square<A, T, W> {
     pub fn new() -> Self {
-        let zero = [[Lanes::ZERO; MOST]; MOST];
-        Self { from: zero, half: zero, to: zero }
+        Self([[Lanes::ZERO; MOST]; MOST])
     }
-}
 
-/// Applies a transform to both axes of a square, from `room.from` to `room.to`.
-#[inline(always)]
-pub(super) fn square<A: Arch, T: Float, F: Transform<T>>(room: &mut Room<A, T>) {
-    for j in 0..F::FROM {
-        let mut line = [Lanes::ZERO; MOST];
-        for (to, from) in line.iter_mut().zip(&room.from).take(F::FROM) {
-            *to = from[j];
-        }
-        for (half, value) in room.half.iter_mut().zip(F::line::<A>(&line)).take(F::TO) {
-            half[j] = value;
+    /// Puts the transform of a column here.
+    #[inline(always)]
+    pub fn put<F: Transform<T>>(&mut self, column: usize, values: &Line<A, T, W>) {
+        for (row, value) in self.0.iter_mut().zip(F::line(values)).take(F::TO) {
+            row[column] = value;
         }
     }
-    for i in 0..F::TO {
-        let line = F::line::<A>(&room.half[i]);
-        room.to[i][..F::TO].copy_from_slice(&line[..F::TO]);
+
+    /// The transform of a row, once all columns are here.
+    #[inline(always)]
+    pub fn row<F: Transform<T>>(&self, row: usize) -> Line<A, T, W> {
+        F::line(&self.0[row])
     }
 }

@@ -4,8 +4,8 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::lanes::PIECE;
-use super::transform::{Gradients, Room, Source, TapGradients, square};
+use super::lanes::{Lanes, PAIR, by_width};
+use super::transform::{Gradients, MOST, Source, Square, TapGradients};
 use super::{Form, Loader, Panels, Pass, Tiling, planes, point_stride};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Epilogue, Gemm, Mat, gemm};
@@ -46,7 +46,7 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
         let squares = form.points * form.points;
         let channels = form.channels(pass);
         let of_tile = squares * (channels + pass.dst_ch) * size_of::<T>();
-        let tiling = Tiling::new(pass, form, (BLOCK / of_tile).max(64), PIECE, 1);
+        let tiling = Tiling::new(pass, form, (BLOCK / of_tile).max(64), PAIR, 1);
         Self { pass, dy, tiling, squares, channels }
     }
 
@@ -56,7 +56,7 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
         let stride = point_stride(k);
         // From a point to the next, for as many tiles as a block has.
         let of_points = |tiles: usize| {
-            let tiles = tiles.next_multiple_of(PIECE);
+            let tiles = tiles.next_multiple_of(PAIR);
             (point_stride(tiles * self.channels), point_stride(tiles * pass.dst_ch))
         };
         let (s, d) = of_points(self.tiling.block);
@@ -67,7 +67,7 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
         for group in 0..pass.groups {
             for index in 0..self.tiling.blocks() {
                 let range = self.tiling.range(index);
-                let tiles = range.len().next_multiple_of(PIECE);
+                let tiles = range.len().next_multiple_of(PAIR);
                 let (s, d) = of_points(tiles);
                 let to = [(&mut *sources, s), (&mut *gradients, d)].map(|(to, stride)| Panels {
                     to: to.as_mut_ptr(),
@@ -154,18 +154,28 @@ where
 
     #[inline(always)]
     fn run<A: Arch>(self) -> Self::Out {
+        by_width!(A, T, self.transform())
+    }
+}
+
+impl<T: Gemm, N, const P: usize, const R: usize, const SOURCE: bool> Tiles<'_, T, N, P, R, SOURCE>
+where
+    N: Fn(usize, usize, usize) -> Option<usize>,
+{
+    #[inline(always)]
+    fn transform<A: Arch, const W: usize>(self) -> Result<(), OutOfMemory> {
         let loader = self.loader;
         let mut slab = Scratch::<T>::new(loader.scratch())?;
-        let mut room = Room::<A, T>::new();
+        let mut square = Square::<A, T, W>::new();
         for number in self.planes {
             let plane = |n, depth| (self.number)(number, n, depth);
-            let (first, slab, room) = (number * loader.offsets.len(), &mut slab, &mut room);
+            let (first, slab, square) = (number * loader.offsets.len(), &mut slab, &mut square);
             // SAFETY: there is room for all tiles and channels; these are this task's.
             unsafe {
                 if SOURCE {
-                    loader.plane::<A, Source<P>>(plane, slab, room, first, self.to);
+                    loader.plane::<A, Source<P>, W>(plane, slab, square, first, self.to);
                 } else {
-                    loader.plane::<A, Gradients<P, R>>(plane, slab, room, first, self.to);
+                    loader.plane::<A, Gradients<P, R>, W>(plane, slab, square, first, self.to);
                 }
             }
         }
@@ -189,33 +199,50 @@ impl<T: Gemm, const P: usize, const R: usize> simd::Kernel for Back<'_, '_, '_, 
 
     #[inline(always)]
     fn run<A: Arch>(self) {
+        by_width!(A, T, self.transform());
+    }
+}
+
+impl<T: Gemm, const P: usize, const R: usize> Back<'_, '_, '_, T, P, R> {
+    #[inline(always)]
+    fn transform<A: Arch, const W: usize>(self) {
         let (work, pass) = (self.work, self.work.pass);
         let (channels, stride) = (work.channels, work.tiling.form.stride);
         let (parities, of_row) = (stride * stride, pass.k());
-        let mut room = Room::<A, T>::new();
+        let mut square = Square::<A, T, W>::new();
         let [_, h, w] = pass.axes;
         for row in self.rows {
             let start = (self.group * pass.dst_ch + row) * of_row;
             // SAFETY: the weights of this row are this task's.
             let to = unsafe { self.dw.range(start..start + of_row) };
-            for first in (0..channels).step_by(PIECE) {
-                let lanes = PIECE.min(channels - first);
-                for (i, line) in room.from.iter_mut().enumerate().take(P) {
-                    for (j, to) in line.iter_mut().enumerate().take(P) {
-                        let at = (i * P + j) * self.stride + row * channels + first;
-                        to.0[..lanes].copy_from_slice(&self.sums[at..at + lanes]);
-                    }
+            for first in (0..channels).step_by(W) {
+                let lanes = W.min(channels - first);
+                let at = row * channels + first;
+                // Where the first of the taps is for each channel; the planes are the taps along the
+                // depth, too.
+                let mut places = [0; W];
+                for (lane, place) in places.iter_mut().enumerate() {
+                    let (plane, parity) = ((first + lane) / parities, (first + lane) % parities);
+                    let (p, q) = (parity / stride, parity % stride);
+                    *place = (plane * h.taps + p) * w.taps + q;
                 }
-                square::<A, T, TapGradients<P, R>>(&mut room);
-                for (i, values) in room.to.iter().enumerate().take(R) {
+                for j in 0..P {
+                    let mut column = [Lanes::ZERO; MOST];
+                    for (i, values) in column.iter_mut().enumerate().take(P) {
+                        let sums = &self.sums[(i * P + j) * self.stride + at..];
+                        match sums.first_chunk() {
+                            Some(sums) => values.0 = *sums,
+                            None => values.0[..lanes].copy_from_slice(&sums[..lanes]),
+                        }
+                    }
+                    square.put::<TapGradients<P, R>>(j, &column);
+                }
+                for i in 0..R {
+                    let values = square.row::<TapGradients<P, R>>(i);
                     for (j, values) in values.iter().enumerate().take(R) {
-                        for (lane, &value) in values.0.iter().enumerate().take(lanes) {
-                            let (plane, parity) =
-                                ((first + lane) / parities, (first + lane) % parities);
-                            let (p, q) = (parity / stride, parity % stride);
-                            // The planes of a channel are its taps along the depth.
-                            let row = plane * h.taps + i * stride + p;
-                            to[row * w.taps + j * stride + q] = value;
+                        let tap = (i * w.taps + j) * stride;
+                        for (&value, place) in values.0.iter().zip(places).take(lanes) {
+                            to[place + tap] = value;
                         }
                     }
                 }
