@@ -15,7 +15,7 @@ use crate::simd::Isa;
 
 /// Tiles that are read as neighbours: a vector of AVX2, half of one of AVX-512.
 pub(super) const PIECE: usize = 8;
-/// What takes whole pieces takes as many for any width: a pair of pieces.
+/// A vector of AVX-512. Pieces are laid out in whole pairs, whatever the vectors are.
 pub(super) const PAIR: usize = 2 * PIECE;
 
 /// Calls a method that is generic over the instruction set `A` and the width of lanes of `T`, with the

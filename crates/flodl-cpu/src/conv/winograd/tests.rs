@@ -106,3 +106,67 @@ fn other_convolutions_have_no_form() {
         assert_eq!(form(&Pass::forward(&g, &x[..g.x_len()], &x, None)), None, "{g:?}");
     }
 }
+
+/// What lanes do with vectors is what loops do.
+struct Vectors;
+
+impl simd::Kernel for Vectors {
+    type Out = ();
+
+    fn run<A: Arch>(self) {
+        moves::<A, PIECE>();
+        moves::<A, PAIR>();
+        splits::<A, PIECE>();
+        splits::<A, PAIR>();
+    }
+}
+
+fn moves<A: Arch, const W: usize>() {
+    let values = numbers::<f32>(6 * W, 1);
+    // SAFETY: the places are inside.
+    let read = |at: usize| unsafe { Lanes::<A, f32, W>::read(values[at..][..W].as_ptr()) };
+    assert_eq!(read(3).0[..], values[3..][..W]);
+    let halves = [5, 2 * W + 1].map(|at| values[at..][..PIECE].as_ptr());
+    // SAFETY: likewise.
+    let both = unsafe { Lanes::<A, f32, W>::read_pieces(halves) };
+    assert_eq!(both.0[..PIECE], values[5..][..PIECE]);
+    assert_eq!(both.0[PIECE..], values[2 * W + 1..][..W - PIECE]);
+    for count in 0..=W {
+        let mut got = [0.5f32; PAIR + 1];
+        // SAFETY: there is room for all of them.
+        unsafe { both.write_first(got.as_mut_ptr(), count) };
+        assert_eq!(got[..count], both.0[..count]);
+        assert!(got[count..].iter().all(|&v| v == 0.5), "{got:?} after {count}");
+    }
+    let rows = [0, 1, 2, 3, 4].map(|i| read(i * W));
+    for rows in [&rows[..2], &rows[..4], &rows] {
+        let mut got = [0.0f32; 5 * PAIR];
+        Lanes::interleave(rows, 0.25, &mut got);
+        for (i, got) in got[..rows.len() * W].iter().enumerate() {
+            assert_eq!(*got, rows[i % rows.len()].0[i / rows.len()] + 0.25, "value {i}");
+        }
+    }
+}
+
+fn splits<A: Arch, const W: usize>() {
+    let values = numbers::<f32>(200, 2);
+    for (run, before, len) in
+        [(8, 0, 32), (8, 1, 31), (16, 1, 40), (16, 70, 9), (24, 3, 90), (24, 0, 0), (40, 1, 200)]
+    {
+        let mut got = vec![0.5f32; 4 * run + 1];
+        if !Lanes::<A, f32, W>::split4(&values[..len], before, &mut got, run) {
+            continue;
+        }
+        for place in 0..4 * run {
+            let at = place.checked_sub(before).filter(|&at| at < len);
+            let want = at.map_or(0.0, |at| values[at]);
+            assert_eq!(got[place % 4 * run + place / 4], want, "{place} of {run}, {before}, {len}");
+        }
+        assert_eq!(got[4 * run], 0.5);
+    }
+}
+
+#[test]
+fn vectors_equal_loops() {
+    simd::dispatch(Vectors);
+}
