@@ -239,6 +239,8 @@ fn point_stride(values: usize) -> usize {
 /// one place side by side.
 struct Slab {
     lengths: [usize; 2],
+    /// Values of a channel of the source, all depths.
+    channel: usize,
     pad: [isize; 2],
     step: usize,
     dilation: usize,
@@ -254,14 +256,15 @@ struct Slab {
 
 impl Slab {
     fn new(reading: &Reading, tiling: &Tiling) -> Self {
-        let Reading { lengths, pad, step, reach, .. } = *reading;
+        let Reading { depths, lengths, pad, step, reach, .. } = *reading;
         let dilation = tiling.form.dilation;
         let images = tiling.images;
         let run = tiling.cols + (reach - 1) / step;
         // Whole pieces of one image, so that they can be written as such.
         let run = if images == 1 { run.next_multiple_of(PIECE) } else { run };
         let height = (tiling.band() - 1) * step + reach;
-        Self { lengths, pad, step, dilation, images, run, line: run * step * images, height }
+        let (line, channel) = (run * step * images, depths * lengths[0] * lengths[1]);
+        Self { lengths, channel, pad, step, dilation, images, run, line, height }
     }
 
     /// Values of a channel.
@@ -355,6 +358,9 @@ impl Slab {
                 continue;
             };
             let src = &src[y * width..][..width];
+            // The same row of the next channel, which comes next: no hardware looks so far ahead. Of
+            // several images in turn, the rows are too short for it to help.
+            simd::prefetch(src.as_ptr().wrapping_add(self.channel), width);
             if STEP == 4
                 && dilation == 1
                 && Lanes::<A, T, W>::split4(&src[from.min(width)..], to, line, self.run)
@@ -443,6 +449,7 @@ struct Loader<'a, T> {
 
 /// How a loader reads: `step` from a tile to the next, `reach` values of each for a tile.
 struct Reading {
+    depths: usize,
     lengths: [usize; 2],
     pad: [isize; 2],
     step: usize,
@@ -453,9 +460,10 @@ struct Reading {
 impl<'a, T: Gemm> Loader<'a, T> {
     /// For the source of a pass.
     fn source(pass: &Pass<'a, T>, tiling: &Tiling, tiles: Range<usize>) -> Self {
-        let ([_, h, w], form) = (pass.axes, tiling.form);
+        let ([d, h, w], form) = (pass.axes, tiling.form);
         let (points, stride) = (form.points, form.stride);
         let reading = Reading {
+            depths: d.src,
             lengths: [h.src, w.src],
             pad: [h.pad, w.pad],
             step: form.outputs() * stride,
@@ -467,9 +475,9 @@ impl<'a, T: Gemm> Loader<'a, T> {
 
     /// For the gradient of the output of a pass.
     fn gradient(pass: &Pass<'a, T>, dy: &'a [T], tiling: &Tiling, tiles: Range<usize>) -> Self {
-        let ([_, h, w], m) = (pass.axes, tiling.form.outputs());
-        let lengths = [h.out, w.out];
-        let reading = Reading { lengths, pad: [0; 2], step: m, reach: m, stride: 1 };
+        let ([d, h, w], m) = (pass.axes, tiling.form.outputs());
+        let (depths, lengths) = (d.out, [h.out, w.out]);
+        let reading = Reading { depths, lengths, pad: [0; 2], step: m, reach: m, stride: 1 };
         Self::new(reading, tiling, tiles, dy, pass.batch)
     }
 
