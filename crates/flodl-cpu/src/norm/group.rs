@@ -2,9 +2,28 @@
 
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::math::FloatMath;
-use crate::reduce::{long_sum, long_sum2};
+use crate::reduce::{SHORT, long_sum, long_sum2, sum};
 use crate::simd::{Arch, Kernel, dispatch};
 use crate::threads::{SharedMut, parallel_rows};
+
+/// Mean and Σ (x - mean)² of a slice. Each block of it is read twice while it is in the first-level
+/// cache, and its moments are joined to those before (Chan, Golub and LeVeque, 1983).
+#[inline(always)]
+fn moments<T: FloatMath>(x: &[T]) -> (f64, f64) {
+    let (mut mean, mut squares, mut count) = (0.0, 0.0, 0.0);
+    for x in x.chunks(SHORT) {
+        let n = x.len() as f64;
+        let of_block = sum(x, |x| x).to_f64() / n;
+        let near = T::from_f64(of_block);
+        let spread = sum(x, |x| (x - near) * (x - near)).to_f64();
+        // About the exact mean, not the rounded one.
+        let (off, apart, total) = (of_block - near.to_f64(), of_block - mean, count + n);
+        squares += spread - n * off * off + apart * apart * count * n / total;
+        mean += apart * n / total;
+        count = total;
+    }
+    (mean, squares)
+}
 
 struct Forward<'a, T> {
     /// One group of one image: some channels of `s` elements.
@@ -22,10 +41,9 @@ impl<T: FloatMath> Kernel for Forward<'_, T> {
     #[inline(always)]
     fn run<A: Arch>(self) -> (T, T) {
         let Self { x, s, weight, bias, .. } = self;
-        let count = x.len() as f64;
-        let mean = T::from_f64(long_sum(x, |x| x) / count);
-        let squares = long_sum(x, |x| (x - mean) * (x - mean));
-        let rstd = 1.0 / (squares / count + self.eps).sqrt();
+        let (mean, squares) = moments(x);
+        let mean = T::from_f64(mean);
+        let rstd = 1.0 / (squares / x.len() as f64 + self.eps).sqrt();
         for (j, (out, x)) in self.out.chunks_exact_mut(s).zip(x.chunks_exact(s)).enumerate() {
             let scale = weight.map_or(1.0, |w| w[j].to_f64()) * rstd;
             let shift = T::from_f64(bias.map_or(0.0, |b| b[j].to_f64()) - mean.to_f64() * scale);
