@@ -13,10 +13,12 @@
 
 #[cfg(all(target_os = "linux", not(miri)))]
 mod arena;
+mod lock;
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
-use std::sync::Mutex;
+
+use lock::{Guard, Lock};
 
 /// Alignment of every block in bytes: a cache line, and the widest vector register.
 pub const ALIGN: usize = 64;
@@ -77,10 +79,11 @@ struct Pool {
     limit: Option<usize>,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool::new());
+static POOL: Lock<Pool> = Lock::new(Pool::new());
 
-fn pool() -> std::sync::MutexGuard<'static, Pool> {
-    POOL.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+#[inline]
+fn pool() -> Guard<'static, Pool> {
+    POOL.lock()
 }
 
 impl Pool {

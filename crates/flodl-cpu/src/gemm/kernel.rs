@@ -46,12 +46,12 @@ pub struct Tile<T> {
     pub row_bias: *const T,
     /// Whether to replace negative results by 0, last of all.
     pub relu: bool,
-    /// What packed panels are followed by: from here on, a line of the cache for every
-    /// [`STEPS_PER_LINE`] steps is brought into the second level meanwhile. It may be any address.
+    /// What packed panels are followed by: from here on, a line of the cache for every four steps is
+    /// brought into the second level meanwhile. It may be any address.
     pub ahead: *const T,
 }
 
-/// Steps along k for each line that a tile fetches ahead.
+/// Steps along k, as many as a turn of the loop has, for each line that a tile fetches ahead.
 pub(super) const STEPS_PER_LINE: usize = 4;
 /// Bytes of a line of the cache.
 pub(super) const LINE: usize = 64;

@@ -132,12 +132,12 @@ impl FlowBuilder {
     /// Whether neighbouring nodes may run as one; they may unless this says `false`. Results differ
     /// by rounding only.
     ///
-    /// A linear layer takes the activation behind it along, and a sum (`also`, `also_with`, a merge
-    /// of two) the layer or RMS norm behind it, in training too. When nothing is recorded, a batch
-    /// norm in inference is folded into the convolution or linear layer before it, and a ReLU after
-    /// a convolution runs on its output in place. A value in between that has a tag or a
-    /// second reader forbids it. Changed weights, statistics and modes are seen by the next
-    /// forward. `false` reaches the graphs inside, which may be built already; `true` leaves them
+    /// A linear layer takes the activation behind it along, a batch norm of the batch's own statistics
+    /// the ReLU, and a sum (`also`, `also_with`, a merge of two) the layer or RMS norm behind it, in
+    /// training too. When nothing is recorded, a batch norm in inference is folded into the convolution
+    /// or linear layer before it, and a ReLU after a convolution runs on its output in place. A value
+    /// in between that has a tag or a second reader forbids it. Changed weights, statistics and modes
+    /// are seen by the next forward. `false` reaches the graphs inside, which may be built already; `true` leaves them
     /// as they are. [`Graph::set_fusion`] changes it later.
     pub fn fuse(mut self, enabled: bool) -> Self {
         self.fuse = enabled;
