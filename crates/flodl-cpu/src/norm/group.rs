@@ -270,4 +270,18 @@ mod tests {
             db.iter().zip(&want_b).for_each(|(&a, &b)| close(a, b));
         }
     }
+
+    #[test]
+    fn blocks_of_a_slice_join_to_its_moments() {
+        // Blocks whose means lie apart, the last one short; and one block, and one value.
+        for len in [1, 100, SHORT, SHORT + 1, 3 * SHORT + 700] {
+            let x: Vec<f64> =
+                values(len, 31).iter().enumerate().map(|(i, v)| v + (i / SHORT) as f64).collect();
+            let (mean, squares) = moments(&x);
+            let m = x.iter().sum::<f64>() / len as f64;
+            let want: f64 = x.iter().map(|x| (x - m) * (x - m)).sum();
+            assert!((mean - m).abs() < 1e-12 * (1.0 + m.abs()), "{len}: {mean} {m}");
+            assert!((squares - want).abs() < 1e-11 * (1.0 + want), "{len}: {squares} {want}");
+        }
+    }
 }
