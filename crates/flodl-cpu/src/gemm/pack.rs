@@ -154,6 +154,7 @@ unsafe fn transposed<T: Gemm>(
         use std::any::TypeId;
         let (single, double) = (TypeId::of::<f32>(), TypeId::of::<f64>());
         let (own, isa) = (TypeId::of::<T>(), isa.min(simd::supported()));
+        let isa = if width.is_multiple_of(2) { isa } else { Isa::Baseline };
         // SAFETY: the type is the one that the function is for; the CPU has the instruction set.
         unsafe {
             match isa {
