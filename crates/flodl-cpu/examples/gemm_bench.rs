@@ -58,7 +58,7 @@ fn row<T: Gemm>(name: &str, [m, k, n]: [usize; 3]) {
         let a = if t[0] == b'T' { Mat::row_major(&a, m).t() } else { Mat::row_major(&a, k) };
         let b = if t[1] == b'T' { Mat::row_major(&b, k).t() } else { Mat::row_major(&b, n) };
         let ep = Epilogue::default();
-        let packed = PackedB::new(k, n, b).expect("memory");
+        let packed = PackedB::new(m, k, n, b).expect("memory");
         let (least, median) = time(|| {
             let done = if layout.len() > 2 {
                 gemm_packed(m, a, &packed, &mut c, n, &ep)

@@ -55,7 +55,7 @@ fn main() {
         gemm(rows, wide, 512, x, Mat::row_major(&w, 512).t(), &mut c, wide, &plain).unwrap()
     });
     report("x Wt, all steps", work, ms);
-    let packed = PackedB::new(512, wide, Mat::row_major(&w, 512).t()).unwrap();
+    let packed = PackedB::new(128, 512, wide, Mat::row_major(&w, 512).t()).unwrap();
     let ms = best(3, || {
         for t in 0..50 {
             let h = Mat::row_major(&a[t * 128 * 512..], 512);
@@ -63,7 +63,7 @@ fn main() {
         }
     });
     report("h Ut, step by step", work, ms);
-    let back = PackedB::new(wide, 512, Mat::row_major(&w, 512)).unwrap();
+    let back = PackedB::new(128, wide, 512, Mat::row_major(&w, 512)).unwrap();
     let ms = best(3, || {
         for t in 0..50 {
             let d = Mat::row_major(&a[t * 128 * wide..], wide);

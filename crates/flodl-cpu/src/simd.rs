@@ -18,7 +18,8 @@ pub enum Isa {
     Avx512 = 3,
 }
 
-/// Environment variable that lowers the instruction set: `baseline`, `avx2` or `avx512`.
+/// Environment variable that lowers the instruction set: `baseline`, `avx2`, `avx512` (without the
+/// tile unit) or `amx`.
 pub const ISA_ENV: &str = "FLODL_ISA";
 
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
@@ -37,6 +38,54 @@ pub fn isa() -> Isa {
 /// Limits the instruction set to `limit`, for tests and comparisons; never exceeds the CPU's.
 pub fn limit_isa(limit: Isa) {
     CHOSEN.store(supported().min(limit) as u8, Ordering::Relaxed);
+}
+
+static AMX: AtomicU8 = AtomicU8::new(2);
+
+/// Whether large products of `f32` use the CPU's tile unit (Intel's AMX): it is there, and neither
+/// [`set_amx`] nor the environment turns it off.
+#[inline]
+pub fn amx() -> bool {
+    match AMX.load(Ordering::Relaxed) {
+        2 => {
+            let unlimited = std::env::var(ISA_ENV).map_or(true, |isa| isa == "amx");
+            set_amx(unlimited);
+            amx()
+        }
+        on => on == 1 && isa() == Isa::Avx512,
+    }
+}
+
+/// Lets large products of `f32` use the CPU's tile unit (Intel's AMX), or keeps all of them on its
+/// vector units. Without a tile unit it does nothing.
+///
+/// The unit multiplies numbers of 8 significant bits, three for each `f32`, twice as fast as
+/// AVX-512. Sums are as exact as on the vector units, but products and parts of values below 2⁻¹²⁶
+/// are 0.
+pub fn set_amx(on: bool) {
+    AMX.store((on && amx_supported()).into(), Ordering::Relaxed);
+}
+
+/// Whether this CPU has AMX for `bf16`, and the system lets this process use it, which it must be
+/// asked for once.
+fn amx_supported() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+    {
+        const TILES: u32 = 1 << 24;
+        const BF16: u32 = 1 << 22;
+        const REQUEST: libc::c_ulong = 0x1023;
+        const TILE_DATA: libc::c_ulong = 18;
+        if supported() == Isa::Avx512 {
+            // Safe in newer compilers.
+            #[allow(unused_unsafe)]
+            // SAFETY: CPUs with AVX-512 have this leaf.
+            let features = unsafe { std::arch::x86_64::__cpuid_count(7, 0) }.edx;
+            // SAFETY: the call reads and writes no memory of this process.
+            return features & (TILES | BF16) == TILES | BF16
+                && unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) } == 0;
+        }
+    }
+    false
 }
 
 /// Asks for the `len` values from `p` on to be brought into the first-level cache. Any address will

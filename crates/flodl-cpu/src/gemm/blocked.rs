@@ -3,8 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::kernel::{Gemm, Kernel, LINE, STEPS_PER_LINE};
-use super::pack::{pack_raw, packed_len};
+use super::kernel::{Form, Gemm, Kernel, LINE, Side};
 use super::{Before, COST, Then, finish};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::threads::{self, Gate, Phase};
@@ -12,6 +11,8 @@ use crate::threads::{self, Gate, Phase};
 /// Longest part of k that is summed in registers before C is touched. A panel of B then takes
 /// 64 KiB of the second-level cache, and C is read and written rarely (bench: `gemm_bench`).
 const KC: usize = 512;
+/// Parts of k are multiples of this, so that no panel but those of the last one is filled up.
+const STEPS: usize = 32;
 /// Panels in a task's block of A or B: with `KC`, what stays in the second-level cache
 /// (bench: `gemm_bench`).
 const BLOCK_PANELS: usize = 8;
@@ -85,7 +86,7 @@ impl<T> Shared<T> {
 
 /// Length of the parts that k is cut in. It depends on k alone, so the order of the sums does too.
 pub(super) fn k_block(k: usize) -> usize {
-    k.div_ceil(k.div_ceil(KC).max(1)).next_multiple_of(8).min(k)
+    k.div_ceil(k.div_ceil(KC).max(1)).next_multiple_of(STEPS).min(k)
 }
 
 /// The k-blocks as (start, length); one of length 0 if k is 0.
@@ -173,9 +174,11 @@ pub(super) unsafe fn blocked<T: Gemm>(
     // Where few panels of the other operand read it, a copy costs more of what it saves.
     let lines = |panels: usize| if panels < FEW_PANELS { kc / 8 } else { kc };
     let (a_lines, b_lines) = (lines(p.n / nr), lines(p.m / mr));
-    let a_direct = p.n <= nr || (near && !far(p.a_row, mr) && !far(p.a_col, a_lines));
+    let strides = kernel.form == Form::Values;
+    let a_near = p.n <= nr || (near && !far(p.a_row, mr) && !far(p.a_col, a_lines));
+    let a_direct = strides && a_near;
     let b_near = p.m <= mr || (near && !far(p.b_row, b_lines));
-    let b_direct = packed_b.is_none() && p.b_col == 1 && b_near;
+    let b_direct = strides && packed_b.is_none() && p.b_col == 1 && b_near;
     let (a_access, b_access) = match (a_direct || b_direct, b_direct, p.m > p.n) {
         (true, true, _) => (Access::Direct, Access::Direct),
         (true, false, true) => (Access::Direct, Access::Shared),
@@ -190,8 +193,8 @@ pub(super) unsafe fn blocked<T: Gemm>(
     let most = if p.a_row == 1 { BLOCK_PANELS * nr / mr } else { BLOCK_PANELS };
     let grid = Grid::new(parallel, (rows, cols), most, (a_access, b_access), packed_b.is_some());
 
-    let a_lines = (a_access == Access::Shared).then_some((mr, p.m));
-    let b_lines = (b_access == Access::Shared && packed_b.is_none()).then_some((nr, p.n));
+    let a_lines = (a_access == Access::Shared).then_some((Side::A, p.m));
+    let b_lines = (b_access == Access::Shared && packed_b.is_none()).then_some((Side::B, p.n));
     let before = match before {
         Some(before) if a_lines.is_none() => {
             threads::parallel_rows(p.m, p.k.saturating_mul(COST), before);
@@ -200,9 +203,10 @@ pub(super) unsafe fn blocked<T: Gemm>(
         before => before,
     };
     // One operand at most is packed for all tasks.
-    let (width, count) = a_lines.or(b_lines).unwrap_or((1, 0));
-    let chunk = (SHARED / (packed_len(width, count, kc)).max(1)).max(1).saturating_mul(kc).min(p.k);
-    let mut space = Scratch::<T>::new(packed_len(width, count, chunk))?;
+    let (side, count) = a_lines.or(b_lines).unwrap_or((Side::A, 0));
+    let of_block = kernel.packed_len(side, count, kc).max(1);
+    let chunk = (SHARED / of_block).max(1).saturating_mul(kc).min(p.k);
+    let mut space = Scratch::<T>::new(kernel.packed_len(side, count, chunk))?;
     let shared = Shared(space.as_mut_ptr());
     let failed = Mutex::new(None);
 
@@ -214,7 +218,7 @@ pub(super) unsafe fn blocked<T: Gemm>(
         let before = before.filter(|_| first == 0);
         // Whole rows are made at once.
         let whole = before.is_some();
-        let lines = Lines::new(width, count, chunk.min(p.k - first), kc, whole);
+        let lines = Lines::new(kernel, side, count, chunk.min(p.k - first), kc, whole);
         let packed = Gates::new(lines.parts(), lines.tasks_of_part());
         let pack = |task: usize| {
             if let Some(before) = before {
@@ -224,10 +228,10 @@ pub(super) unsafe fn blocked<T: Gemm>(
             unsafe {
                 if a_lines.is_some() {
                     let src = p.a.wrapping_add(first * p.a_col);
-                    lines.pack_part(task, kernel, shared.get(), src, p.a_row, p.a_col);
+                    lines.pack_part(task, shared.get(), src, [p.a_row, p.a_col]);
                 } else {
                     let src = p.b.wrapping_add(first * p.b_row);
-                    lines.pack_part(task, kernel, shared.get(), src, p.b_col, p.b_row);
+                    lines.pack_part(task, shared.get(), src, [p.b_col, p.b_row]);
                 }
             }
             packed.done(task / lines.tasks_of_part());
@@ -248,12 +252,12 @@ pub(super) unsafe fn blocked<T: Gemm>(
                 return;
             }
             let shared_b = packed_b.map_or(shared.get().cast_const(), <[T]>::as_ptr);
-            let own_width = match (a_access, b_access) {
-                (Access::Own, _) => block.rows.len() * mr,
-                (_, Access::Own) => block.cols.len() * nr,
+            let own_len = match (a_access, b_access) {
+                (Access::Own, _) => kernel.packed_len(Side::A, block.rows.len() * mr, kc),
+                (_, Access::Own) => kernel.packed_len(Side::B, block.cols.len() * nr, kc),
                 _ => 0,
             };
-            let mut own = match Scratch::<T>::new(own_width * kc) {
+            let mut own = match Scratch::<T>::new(own_len) {
                 Ok(own) => own,
                 Err(error) => {
                     *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
@@ -266,14 +270,16 @@ pub(super) unsafe fn blocked<T: Gemm>(
             for (k0, k) in blocks() {
                 let a = match a_access {
                     Access::Direct => p.a.wrapping_add(k0 * p.a_col),
-                    Access::Shared => shared.get().wrapping_add(packed_len(mr, p.m, k0 - first)),
+                    Access::Shared => {
+                        shared.get().wrapping_add(kernel.packed_len(Side::A, p.m, k0 - first))
+                    }
                     Access::Own => own.cast_const(),
                 };
                 let b = match b_access {
                     Access::Direct => p.b.wrapping_add(k0 * p.b_row),
                     Access::Shared => {
                         let start = if packed_b.is_some() { k0 } else { k0 - first };
-                        shared_b.wrapping_add(packed_len(nr, p.n, start))
+                        shared_b.wrapping_add(kernel.packed_len(Side::B, p.n, start))
                     }
                     Access::Own => own.cast_const(),
                 };
@@ -284,12 +290,12 @@ pub(super) unsafe fn blocked<T: Gemm>(
                         let i = block.rows.start * mr;
                         let count = (block.rows.end * mr).min(p.m) - i;
                         let src = p.a.wrapping_add(i * p.a_row + k0 * p.a_col);
-                        pack_raw(kernel.isa, mr, own, src, p.a_row, p.a_col, count, k);
+                        kernel.pack(Side::A, own, src, [p.a_row, p.a_col], count, k);
                     } else if b_access == Access::Own {
                         let j = block.cols.start * nr;
                         let count = (block.cols.end * nr).min(p.n) - j;
                         let src = p.b.wrapping_add(k0 * p.b_row + j * p.b_col);
-                        pack_raw(kernel.isa, nr, own, src, p.b_col, p.b_row, count, k);
+                        kernel.pack(Side::B, own, src, [p.b_col, p.b_row], count, k);
                     }
                     if k0 == first && count > 0 {
                         let panels = if a_lines.is_some() { &block.rows } else { &block.cols };
@@ -375,7 +381,8 @@ impl Block {
         tile.accumulate = p.accumulate || k0 > 0;
         tile.alpha = p.alpha;
         tile.relu = p.relu && last;
-        let (mut a_panel, mut b_panel) = (mr * k, nr * k);
+        let mut a_panel = kernel.packed_len(Side::A, mr, k);
+        let mut b_panel = kernel.packed_len(Side::B, nr, k);
         if a_access == Access::Direct {
             (tile.a_row, tile.a_step, a_panel) = (p.a_row, p.a_col, mr * p.a_row);
         }
@@ -401,15 +408,20 @@ impl Block {
             // SAFETY: the tile lies inside the block.
             unsafe { kernel.run(&tile) };
         };
-        // The operand that is not this task's own comes from far away: once is enough.
+        // The operand that is not this task's own comes from far away: once is enough. So is it for
+        // the longer one of two that are not.
         let flat = self.cols.len() * nr * k * size_of::<T>() <= FLAT;
+        let short = kernel.form != Form::Values
+            && a_access != Access::Own
+            && self.cols.len() < self.rows.len();
         // The tiles along its panel fetch the next one, each a part (bench: `gemm_bench`).
-        let part = k / STEPS_PER_LINE * LINE / size_of::<T>();
+        let part = kernel.ahead(k);
         let ahead = |from: *const T, panel: usize, tile: usize| {
             let part = tile * part;
             from.wrapping_add(if part < panel { panel + part } else { 0 })
         };
-        if b_access == Access::Own || flat {
+        kernel.begin();
+        if b_access == Access::Own || flat || short {
             for ip in self.rows.clone() {
                 let panel = a.wrapping_add((ip - a_first) * a_panel);
                 for (tile, jp) in self.cols.clone().enumerate() {
@@ -424,13 +436,15 @@ impl Block {
                 }
             }
         }
+        kernel.end();
     }
 }
 
 /// Lines of an operand to pack whole: `count` of `k` values, in one k-block after the other.
 #[derive(Clone, Copy)]
-pub(super) struct Lines {
-    width: usize,
+pub(super) struct Lines<'a, T: 'static> {
+    kernel: &'a Kernel<T>,
+    side: Side,
     count: usize,
     k: usize,
     k_block: usize,
@@ -440,14 +454,22 @@ pub(super) struct Lines {
     depth: usize,
 }
 
-impl Lines {
+impl<'a, T: Gemm> Lines<'a, T> {
     /// `whole`: a task packs all values of its lines.
-    pub fn new(width: usize, count: usize, k: usize, k_block: usize, whole: bool) -> Self {
+    pub fn new(
+        kernel: &'a Kernel<T>,
+        side: Side,
+        count: usize,
+        k: usize,
+        k_block: usize,
+        whole: bool,
+    ) -> Self {
+        let width = kernel.width(side);
         let depth = if whole { k } else { k_block }.max(1);
         let least = (PACK_GRAIN / (width * depth)).max(1) * width;
         let fair = count * k.div_ceil(depth) / (PACK_TASKS * threads::available());
         let step = fair.min(PACK_LINES).next_multiple_of(width).max(least);
-        Self { width, count, k, k_block, step, depth }
+        Self { kernel, side, count, k, k_block, step, depth }
     }
 
     /// Number of parts that the lines are cut in.
@@ -462,7 +484,7 @@ impl Lines {
 
     /// The parts with these panels.
     fn parts_of(&self, panels: &Range<usize>) -> Range<usize> {
-        let step = self.step / self.width;
+        let step = self.step / self.kernel.width(self.side);
         panels.start / step..panels.end.div_ceil(step)
     }
 
@@ -479,45 +501,31 @@ impl Lines {
     /// Does one of the tasks of all parts.
     ///
     /// # Safety
-    /// As for `pack_raw` with all lines; nobody else does the same task.
-    unsafe fn pack_part<T: Gemm>(
-        &self,
-        task: usize,
-        kernel: &Kernel<T>,
-        dst: *mut T,
-        src: *const T,
-        line_stride: usize,
-        k_stride: usize,
-    ) {
-        let &Self { width, count, k_block, depth, .. } = self;
+    /// As for [`Kernel::pack`] with all lines; nobody else does the same task.
+    unsafe fn pack_part(&self, task: usize, dst: *mut T, src: *const T, strides: [usize; 2]) {
+        let &Self { kernel, side, count, k_block, depth, .. } = self;
         let lines = self.part(task / self.tasks_of_part());
         let first = task % self.tasks_of_part() * depth;
         let last = (first + depth).min(self.k);
         for k0 in (first..last).step_by(k_block.max(1)) {
             let k = k_block.min(last - k0);
-            let dst = dst.wrapping_add(packed_len(width, count, k0) + lines.start * k);
-            let src = src.wrapping_add(lines.start * line_stride + k0 * k_stride);
+            let start =
+                kernel.packed_len(side, count, k0) + kernel.packed_len(side, lines.start, k);
+            let src = src.wrapping_add(lines.start * strides[0] + k0 * strides[1]);
             // SAFETY: the caller's promise; each task writes its own panels.
-            unsafe { pack_raw(kernel.isa, width, dst, src, line_stride, k_stride, lines.len(), k) }
+            unsafe { kernel.pack(side, dst.wrapping_add(start), src, strides, lines.len(), k) }
         }
     }
 
     /// Packs them, on the team if there are many.
     ///
     /// # Safety
-    /// As for `pack_raw`.
-    pub(super) unsafe fn pack<T: Gemm>(
-        self,
-        kernel: &Kernel<T>,
-        dst: *mut T,
-        src: *const T,
-        line_stride: usize,
-        k_stride: usize,
-    ) {
+    /// As for [`Kernel::pack`].
+    pub(super) unsafe fn pack(self, dst: *mut T, src: *const T, strides: [usize; 2]) {
         let (dst, src) = (Shared(dst), Shared(src.cast_mut()));
         let run = |task: usize| {
             // SAFETY: the caller's promise.
-            unsafe { self.pack_part(task, kernel, dst.get(), src.get(), line_stride, k_stride) }
+            unsafe { self.pack_part(task, dst.get(), src.get(), strides) }
         };
         let tasks = self.tasks();
         region(self.count * self.k >= 2 * PACK_GRAIN, &[Phase { tasks, run: &run }]);
@@ -629,7 +637,7 @@ fn dwindling(threads: usize, len: usize, most: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pack::pack;
+    use super::super::pack::{pack, packed_len};
     use super::*;
 
     #[test]
@@ -651,19 +659,17 @@ mod tests {
 
     #[test]
     fn packing_tasks_do_all_lines_of_all_k_blocks() {
-        let (width, isa) = (6, Kernel::<f32>::best().isa);
+        let kernel = Kernel::<f32>::best();
+        let (width, isa) = (kernel.mr, kernel.isa);
         let cases = [(7, 5, 5), (40, 700, 256), (300, 1030, 264), (2000, 4000, 512), (1, 9000, 64)];
         for ((count, k, k_block), whole) in cases.into_iter().flat_map(|c| [(c, false), (c, true)])
         {
-            let lines = Lines::new(width, count, k, k_block, whole);
+            let lines = Lines::new(kernel, Side::A, count, k, k_block, whole);
             let src: Vec<f32> = (0..count * k).map(|i| i as f32).collect();
             let mut got = vec![f32::NAN; packed_len(width, count, k)];
             for task in (0..lines.tasks()).rev() {
                 // SAFETY: both slices are as long as the lines need.
-                unsafe {
-                    let (kernel, dst) = (Kernel::best(), got.as_mut_ptr());
-                    lines.pack_part(task, kernel, dst, src.as_ptr(), 1, count);
-                }
+                unsafe { lines.pack_part(task, got.as_mut_ptr(), src.as_ptr(), [1, count]) };
             }
             let mut want = vec![0.0; got.len()];
             for k0 in (0..k).step_by(k_block) {

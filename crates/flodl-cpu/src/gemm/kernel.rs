@@ -5,6 +5,7 @@
 //! zeros. Whoever fills such panels (see [`super::pack`], or a convolution from its image) can use
 //! the kernel.
 
+use super::pack::{pack_raw, packed_len};
 use crate::element::Float;
 use crate::simd::{self, Isa};
 
@@ -51,6 +52,11 @@ pub struct Tile<T> {
     pub ahead: *const T,
 }
 
+/// Least rows, columns and length of the sums of a product that is worth splitting (bench:
+/// `gemm_bench`, with `FLODL_ISA=avx512` for the other way).
+const SPLIT_LINES: usize = 32;
+const SPLIT_STEPS: usize = 64;
+
 /// Steps along k, as many as a turn of the loop has, for each line that a tile fetches ahead.
 pub(super) const STEPS_PER_LINE: usize = 4;
 /// Bytes of a line of the cache.
@@ -66,6 +72,26 @@ pub struct Gather {
     pub second: usize,
 }
 
+/// An operand of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The left one, whose lines are rows.
+    A,
+    /// The right one, whose lines are columns.
+    B,
+}
+
+/// How packed panels hold an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Value by value, as [`super::pack`] says.
+    Values,
+    /// Each value in three parts, for the CPU's tile unit. Its kernel reads nothing else: no strides,
+    /// and no gathered rows.
+    #[cfg(target_arch = "x86_64")]
+    Split,
+}
+
 /// A micro-kernel and its tile size.
 pub struct Kernel<T: 'static> {
     /// The instruction set it needs.
@@ -74,6 +100,8 @@ pub struct Kernel<T: 'static> {
     pub mr: usize,
     /// Columns of a tile, and of a packed panel of B.
     pub nr: usize,
+    /// How it reads packed panels.
+    pub(super) form: Form,
     /// Computes a tile; safe to call as [`Kernel::run`] says.
     pub(super) run: unsafe fn(&Tile<T>),
 }
@@ -83,6 +111,91 @@ impl<T: Gemm> Kernel<T> {
     #[inline]
     pub fn best() -> &'static Self {
         T::kernel(simd::isa())
+    }
+
+    /// The kernel for the packed blocks of a product of these sizes: the tile unit of the CPU, if it
+    /// has one and there is enough to do for it, or else the best one.
+    pub(super) fn of_blocks(m: usize, n: usize, k: usize) -> &'static Self {
+        match T::split_kernel() {
+            Some(kernel) if m.min(n) >= SPLIT_LINES && k >= SPLIT_STEPS => kernel,
+            _ => Self::best(),
+        }
+    }
+
+    /// Lines of a packed panel of that operand.
+    pub(super) fn width(&self, side: Side) -> usize {
+        match side {
+            Side::A => self.mr,
+            Side::B => self.nr,
+        }
+    }
+
+    /// Values that `count` lines of `k` values take when packed.
+    pub(super) fn packed_len(&self, side: Side, count: usize, k: usize) -> usize {
+        match self.form {
+            Form::Values => packed_len(self.width(side), count, k),
+            #[cfg(target_arch = "x86_64")]
+            Form::Split => super::split::packed_len(count, k),
+        }
+    }
+
+    /// Packs `count` lines of `k` values; line i has its values at `i * line_stride + p * k_stride`.
+    ///
+    /// # Safety
+    /// These are readable from `src` on; `dst` is writable for [`Self::packed_len`] values, which
+    /// nobody else uses.
+    pub(super) unsafe fn pack(
+        &self,
+        side: Side,
+        dst: *mut T,
+        src: *const T,
+        [line_stride, k_stride]: [usize; 2],
+        count: usize,
+        k: usize,
+    ) {
+        // SAFETY: the caller's promise. Split panels are for `f32` alone, on CPUs with AVX-512.
+        unsafe {
+            match self.form {
+                Form::Values => {
+                    let width = self.width(side);
+                    pack_raw(self.isa, width, dst, src, line_stride, k_stride, count, k);
+                }
+                #[cfg(target_arch = "x86_64")]
+                Form::Split => {
+                    let strides = [line_stride, k_stride];
+                    super::split::pack(side, dst.cast(), src.cast(), strides, count, k);
+                }
+            }
+        }
+    }
+
+    /// Makes the CPU ready for tiles on this thread, until [`Self::end`].
+    #[inline]
+    pub(super) fn begin(&self) {
+        #[cfg(target_arch = "x86_64")]
+        if self.form == Form::Split {
+            // SAFETY: there is such a kernel only where the unit may be used.
+            unsafe { super::amx::begin() };
+        }
+    }
+
+    /// After the last tile.
+    #[inline]
+    pub(super) fn end(&self) {
+        #[cfg(target_arch = "x86_64")]
+        if self.form == Form::Split {
+            // SAFETY: as above.
+            unsafe { super::amx::end() };
+        }
+    }
+
+    /// Values that a tile of `k` steps fetches ahead.
+    pub(super) fn ahead(&self, k: usize) -> usize {
+        match self.form {
+            Form::Values => k / STEPS_PER_LINE * LINE / size_of::<T>(),
+            #[cfg(target_arch = "x86_64")]
+            Form::Split => super::amx::ahead(k),
+        }
     }
 
     /// A tile with packed panels that overwrites C, without bias.
@@ -116,7 +229,8 @@ impl<T: Gemm> Kernel<T> {
     /// readable for `k * mr` and `k * nr` values; operands with any other strides for the `rows`
     /// by `k` and `k` by `cols` elements that the strides lead to. With gathered rows, `a` is a
     /// packed panel, `cols` is `nr`, and there are `k` distances, which lead to readable halves. A
-    /// bias that is not null is readable for `cols` or `rows` values.
+    /// bias that is not null is readable for `cols` or `rows` values. The kernel has [begun][Self::begin]
+    /// on this thread.
     #[inline(always)]
     pub unsafe fn run(&self, tile: &Tile<T>) {
         debug_assert!((1..=self.mr).contains(&tile.rows) && (1..=self.nr).contains(&tile.cols));
@@ -129,12 +243,22 @@ impl<T: Gemm> Kernel<T> {
 pub trait Gemm: Float {
     /// The kernel for an instruction set, or for the best one below it that the CPU has.
     fn kernel(isa: Isa) -> &'static Kernel<Self>;
+
+    /// The kernel that reads split panels, if the CPU has the unit for it, and it is in use.
+    fn split_kernel() -> Option<&'static Kernel<Self>> {
+        None
+    }
 }
 
 macro_rules! gemm_type {
-    ($t:ty, $avx512:ident, $avx2:ident, $portable:ident) => {
-        static $portable: Kernel<$t> =
-            Kernel { isa: Isa::Baseline, mr: 4, nr: 8, run: portable::<$t, 4, 8> };
+    ($t:ty, $avx512:ident, $avx2:ident, $portable:ident $(, $split:ident)?) => {
+        static $portable: Kernel<$t> = Kernel {
+            isa: Isa::Baseline,
+            mr: 4,
+            nr: 8,
+            form: Form::Values,
+            run: portable::<$t, 4, 8>,
+        };
         impl Gemm for $t {
             #[inline]
             fn kernel(isa: Isa) -> &'static Kernel<Self> {
@@ -147,10 +271,18 @@ macro_rules! gemm_type {
                 let _ = isa;
                 &$portable
             }
+
+            $(
+                #[cfg(target_arch = "x86_64")]
+                #[inline]
+                fn split_kernel() -> Option<&'static Kernel<Self>> {
+                    simd::amx().then_some(&super::amx::$split)
+                }
+            )?
         }
     };
 }
-gemm_type!(f32, F32_AVX512, F32_AVX2, F32_PORTABLE);
+gemm_type!(f32, F32_AVX512, F32_AVX2, F32_PORTABLE, F32_AMX);
 gemm_type!(f64, F64_AVX512, F64_AVX2, F64_PORTABLE);
 
 /// The kernel for CPUs without one of their own; the compiler keeps the tile in vector registers.

@@ -6,10 +6,14 @@
 //! order of every sum depends on the sizes alone, never on the number of threads.
 
 mod act;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod blocked;
 pub mod kernel;
 mod long;
 pub mod pack;
+#[cfg(target_arch = "x86_64")]
+mod split;
 #[cfg(test)]
 mod tests;
 pub(crate) mod vector;
@@ -17,13 +21,14 @@ pub(crate) mod vector;
 mod x86;
 
 pub use act::{Of, Right, RowOp, gemm_act, gemm_of};
-pub use kernel::{Gather, Gemm, Kernel, Tile};
+pub use kernel::{Form, Gather, Gemm, Kernel, Tile};
 
 use std::ops::Range;
 
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::threads::{self, SharedMut};
 use blocked::{Lines, Problem};
+use kernel::Side;
 use vector::Gemv;
 
 /// Below this many values each, operands fit the first-level cache and are not worth a copy
@@ -164,7 +169,7 @@ fn product<T: Gemm>(
     ep: &Epilogue<T>,
     then: Option<Then<'_, T>>,
 ) -> Result<(), OutOfMemory> {
-    let (kernel, b, panels) = b.parts(k, n);
+    let (kernel, b, panels) = b.parts((m, n, k));
     check(m, n, k, &a, c, ldc, ep);
     if m == 0 || n == 0 {
         return Ok(());
@@ -180,7 +185,7 @@ fn product<T: Gemm>(
             }
         }
         // SAFETY: checked above, and C is borrowed exclusively.
-        Way::Direct => unsafe { blocked::direct(kernel, &problem) },
+        Way::Direct => unsafe { blocked::direct(Kernel::best(), &problem) },
         // SAFETY: as above.
         Way::Long(parts) => unsafe { long::split(kernel, &problem, parts)? },
         // SAFETY: as above.
@@ -307,10 +312,15 @@ pub fn gemm_batched<T: Gemm>(
 
 /// Whether a right-hand matrix that several products use is worth packing once for them all: it is
 /// large, and so few rows meet it that its copy takes a good part of the time. [`gemm_packed`] then
-/// gives the same bits as [`gemm`].
+/// gives the same bits as [`gemm`], if the copy was made for products of the same [`form`].
 pub fn worth_packing(m: usize, n: usize, k: usize) -> bool {
     let rows = FEW_ROWS < m && m <= MANY_ROWS;
     rows && n > 1 && n.saturating_mul(k) >= WORTH && long::parts(m, n, k) == 1
+}
+
+/// How the packed operands of a product of these sizes hold their values.
+pub fn form<T: Gemm>(m: usize, n: usize, k: usize) -> Form {
+    Kernel::<T>::of_blocks(m, n, k).form
 }
 
 /// A right-hand matrix in the form that the micro-kernel reads, for use in many products.
@@ -322,19 +332,24 @@ pub struct PackedB<T: 'static> {
 }
 
 impl<T: Gemm> PackedB<T> {
-    /// Packs the k×n matrix `b`.
+    /// Packs the k×n matrix `b` for products of about `m` rows ([`form`]).
     ///
     /// # Errors
     /// [`OutOfMemory`] if there is no room for the copy.
     ///
     /// # Panics
     /// If `b` is too short.
-    pub fn new(k: usize, n: usize, b: Mat<T>) -> Result<Self, OutOfMemory> {
-        let kernel = Kernel::<T>::best();
-        let panels = Scratch::new(pack::packed_len(kernel.nr, n, k))?;
+    pub fn new(m: usize, k: usize, n: usize, b: Mat<T>) -> Result<Self, OutOfMemory> {
+        let kernel = Kernel::<T>::of_blocks(m, n, k);
+        let panels = Scratch::new(Self::values(m, k, n))?;
         let mut packed = Self { k, n, kernel, panels };
         packed.repack(b);
         Ok(packed)
+    }
+
+    /// Values that such a copy takes, in values of this type.
+    pub fn values(m: usize, k: usize, n: usize) -> usize {
+        Kernel::<T>::of_blocks(m, n, k).packed_len(Side::B, n, k)
     }
 
     /// Packs another matrix of the same size in the same memory.
@@ -344,10 +359,10 @@ impl<T: Gemm> PackedB<T> {
     pub fn repack(&mut self, b: Mat<T>) {
         assert!(b.holds(self.k, self.n), "gemm: B is too short");
         let k_block = blocked::k_block(self.k);
-        let lines = Lines::new(self.kernel.nr, self.n, self.k, k_block, false);
+        let lines = Lines::new(self.kernel, Side::B, self.n, self.k, k_block, false);
         let (dst, src) = (self.panels.as_mut_ptr(), b.data.as_ptr());
         // SAFETY: B holds all its elements; the panels of all k-blocks fit the memory.
-        unsafe { lines.pack(self.kernel, dst, src, b.col_stride, b.row_stride) };
+        unsafe { lines.pack(dst, src, [b.col_stride, b.row_stride]) };
     }
 
     /// Rows of the matrix.
@@ -380,12 +395,16 @@ pub fn gemm_packed<T: Gemm>(
 }
 
 impl<'a, T: Gemm> Right<'a, T> {
-    /// The kernel for this matrix of `k` rows and `n` columns, and either its elements or its panels.
-    fn parts(self, k: usize, n: usize) -> (&'static Kernel<T>, Mat<'a, T>, Option<&'a [T]>) {
+    /// The kernel for `m` rows times this matrix of `k` rows and `n` columns, and either its elements
+    /// or its panels.
+    fn parts(
+        self,
+        (m, n, k): (usize, usize, usize),
+    ) -> (&'static Kernel<T>, Mat<'a, T>, Option<&'a [T]>) {
         match self {
             Right::Plain(b) => {
                 assert!(b.holds(k, n), "gemm: B is too short");
-                (Kernel::best(), b, None)
+                (Kernel::of_blocks(m, n, k), b, None)
             }
             Right::Packed(b) => {
                 assert!([b.k, b.n] == [k, n], "gemm: sizes of the packed B");
@@ -405,7 +424,7 @@ fn gemm_before<T: Gemm>(
     before: impl Fn(&SharedMut<'_, T>, Range<usize>) + Sync,
 ) -> Result<(), OutOfMemory> {
     assert!(a.len() == m * k, "gemm: length of A");
-    let (kernel, matrix, panels) = b.parts(k, n);
+    let (kernel, matrix, panels) = b.parts((m, n, k));
     // A is written and read through one pointer.
     let unused = Mat { data: &[], row_stride: k, col_stride: 1 };
     check(m, n, 0, &unused, c, n, ep);

@@ -1,7 +1,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::kernel::{Gemm, Kernel};
+use super::kernel::{Form, Gemm, Kernel, Side};
 use super::pack::{pack, packed_len};
 use super::{
     Activation, Epilogue, Mat, Of, PackedB, Right, RowOp, gemm, gemm_act, gemm_batched, gemm_of,
@@ -15,16 +15,19 @@ fn numbers<T: Gemm>(len: usize, seed: usize) -> Vec<T> {
 }
 
 fn kernel_case<T: Gemm>(kernel: &Kernel<T>, rows: usize, cols: usize, k: usize, flags: usize) {
-    let (mr, nr) = (kernel.mr, kernel.nr);
     let (a, b) = (numbers::<T>(rows * k, 1), numbers::<T>(k * cols, 2));
-    let mut pa = vec![T::from_f64(99.0); packed_len(mr, rows, k)];
-    let mut pb = vec![T::from_f64(99.0); packed_len(nr, cols, k)];
-    pack(kernel.isa, mr, &mut pa, &a, k, 1, rows, k);
-    pack(kernel.isa, nr, &mut pb, &b, 1, cols, cols, k);
+    let mut pa = vec![T::from_f64(99.0); kernel.packed_len(Side::A, rows, k)];
+    let mut pb = vec![T::from_f64(99.0); kernel.packed_len(Side::B, cols, k)];
+    // SAFETY: the sources have all their lines, and the panels room for them.
+    unsafe {
+        kernel.pack(Side::A, pa.as_mut_ptr(), a.as_ptr(), [k, 1], rows, k);
+        kernel.pack(Side::B, pb.as_mut_ptr(), b.as_ptr(), [1, cols], cols, k);
+    }
     let (row_bias, col_bias) = (numbers::<T>(rows, 3), numbers::<T>(cols, 4));
     let ldc = cols + 3;
     let start = numbers::<T>(rows * ldc, 5);
-    for direct in [false, true] {
+    let in_place = kernel.form == Form::Values;
+    for direct in [false, true].into_iter().filter(|&direct| in_place || !direct) {
         let mut c = start.clone();
         let mut tile = kernel.tile(k, pa.as_ptr(), pb.as_ptr(), c.as_mut_ptr(), ldc);
         if direct {
@@ -41,8 +44,10 @@ fn kernel_case<T: Gemm>(kernel: &Kernel<T>, rows: usize, cols: usize, k: usize, 
             tile.row_bias = row_bias.as_ptr();
         }
         tile.relu = flags & 16 != 0;
+        kernel.begin();
         // SAFETY: all buffers have the sizes that the tile names.
         unsafe { kernel.run(&tile) };
+        kernel.end();
         for i in 0..rows {
             for j in 0..ldc {
                 let mut want = start[i * ldc + j].to_f64();
@@ -77,6 +82,12 @@ fn kernel_cases<T: Gemm>() {
                     kernel_case(kernel, rows, cols, k, (rows * 5 + cols * 3 + k) % 32);
                 }
             }
+        }
+    }
+    let Some(kernel) = T::split_kernel() else { return };
+    for (rows, cols) in (1..=kernel.mr).flat_map(|rows| (1..=kernel.nr).map(move |c| (rows, c))) {
+        for k in [0, 1, 32, 33, 70] {
+            kernel_case(kernel, rows, cols, k, (rows * 5 + cols * 3 + k) % 32);
         }
     }
 }
@@ -174,7 +185,7 @@ fn product_case<T: Gemm>((m, n, k): (usize, usize, usize), layout: usize, flags:
     naive((m, n, k), a, b, &mut want, ldc, &ep);
     gemm(m, n, k, a, b, &mut got, ldc, &ep).unwrap();
     assert_eq!(got, want, "{m}x{k}x{n} layout {layout} flags {flags}");
-    let pack = PackedB::new(k, n, b).unwrap();
+    let pack = PackedB::new(m, k, n, b).unwrap();
     gemm_packed(m, a, &pack, &mut packed, ldc, &ep).unwrap();
     assert_eq!(packed, want, "packed {m}x{k}x{n} layout {layout} flags {flags}");
 
@@ -211,7 +222,7 @@ fn an_operation_follows_the_product() {
         let ep = Epilogue { bias: Some(&bias), ..Epilogue::default() };
         let mut want = vec![0.0; m * n];
         gemm(m, n, k, a, b, &mut want, n, &ep).unwrap();
-        let pack = PackedB::new(k, n, b).unwrap();
+        let pack = PackedB::new(m, k, n, b).unwrap();
         for b in [Right::Plain(b), Right::Packed(&pack)] {
             let (mut slope, mut silu, mut only) = (want.clone(), want.clone(), want.clone());
             slope.fill(9.0);
@@ -307,6 +318,73 @@ fn relu_keeps_nan() {
 }
 
 #[test]
+fn infinite_and_nan_values_stay_in_their_rows_and_columns() {
+    let (m, n, k) = (70, 90, 200);
+    let data = |len: usize| -> Vec<f32> { (0..len).map(|i| (i as f32).sin()).collect() };
+    let (mut a, mut b) = (data(m * k), data(k * n));
+    (a[3 * k + 7], a[40 * k + 150], a[41 * k]) = (f32::INFINITY, f32::NAN, -f32::INFINITY);
+    // A NaN whose upper half is that of an infinity, and what only half of the bits would round to one.
+    (b[9 * n + 33], b[60 * n + 80]) = (f32::from_bits(0x7F80_0001), f32::MAX);
+    (b[7 * n + 5], b[11 * n + 6]) = (0.0, -f32::INFINITY);
+    let mut c = vec![0.0; m * n];
+    let (left, right) = (Mat::row_major(&a, k), Mat::row_major(&b, n));
+    gemm(m, n, k, left, right, &mut c, n, &Epilogue::default()).unwrap();
+    let mut some = [0; 3];
+    for (at, &got) in c.iter().enumerate() {
+        let terms = (0..k).map(|p| a[at / n * k + p] * b[p * n + at % n]);
+        let (want, size) = (terms.clone().sum::<f32>(), terms.map(f32::abs).sum::<f32>());
+        some[if want.is_nan() { 2 } else { usize::from(want.is_infinite()) }] += 1;
+        let same = got == want || (got.is_nan() && want.is_nan());
+        assert!(same || (got - want).abs() <= 1e-6 * size, "({}, {}): {got}", at / n, at % n);
+    }
+    assert!(some.iter().all(|&count| count > 50), "{some:?}");
+}
+
+/// Root of the mean square of the errors of a tile's sums, as a share of their terms' sizes.
+fn error(kernel: &Kernel<f32>, k: usize, value: impl Fn(usize) -> f32) -> f64 {
+    let (m, n) = (kernel.mr, kernel.nr);
+    let a: Vec<f32> = (0..m * k).map(&value).collect();
+    let b: Vec<f32> = (m * k..(m + n) * k).map(&value).collect();
+    let mut pa = vec![0.0; kernel.packed_len(Side::A, m, k)];
+    let mut pb = vec![0.0; kernel.packed_len(Side::B, n, k)];
+    let mut c = vec![0.0; m * n];
+    kernel.begin();
+    // SAFETY: all slices have the lengths that their sizes ask for.
+    unsafe {
+        kernel.pack(Side::A, pa.as_mut_ptr(), a.as_ptr(), [k, 1], m, k);
+        kernel.pack(Side::B, pb.as_mut_ptr(), b.as_ptr(), [1, n], n, k);
+        kernel.run(&kernel.tile(k, pa.as_ptr(), pb.as_ptr(), c.as_mut_ptr(), n));
+    }
+    kernel.end();
+    let square = |at: usize| {
+        let terms = (0..k).map(|p| f64::from(a[at / n * k + p]) * f64::from(b[p * n + at % n]));
+        let (want, size) = (terms.clone().sum::<f64>(), terms.map(f64::abs).sum::<f64>());
+        ((f64::from(c[at]) - want) / size).powi(2)
+    };
+    ((0..m * n).map(square).sum::<f64>() / (m * n) as f64).sqrt()
+}
+
+#[test]
+fn sums_of_split_values_are_more_exact_than_plain_ones() {
+    let Some(split) = f32::split_kernel() else { return };
+    // 24 bits between -1 and 1.
+    let noise = |i: usize| {
+        let hash = (i as u32 + 1).wrapping_mul(0x9E37_79B1);
+        let hash = (hash ^ hash >> 15).wrapping_mul(0x85EB_CA77);
+        ((hash ^ hash >> 13) >> 7) as f32 / 16_777_216.0 - 1.0
+    };
+    for k in [64, 512] {
+        let mixed = |i: usize| noise(i) * 10_f32.powf(6.0 * noise(3 * i + 1));
+        let values: [&dyn Fn(usize) -> f32; 3] = [&noise, &|i| noise(i).abs(), &mixed];
+        for (which, value) in values.into_iter().enumerate() {
+            let (got, plain) = (error(split, k, value), error(Kernel::best(), k, value));
+            assert!(got < plain, "{which}, sums of {k}: {got:e}, plain {plain:e}");
+            assert!(got < 3e-7, "{which}, sums of {k}: {got:e}");
+        }
+    }
+}
+
+#[test]
 fn the_number_of_threads_does_not_change_a_bit() {
     for (m, n, k) in [
         (150, 170, 1100),
@@ -372,7 +450,7 @@ fn an_operation_makes_the_left_matrix() {
         let sums: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
         let mut want = old.clone();
         gemm(m, n, k, Mat::row_major(&sums, k), b, &mut want, n, &ep).unwrap();
-        let pack = PackedB::new(k, n, b).unwrap();
+        let pack = PackedB::new(m, k, n, b).unwrap();
         for b in [Right::Plain(b), Right::Packed(&pack)] {
             let (mut a, mut c) = (vec![9.0; m * k], old.clone());
             let of = Of { op: BinaryOp::Add, operands: [&x, &y] };

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Kernel, LINE, Tile};
+use super::kernel::{Form, Kernel, LINE, Tile};
 use crate::simd::Isa;
 
 /// Does all steps along k, four to a turn of the loop, each with the sums whose turn it is; a turn
@@ -32,7 +32,13 @@ macro_rules! x86_kernel {
         $max:ident, $mask:ident -> $masks:ty, $mask_load:ident, $mask_store:ident
     ) => {
         pub(super) static $name: Kernel<$t> =
-            Kernel { isa: Isa::$isa, mr: $mr, nr: 2 * $lanes, run: $module::run };
+            Kernel {
+                isa: Isa::$isa,
+                mr: $mr,
+                nr: 2 * $lanes,
+                form: Form::Values,
+                run: $module::run,
+            };
 
         mod $module {
             use super::*;
@@ -406,7 +412,7 @@ fn mask_avx_pd(n: usize) -> __m256i {
 /// They are readable; the CPU has the features that the attribute names.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn quarters_ps(at: [*const f32; 4]) -> __m512 {
+pub(super) unsafe fn quarters_ps(at: [*const f32; 4]) -> __m512 {
     // SAFETY: the caller's promise.
     unsafe {
         let low = _mm512_castps128_ps512(_mm_loadu_ps(at[0]));
@@ -510,7 +516,7 @@ macro_rules! transpose_16_bytes {
         /// The CPU has the features that the attribute names.
         #[inline]
         #[target_feature(enable = $features)]
-        fn $name([a, b, c, d]: [$vec; 4]) -> [$vec; 4] {
+        pub(super) fn $name([a, b, c, d]: [$vec; 4]) -> [$vec; 4] {
             let (ab, ab_high) = ($low(a, b), $high(a, b));
             let (cd, cd_high) = ($low(c, d), $high(c, d));
             [

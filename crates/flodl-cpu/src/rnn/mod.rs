@@ -190,11 +190,12 @@ impl<T: Float> Packed<T> {
         Packed(OnceLock::new())
     }
 
-    fn get(&self, k: usize, n: usize, b: Mat<T>) -> Result<&PackedB<T>, OutOfMemory> {
+    /// For products of about `m` rows.
+    fn get(&self, m: usize, k: usize, n: usize, b: Mat<T>) -> Result<&PackedB<T>, OutOfMemory> {
         if let Some(packed) = self.0.get() {
             return Ok(packed);
         }
-        let packed = PackedB::new(k, n, b)?;
+        let packed = PackedB::new(m, k, n, b)?;
         Ok(self.0.get_or_init(|| packed))
     }
 }
@@ -210,7 +211,7 @@ fn product<T: Float>(
     ep: &Epilogue<T>,
 ) -> Result<(), OutOfMemory> {
     match packed {
-        Some(packed) if m > FEW_ROWS => gemm_packed(m, a, packed.get(k, n, b)?, c, ldc, ep),
+        Some(packed) if m > FEW_ROWS => gemm_packed(m, a, packed.get(m, k, n, b)?, c, ldc, ep),
         _ => gemm(m, n, k, a, b, c, ldc, ep),
     }
 }

@@ -135,7 +135,7 @@ fn packed<T: Gemm>(
     right: Mat<'_, T>,
 ) -> Option<Arc<Held<T>>> {
     let Storage::Cpu(memory) = b.storage;
-    if worth_packing(m, n, k) { memory.packed(b.layout.offset, [k, n], right) } else { None }
+    if worth_packing(m, n, k) { memory.packed(b.layout.offset, (m, n, k), right) } else { None }
 }
 
 /// The packed form of a matrix, if there is one.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use flodl_cpu::alloc::Block;
 use flodl_cpu::element::Element;
-use flodl_cpu::gemm::{Gemm, Mat, PackedB};
+use flodl_cpu::gemm::{self, Gemm, Mat, PackedB};
 
 use crate::Result;
 
@@ -31,6 +31,7 @@ pub struct HostMemory {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Place {
     kind: TypeId,
+    form: gemm::Form,
     first: usize,
     sizes: [usize; 2],
     strides: [usize; 2],
@@ -86,17 +87,18 @@ impl HostMemory {
         self.block.as_mut_slice(len)
     }
 
-    /// The k×n matrix `b`, which starts at value `first` of this memory, packed: from the second
-    /// time on that it is asked for, since a copy for one product is what the product makes better
+    /// The k×n matrix `b`, which starts at value `first` of this memory, packed for products of `m`
+    /// rows: from the second time on that it is asked for, since a copy for one product is what the product makes better
     /// itself. `None` also where there is no room.
     pub fn packed<T: Gemm>(
         &self,
         first: usize,
-        [k, n]: [usize; 2],
+        (m, n, k): (usize, usize, usize),
         b: Mat<'_, T>,
     ) -> Option<Arc<Held<T>>> {
         let strides = [b.row_stride, b.col_stride];
-        let place = Place { kind: TypeId::of::<T>(), first, sizes: [k, n], strides };
+        let (kind, form) = (TypeId::of::<T>(), gemm::form::<T>(m, n, k));
+        let place = Place { kind, form, first, sizes: [k, n], strides };
         let forms = || self.forms.lock().unwrap_or_else(PoisonError::into_inner);
         {
             let mut forms = forms();
@@ -111,8 +113,8 @@ impl HostMemory {
                 return packed.clone().downcast().ok();
             }
         }
-        let share = Share::take(k * n * size_of::<T>())?;
-        let held = Arc::new(Held { matrix: PackedB::new(k, n, b).ok()?, _share: share });
+        let share = Share::take(PackedB::<T>::values(m, k, n) * size_of::<T>())?;
+        let held = Arc::new(Held { matrix: PackedB::new(m, k, n, b).ok()?, _share: share });
         if let Some(form) = forms().iter_mut().find(|form| form.place == place) {
             form.packed = Some(held.clone());
         }
