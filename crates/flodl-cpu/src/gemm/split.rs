@@ -54,14 +54,9 @@ pub(super) unsafe fn pack(
         // SAFETY: these lines and steps are there; the tile is inside its block.
         unsafe { pack_tile(side, dst.cast(), src, [line_stride, k_stride], lines, steps) }
     };
-    // As the source lies.
-    if k_stride == 1 {
-        for t in 0..tiles {
-            (0..blocks).for_each(|b| tile(t, b));
-        }
-    } else {
+    for first in (0..tiles).step_by(2) {
         for b in 0..blocks {
-            (0..tiles).for_each(|t| tile(t, b));
+            (first..(first + 2).min(tiles)).for_each(|t| tile(t, b));
         }
     }
 }
