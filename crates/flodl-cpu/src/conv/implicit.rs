@@ -6,10 +6,10 @@
 
 use std::sync::Mutex;
 
+use super::direct::items;
 use super::plan::{Pass, SPILL, Slab};
 use crate::alloc::{OutOfMemory, Scratch};
-use crate::gemm::pack::{pack_raw, packed_len};
-use crate::gemm::{Gather, Gemm, Kernel};
+use crate::gemm::{Gather, Gemm, Kernel, Side, Tiles};
 use crate::simd;
 use crate::threads;
 
@@ -29,6 +29,9 @@ const LEAST: usize = 128;
 /// one after the other (bench: `conv_bench`; with 64 rows it is slower in most cases).
 const FEW_ROWS: usize = 32;
 const LONG_SUM: usize = 128;
+/// Rows from which on the CPU's tile unit pays for patches that are packed once more for it (bench:
+/// `conv_bench`, with `FLODL_ISA=avx512` for the other way).
+pub(super) const SPLIT_ROWS: usize = 48;
 /// Multiplications below which waking the team costs more than it saves.
 pub(super) const PARALLEL: usize = 1 << 18;
 
@@ -46,6 +49,7 @@ struct Phase<'a, T> {
 
 /// All phases with their partition, which is one for all.
 struct Plan<'a, T: 'static> {
+    kernel: &'static Kernel<T>,
     phases: Vec<Phase<'a, T>>,
     /// What is the same in all phases.
     batch: usize,
@@ -80,9 +84,15 @@ struct Share {
 }
 
 impl<'a, T: Gemm> Plan<'a, T> {
-    fn new(passes: &[Pass<'a, T>], kernel: &Kernel<T>, threads: usize) -> Self {
+    fn new(passes: &[Pass<'a, T>], threads: usize) -> Self {
         let Pass { batch, groups, src_ch, dst_ch, .. } = passes[0];
         let taps = passes.iter().map(Pass::taps).max().unwrap_or(0);
+        let least = passes.iter().map(Pass::pixels).min().unwrap_or(0) * batch;
+        let kernel = if dst_ch >= SPLIT_ROWS {
+            Kernel::of_blocks(dst_ch, least, src_ch * taps)
+        } else {
+            Kernel::best()
+        };
         let parts = KC.checked_div(taps).map_or(1, |c| src_ch.div_ceil(c.max(1))).max(1);
         let channels = src_ch.div_ceil(parts);
         let outs = [0, 1, 2].map(|i| passes.iter().map(|p| p.axes[i].out).max().unwrap_or(0));
@@ -126,13 +136,14 @@ impl<'a, T: Gemm> Plan<'a, T> {
             let tap = |k: usize| k / taps * slab.plane() + slab.tap(&pass.axes, k % taps);
             let offsets: Vec<usize> = (0..channels * taps).map(tap).collect();
             let far = offsets.iter().copied().max().unwrap_or(0);
-            let group = packed_len(kernel.mr, dst_ch, pass.k());
+            let group = parts * kernel.packed_len(Side::A, dst_ch, channels * pass.taps());
             let phase = Phase { pass, weights, group, offsets, far };
             weights += group * groups;
             phase
         });
         let phases = phases.collect();
         Self {
+            kernel,
             phases,
             batch,
             groups,
@@ -159,6 +170,13 @@ impl<'a, T: Gemm> Plan<'a, T> {
         let (all, step) = (self.src_ch, self.channels.max(1));
         (0..all.max(1)).step_by(step).map(move |c| (c, step.min(all - c)))
     }
+
+    /// Where the packed weights of a phase start for a group and a part of the sum.
+    fn weights(&self, phase: &Phase<T>, group: usize, c0: usize) -> usize {
+        let k = self.channels * phase.pass.taps();
+        let of_part = self.kernel.packed_len(Side::A, self.dst_ch, k);
+        phase.weights + group * phase.group + c0 / self.channels.max(1) * of_part
+    }
 }
 
 /// A pointer that tasks share, each with its own part.
@@ -174,16 +192,15 @@ impl<T> Shared<T> {
 
 /// Computes a pass, or all phases of one, which write disjoint parts of `dst`.
 pub(super) fn run<T: Gemm>(passes: &[Pass<T>], dst: &mut [T]) -> Result<(), OutOfMemory> {
-    let kernel = Kernel::<T>::best();
     let parallel = passes.iter().map(Pass::work).sum::<usize>() >= PARALLEL;
     let threads = if parallel { threads::available() } else { 1 };
-    let plan = &Plan::new(passes, kernel, threads);
+    let plan = &Plan::new(passes, threads);
     let mut packed = Scratch::<T>::new(plan.phases.iter().map(|p| p.group * plan.groups).sum())?;
-    pack_weights(plan, kernel, &mut packed, parallel);
+    pack_weights(plan, &mut packed, parallel)?;
     let failed = Mutex::new(None);
     let (packed, out) = (&packed[..], Shared(dst.as_mut_ptr()));
     let task = |index: usize| {
-        let task = Task { plan, kernel, packed, index, dst: out.get() };
+        let task = Task { plan, packed, index, dst: out.get() };
         if let Err(error) = simd::dispatch(task) {
             *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
         }
@@ -200,8 +217,9 @@ pub(super) fn run<T: Gemm>(passes: &[Pass<T>], dst: &mut [T]) -> Result<(), OutO
 }
 
 /// Packs the weights of all phases in panels of rows: one part of the sum after the other.
-fn pack_weights<T: Gemm>(plan: &Plan<T>, kernel: &Kernel<T>, dst: &mut [T], parallel: bool) {
+fn pack_weights<T: Gemm>(plan: &Plan<T>, dst: &mut [T], parallel: bool) -> Result<(), OutOfMemory> {
     let dst = Shared(dst.as_mut_ptr());
+    let kernel = plan.kernel;
     let mr = kernel.mr;
     for phase in &plan.phases {
         let pass = &phase.pass;
@@ -212,30 +230,30 @@ fn pack_weights<T: Gemm>(plan: &Plan<T>, kernel: &Kernel<T>, dst: &mut [T], para
         let whole = pass.w_ch == taps && pass.axes.iter().all(|a| a.k_step == 1);
         let index: Vec<usize> = (0..taps).map(|t| pass.kernel_index(t)).collect();
         let panels = pass.dst_ch.div_ceil(mr);
-        let task = |task: usize| {
-            let (group, panel) = (task / panels, task % panels);
-            let (first, rows) = (panel * mr, mr.min(pass.dst_ch - panel * mr));
-            let src = &pass.w[group * pass.w_group + first * pass.w_row..];
-            let base = phase.weights + group * phase.group;
-            for (c0, channels) in plan.parts() {
+        let aside = if whole || kernel.reads_values() { 0 } else { mr * plan.channels * taps };
+        let pack = |tasks: std::ops::Range<usize>| {
+            let mut values = Scratch::<T>::new(aside)?;
+            for (task, (c0, channels)) in tasks.flat_map(|t| plan.parts().map(move |p| (t, p))) {
+                let (group, panel) = (task / panels, task % panels);
+                let (first, rows) = (panel * mr, mr.min(pass.dst_ch - panel * mr));
                 let k = channels * taps;
-                let start = base + packed_len(mr, pass.dst_ch, c0 * taps) + first * k;
+                let start =
+                    plan.weights(phase, group, c0) + panel * kernel.packed_len(Side::A, mr, k);
                 let dst = dst.get().wrapping_add(start);
-                let src = &src[c0 * pass.w_ch..];
+                let src = &pass.w[group * pass.w_group + first * pass.w_row + c0 * pass.w_ch..];
                 if whole {
                     assert!(src.len() >= (rows - 1) * pass.w_row + k);
                     // SAFETY: checked above; the panel is this task's part of the scratch.
-                    unsafe {
-                        pack_raw(kernel.isa, mr, dst, src.as_ptr(), pass.w_row, 1, rows, k);
-                    }
+                    unsafe { kernel.pack(Side::A, dst, src.as_ptr(), [pass.w_row, 1], rows, k) };
                     continue;
                 }
+                let to = if kernel.reads_values() { dst } else { values.as_mut_ptr() };
                 for c in 0..channels {
                     let src = &src[c * pass.w_ch..];
                     for (t, &index) in index.iter().enumerate() {
                         // SAFETY: line c * taps + t of the panel.
                         let line = unsafe {
-                            std::slice::from_raw_parts_mut(dst.add((c * taps + t) * mr), mr)
+                            std::slice::from_raw_parts_mut(to.add((c * taps + t) * mr), mr)
                         };
                         for (i, to) in line[..rows].iter_mut().enumerate() {
                             *to = src[i * pass.w_row + index];
@@ -243,25 +261,23 @@ fn pack_weights<T: Gemm>(plan: &Plan<T>, kernel: &Kernel<T>, dst: &mut [T], para
                         line[rows..].fill(T::ZERO);
                     }
                 }
+                if !kernel.reads_values() {
+                    // SAFETY: the values of all rows were written; the panel is this task's.
+                    unsafe { kernel.pack(Side::A, dst, to, [1, mr], rows, k) };
+                }
             }
+            Ok(())
         };
-        let tasks = panels * pass.groups;
-        if parallel && pass.dst_ch * pass.k() * pass.groups >= 1 << 14 {
-            // Some panels to a task: a few lines are not worth a turn of the counter.
-            let step = (4096 / (mr * pass.k())).max(1);
-            threads::parallel_for(tasks.div_ceil(step), |i| {
-                (i * step..((i + 1) * step).min(tasks)).for_each(task);
-            });
-        } else {
-            (0..tasks).for_each(task);
-        }
+        // A few lines are not worth waking the team.
+        let many = pass.dst_ch * pass.k() * pass.groups >= 1 << 14;
+        items(panels * pass.groups, parallel && many, pack)?;
     }
+    Ok(())
 }
 
 /// One part of the output: some images or a band of one, and some rows.
 struct Task<'a, 'p, T: 'static> {
     plan: &'a Plan<'p, T>,
-    kernel: &'a Kernel<T>,
     packed: &'a [T],
     index: usize,
     dst: *mut T,
@@ -272,8 +288,8 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
 
     #[inline(always)]
     fn run<A: simd::Arch>(self) -> Self::Out {
-        let plan = self.plan;
-        let (mr, nr) = (self.kernel.mr, self.kernel.nr);
+        let (plan, kernel) = (self.plan, self.plan.kernel);
+        let (mr, nr) = (kernel.mr, kernel.nr);
         // Rows innermost: they share the images. Then bands, which share halos.
         let (i, row_part) = (self.index / plan.row_parts, self.index % plan.row_parts);
         let (i, band) = (i / plan.bands, i % plan.bands);
@@ -285,7 +301,7 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
 
         // Outputs that do not lie in one piece of the destination are collected beside it.
         let mut aside = plan.phases.len() > 1;
-        let (mut collected_len, mut panels_len) = (0, 0);
+        let (mut collected_len, mut panels_len, mut values_len) = (0, 0, 0);
         let shares: Vec<Share> = plan
             .phases
             .iter()
@@ -295,12 +311,17 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
                 lengths[plan.axis] = plan.band.min(left);
                 let of_image: usize = lengths.iter().product();
                 let pixels = of_image * images;
-                let gathers = rows.len() <= FEW_ROWS
+                let gathers = kernel.reads_values()
+                    && rows.len() <= FEW_ROWS
                     && phase.offsets.len() >= LONG_SUM
                     && pixels.is_multiple_of(nr)
                     && lengths[2].is_multiple_of(nr / 2);
                 let packed = if gathers { 0 } else { BLOCK.min(pixels).next_multiple_of(nr) };
-                panels_len = panels_len.max(packed * phase.offsets.len());
+                let k = phase.offsets.len();
+                panels_len = panels_len.max(packed / nr * kernel.packed_len(Side::B, nr, k));
+                if !kernel.reads_values() {
+                    values_len = values_len.max(nr * k);
+                }
                 aside |= !phase.pass.dense() || (images > 1 && !of_image.is_multiple_of(nr));
                 let start = collected_len;
                 collected_len += rows.len() * pixels;
@@ -311,9 +332,13 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
         let image = plan.channels * plane;
         let slab_len = images * image + SPILL;
         let collected_len = if aside { collected_len } else { 0 };
-        let mut space = Scratch::<T>::new(slab_len + panels_len + SPILL + collected_len)?;
-        let (slab, rest) = space.split_at_mut(slab_len);
-        let (panels, collected) = rest.split_at_mut(panels_len + SPILL);
+        // Panels first, which so begin with a line of the cache.
+        let (panels_len, values_len) = (panels_len + SPILL, values_len + SPILL);
+        let len = panels_len + values_len + slab_len + collected_len;
+        let mut space = Scratch::<T>::new(len)?;
+        let (panels, rest) = space.split_at_mut(panels_len);
+        let (values, rest) = rest.split_at_mut(values_len);
+        let (slab, collected) = rest.split_at_mut(slab_len);
         let collected = collected.as_mut_ptr();
 
         let dst_plane = plan.phases[0].pass.dst_plane();
@@ -338,8 +363,8 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
                 let (pass, taps) = (&phase.pass, phase.pass.taps());
                 let k = channels * taps;
                 let last = c0 + channels >= plan.src_ch;
-                let weights =
-                    phase.weights + group * phase.group + packed_len(mr, plan.dst_ch, c0 * taps);
+                let weights = plan.weights(phase, group, c0);
+                let of_panel = [Side::A, Side::B].map(|s| kernel.packed_len(s, kernel.width(s), k));
                 let patches = |first: usize, count: usize| Patches {
                     slab: &plan.slab,
                     values: slab,
@@ -353,10 +378,9 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
                 };
                 // Where a band starts in a channel that is written to in place.
                 let start = origin[plan.axis] * (pass.pixels() / pass.axes[plan.axis].out);
-                let run = |m: usize, q: usize, b: *const T, gather: Option<Gather>| {
-                    let a = weights + m * k;
-                    let a = self.packed[a..a + mr * k].as_ptr();
-                    let mut tile = self.kernel.tile(k, a, b, self.dst, 0);
+                let run = |tiles: &Tiles<T>, m: usize, q: usize, b: *const T, gather| {
+                    let a = &self.packed[weights + m / mr * of_panel[0]..][..of_panel[0]];
+                    let mut tile = kernel.tile(k, a.as_ptr(), b, self.dst, 0);
                     tile.gather = gather;
                     tile.rows = mr.min(rows.end - m);
                     tile.cols = nr.min(pixels - q);
@@ -376,15 +400,16 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
                     // SAFETY: the tile lies in this task's part of the output, or in the collected
                     // one; the panels hold k lines of mr and nr values, or `Patches::gather` has
                     // checked where the lines are.
-                    unsafe { self.kernel.run(&tile) };
+                    unsafe { tiles.run(&tile) };
                 };
                 if share.gathers && k > 0 {
+                    let tiles = kernel.start();
                     // The patches of a panel stay in the first-level cache for all rows.
                     for q in (0..pixels).step_by(nr) {
                         let (b, second) = patches(q, nr).gather();
                         let gather = Gather { rows: phase.offsets.as_ptr(), second };
                         for m in rows.clone().step_by(mr) {
-                            run(m, q, b, Some(gather));
+                            run(&tiles, m, q, b, Some(gather));
                         }
                     }
                     continue;
@@ -393,12 +418,23 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
                     let block = BLOCK.min(pixels - q0);
                     if k > 0 {
                         for q in (0..block).step_by(nr) {
-                            patches(q0 + q, nr.min(block - q)).pack(&mut panels[q * k..]);
+                            let cols = nr.min(block - q);
+                            let panel = &mut panels[q / nr * of_panel[1]..];
+                            if kernel.reads_values() {
+                                patches(q0 + q, cols).pack(panel);
+                                continue;
+                            }
+                            patches(q0 + q, cols).pack(values);
+                            let (to, from) = (panel.as_mut_ptr(), values.as_ptr());
+                            // SAFETY: a panel of k lines of `nr` values, of which `cols` are there.
+                            unsafe { kernel.pack(Side::B, to, from, [1, nr], cols, k) };
                         }
                     }
+                    let tiles = kernel.start();
                     for m in rows.clone().step_by(mr) {
                         for q in (0..block).step_by(nr) {
-                            run(m, q0 + q, panels[q * k..].as_ptr(), None);
+                            let b = panels[q / nr * of_panel[1]..].as_ptr();
+                            run(&tiles, m, q0 + q, b, None);
                         }
                     }
                 }

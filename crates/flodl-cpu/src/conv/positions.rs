@@ -5,11 +5,11 @@
 //! which is a third of the work for 3x3 on 4x4 pixels.
 
 use super::direct::items;
-use super::implicit::PARALLEL;
+use super::implicit::{PARALLEL, SPLIT_ROWS};
 use super::plan::Pass;
 use crate::alloc::{OutOfMemory, Scratch};
-use crate::gemm::pack::{pack_raw, packed_len};
-use crate::gemm::{Gemm, Kernel};
+use crate::gemm::pack::pack_raw;
+use crate::gemm::{Gemm, Kernel, Side, Tiles};
 use crate::threads::{self, SharedMut};
 
 /// Fewest input channels: the sums in registers are that long (bench: `conv_bench`).
@@ -50,9 +50,19 @@ fn source(a: &super::plan::Axis, o: usize, j: usize) -> isize {
     (o * a.stride + j * a.step) as isize - a.pad
 }
 
+/// The kernel for all passes: the tile unit of the CPU, where enough rows meet each place.
+fn kernel<T: Gemm>(passes: &[Pass<T>]) -> &'static Kernel<T> {
+    let pass = &passes[0];
+    if pass.dst_ch >= SPLIT_ROWS {
+        Kernel::of_blocks(pass.dst_ch, pass.batch, pass.src_ch)
+    } else {
+        Kernel::best()
+    }
+}
+
 /// Computes all passes, which write disjoint parts of `dst`.
 pub(super) fn run<T: Gemm>(passes: &[Pass<T>], dst: &mut [T]) -> Result<(), OutOfMemory> {
-    let kernel = Kernel::<T>::best();
+    let kernel = kernel(passes);
     let parallel = passes.iter().map(Pass::work).sum::<usize>() >= PARALLEL;
     let threads = if parallel { threads::available() } else { 1 };
     let mut packed = Vec::with_capacity(passes.len());
@@ -86,7 +96,8 @@ fn pack_weights<T: Gemm>(
     parallel: bool,
 ) -> Result<Scratch<T>, OutOfMemory> {
     let (mr, taps, channels) = (kernel.mr, pass.taps(), pass.src_ch);
-    let of_tap = packed_len(mr, pass.dst_ch, channels);
+    let of_tap = kernel.packed_len(Side::A, pass.dst_ch, channels);
+    let of_panel = kernel.packed_len(Side::A, mr, channels);
     let index: Vec<usize> = (0..taps).map(|t| pass.kernel_index(t)).collect();
     let mut packed = Scratch::new(pass.groups * taps * of_tap)?;
     let dst = SharedMut::new(&mut packed);
@@ -96,16 +107,15 @@ fn pack_weights<T: Gemm>(
             let (group, panel) = (i / panels, i % panels);
             let rows = mr.min(pass.dst_ch - panel * mr);
             let src = &pass.w[group * pass.w_group + panel * mr * pass.w_row..];
-            for c in 0..channels {
-                let src = &src[c * pass.w_ch..];
-                for (t, &index) in index.iter().enumerate() {
-                    let at = (group * taps + t) * of_tap + (panel * channels + c) * mr;
-                    // SAFETY: this line of this panel is this task's.
-                    let line = unsafe { dst.range(at..at + mr) };
-                    for (i, to) in line[..rows].iter_mut().enumerate() {
-                        *to = src[i * pass.w_row + index];
-                    }
-                    line[rows..].fill(T::ZERO);
+            let last = (rows - 1) * pass.w_row + (channels - 1) * pass.w_ch;
+            for (t, &index) in index.iter().enumerate() {
+                let at = (group * taps + t) * of_tap + panel * of_panel;
+                assert!(index + last < src.len());
+                // SAFETY: checked above; this panel is this task's.
+                unsafe {
+                    let (to, from) = (dst.range(at..at + of_panel), src[index..].as_ptr());
+                    let strides = [pass.w_row, pass.w_ch];
+                    kernel.pack(Side::A, to.as_mut_ptr(), from, strides, rows, channels);
                 }
             }
         }
@@ -128,17 +138,22 @@ struct Task<'a, 'p, T: 'static> {
 impl<T: Gemm> Task<'_, '_, T> {
     fn run(self) -> Result<(), OutOfMemory> {
         let (pass, rows) = (self.pass, &self.rows);
-        let (mr, nr) = (self.kernel.mr, self.kernel.nr);
+        let nr = self.kernel.nr;
         let (channels, taps, plane) = (pass.src_ch, pass.taps(), pass.src_plane());
         let first = self.block * nr;
         let images = nr.min(pass.batch - first);
-        let panel = channels * nr;
-        let mut space = Scratch::<T>::new(plane * panel + plane * nr + rows.len() * nr)?;
+        let (kernel, panel) = (self.kernel, self.kernel.packed_len(Side::B, nr, channels));
+        // What is packed once more.
+        let values_len = if kernel.reads_values() { 0 } else { plane * channels * nr };
+        let len = plane * panel + values_len + plane * nr + rows.len() * nr;
+        let mut space = Scratch::<T>::new(len)?;
         let (places, rest) = space.split_at_mut(plane * panel);
+        let (values, rest) = rest.split_at_mut(values_len);
         let (turned, sums) = rest.split_at_mut(plane * nr);
 
         // Place p of channel c of all images of the block, side by side.
         let image = pass.groups * channels * plane;
+        let lines = if kernel.reads_values() { &mut *places } else { &mut *values };
         for c in 0..channels {
             let src = &pass.src[first * image + (self.group * channels + c) * plane..];
             assert!(src.len() >= (images - 1) * image + plane);
@@ -148,16 +163,25 @@ impl<T: Gemm> Task<'_, '_, T> {
                 pack_raw(self.kernel.isa, nr, to, src.as_ptr(), image, 1, images, plane);
             }
             for (p, line) in turned.chunks_exact(nr).enumerate() {
-                places[p * panel + c * nr..][..nr].copy_from_slice(line);
+                lines[(p * channels + c) * nr..][..nr].copy_from_slice(line);
             }
         }
-        let of_tap = packed_len(mr, pass.dst_ch, channels);
+        if !kernel.reads_values() {
+            for (to, from) in places.chunks_exact_mut(panel).zip(values.chunks_exact(channels * nr))
+            {
+                let (to, from) = (to.as_mut_ptr(), from.as_ptr());
+                // SAFETY: a panel of lines of `nr` values, one for each channel.
+                unsafe { kernel.pack(Side::B, to, from, [1, nr], images, channels) };
+            }
+        }
+        let of_tap = kernel.packed_len(Side::A, pass.dst_ch, channels);
         let weights = &self.packed[self.group * taps * of_tap..][..taps * of_tap];
         let [d_axis, h_axis, w_axis] = pass.axes;
         for o in 0..pass.pixels() {
             let (w, h) = (o % w_axis.out, o / w_axis.out % h_axis.out);
             let d = o / (w_axis.out * h_axis.out);
             let mut started = false;
+            let tiles = kernel.start();
             for t in 0..taps {
                 let j = [t / (h_axis.taps * w_axis.taps), t / w_axis.taps % h_axis.taps];
                 let from = [
@@ -171,11 +195,12 @@ impl<T: Gemm> Task<'_, '_, T> {
                 let [d, h, w] = from.map(|i| i as usize);
                 let place = (d * h_axis.src + h) * w_axis.src + w;
                 let b = &places[place * panel..][..panel];
-                self.products(channels, &weights[t * of_tap..][..of_tap], b, started, sums);
+                let weights = &weights[t * of_tap..][..of_tap];
+                self.products(&tiles, channels, weights, b, started, sums);
                 started = true;
             }
             if !started {
-                self.products(0, &[], &[], false, sums);
+                self.products(&tiles, 0, &[], &[], false, sums);
             }
             let place =
                 (d_axis.place(d) * h_axis.dst + h_axis.place(h)) * w_axis.dst + w_axis.place(w);
@@ -194,10 +219,19 @@ impl<T: Gemm> Task<'_, '_, T> {
     }
 
     /// Adds the product of a tap's weights and a place to the sums of all rows, or starts them.
-    fn products(&self, k: usize, weights: &[T], place: &[T], accumulate: bool, sums: &mut [T]) {
+    fn products(
+        &self,
+        tiles: &Tiles<T>,
+        k: usize,
+        weights: &[T],
+        place: &[T],
+        accumulate: bool,
+        sums: &mut [T],
+    ) {
         let (mr, nr) = (self.kernel.mr, self.kernel.nr);
+        let of_panel = self.kernel.packed_len(Side::A, mr, k);
         for m in self.rows.clone().step_by(mr) {
-            let a = weights[m * k..][..mr * k].as_ptr();
+            let a = weights[m / mr * of_panel..][..of_panel].as_ptr();
             let c = sums[(m - self.rows.start) * nr..].as_mut_ptr();
             let mut tile = self.kernel.tile(k, a, place.as_ptr(), c, nr);
             tile.rows = mr.min(self.rows.end - m);
@@ -207,7 +241,7 @@ impl<T: Gemm> Task<'_, '_, T> {
                 tile.row_bias = bias[first..first + tile.rows].as_ptr();
             }
             // SAFETY: the panels hold k lines, the sums all rows with `nr` values each.
-            unsafe { self.kernel.run(&tile) };
+            unsafe { tiles.run(&tile) };
         }
     }
 }

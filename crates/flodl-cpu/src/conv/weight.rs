@@ -7,11 +7,11 @@
 
 use std::sync::Mutex;
 
-use super::implicit::PARALLEL;
+use super::implicit::{PARALLEL, SPLIT_ROWS};
 use super::plan::{Pass, SPILL};
 use crate::alloc::{OutOfMemory, Scratch};
-use crate::gemm::pack::{pack_raw, packed_len};
-use crate::gemm::{Gemm, Kernel};
+use crate::gemm::pack::pack_raw;
+use crate::gemm::{Gemm, Kernel, Side};
 use crate::simd;
 use crate::threads::{self, SharedMut};
 
@@ -61,7 +61,11 @@ impl<'a, 'p, T: Gemm> Plan<'a, 'p, T> {
         let tasks = pass.groups * channel_parts;
         let most = (SUMS / weights.max(1)).clamp(1, TASKS);
         let parts = TASKS.div_ceil(tasks).min(most).min(pieces.div_ceil(4)).max(1);
-        let kernel = Kernel::best();
+        let kernel = if pass.dst_ch >= SPLIT_ROWS {
+            Kernel::of_blocks(pass.dst_ch, pass.k(), pixels * pass.batch)
+        } else {
+            Kernel::best()
+        };
         Self { pass, dy, kernel, channels, channel_parts, axis, band, bands, images, pieces, parts }
     }
 }
@@ -167,10 +171,16 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, '_, T> {
         let image = extent.iter().product::<usize>() * channels;
         let slab_len = plan.images * image + SPILL;
         let most = nominal * plan.images;
-        let a_len = packed_len(mr, rows, most);
-        let mut space = Scratch::<T>::new(slab_len + a_len + most * nr + SPILL)?;
-        let (slab, rest) = space.split_at_mut(slab_len);
-        let (a_panels, b_panel) = rest.split_at_mut(a_len);
+        let kernel = plan.kernel;
+        let (a_len, b_len) =
+            (kernel.packed_len(Side::A, rows, most), kernel.packed_len(Side::B, nr, most));
+        // What is packed once more.
+        let values_len = if kernel.reads_values() { 0 } else { most * mr.max(nr) + SPILL };
+        let mut space = Scratch::<T>::new(a_len + b_len + SPILL + values_len + slab_len)?;
+        // Panels first, which so begin with a line of the cache.
+        let (a_panels, rest) = space.split_at_mut(a_len);
+        let (b_panel, rest) = rest.split_at_mut(b_len + SPILL);
+        let (values, slab) = rest.split_at_mut(values_len);
         let mut places = Scratch::<u64>::new(most)?;
         let mut made = ([0; 3], 0);
 
@@ -190,19 +200,28 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, '_, T> {
                 let at = ((first + n) * pass.groups + self.group) * pass.src_ch + self.first;
                 let src = &pass.src[at * pass.src_plane()..][..channels * pass.src_plane()];
                 let dst = &mut slab[n * image..(n + 1) * image];
-                fill(pass, plan.kernel.isa, src, channels, origin, extent, dst);
-                let at = ((first + n) * pass.groups + self.group) * rows;
-                let dy = &self.plan.dy[at * pass.pixels()..][..rows * pass.pixels()];
-                for m in (0..rows).step_by(mr) {
-                    let count = mr.min(rows - m);
-                    let dst = &mut a_panels[m * pixels + n * of_image * mr..][..of_image * mr];
-                    let src = &dy[m * pass.pixels() + start..];
+                fill(pass, kernel.isa, src, channels, origin, extent, dst);
+            }
+            let of_panel = kernel.packed_len(Side::A, mr, pixels);
+            for m in (0..rows).step_by(mr) {
+                let count = mr.min(rows - m);
+                let panel = &mut a_panels[m / mr * of_panel..][..of_panel];
+                let lines = if kernel.reads_values() { &mut *panel } else { &mut *values };
+                for n in 0..images {
+                    let at = ((first + n) * pass.groups + self.group) * rows + m;
+                    let src = &self.plan.dy[at * pass.pixels() + start..];
+                    let dst = &mut lines[n * of_image * mr..][..of_image * mr];
                     assert!(src.len() >= (count - 1) * pass.pixels() + of_image);
                     // SAFETY: checked by the slices and the assertion.
                     unsafe {
                         let (dst, src) = (dst.as_mut_ptr(), src.as_ptr());
-                        pack_raw(plan.kernel.isa, mr, dst, src, pass.pixels(), 1, count, of_image);
+                        pack_raw(kernel.isa, mr, dst, src, pass.pixels(), 1, count, of_image);
                     }
+                }
+                if !kernel.reads_values() {
+                    let (dst, src) = (panel.as_mut_ptr(), values.as_ptr());
+                    // SAFETY: a panel of lines of `mr` values, one for each pixel.
+                    unsafe { kernel.pack(Side::A, dst, src, [1, mr], count, pixels) };
                 }
             }
             let strides = pass.axes.map(|a| a.stride);
@@ -220,8 +239,15 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, '_, T> {
             for j in (0..columns).step_by(nr) {
                 let cols = nr.min(columns - j);
                 let patches = Columns { slab, places: &places[..pixels], nr };
-                patches.pack(j..j + cols, channels, |t| tap(pass, extent, t), b_panel);
-                let mut tile = plan.kernel.tile(
+                let lines = if kernel.reads_values() { &mut *b_panel } else { &mut *values };
+                patches.pack(j..j + cols, channels, |t| tap(pass, extent, t), lines);
+                if !kernel.reads_values() {
+                    let (dst, src) = (b_panel.as_mut_ptr(), values.as_ptr());
+                    // SAFETY: a panel of lines of `nr` values, one for each pixel.
+                    unsafe { kernel.pack(Side::B, dst, src, [1, nr], cols, pixels) };
+                }
+                let tiles = kernel.start();
+                let mut tile = kernel.tile(
                     pixels,
                     a_panels.as_ptr(),
                     b_panel.as_ptr(),
@@ -232,11 +258,11 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, '_, T> {
                 tile.cols = cols;
                 for m in (0..rows).step_by(mr) {
                     tile.rows = mr.min(rows - m);
-                    tile.a = a_panels[m * pixels..].as_ptr();
+                    tile.a = a_panels[m / mr * of_panel..].as_ptr();
                     tile.c = self.sums.as_mut_ptr().wrapping_add(m * columns + j);
                     // SAFETY: the panels hold as many lines as there are pixels; the tile lies in
                     // this task's sums.
-                    unsafe { plan.kernel.run(&tile) };
+                    unsafe { tiles.run(&tile) };
                 }
             }
         }

@@ -10,11 +10,12 @@
 
 use std::arch::asm;
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use super::kernel::{Form, Gemm, Kernel, LINE, Tile};
 use super::split::{self, BLOCK, HALF, PART, STEPS, WIDTH};
-use crate::simd::Isa;
+use crate::simd::{self, Isa};
 
 pub(super) static F32_AMX: Kernel<f32> =
     Kernel { isa: Isa::Avx512, mr: WIDTH, nr: WIDTH, form: Form::Split, run };
@@ -37,18 +38,51 @@ struct Lines<T>(T);
 /// Computes a tile.
 ///
 /// # Safety
-/// As for [`Kernel::run`], with packed panels, between [`begin`] and [`end`].
+/// As for [`Kernel::run`], with packed panels, where the system lets this process use the unit.
 unsafe fn run(t: &Tile<f32>) {
-    // SAFETY: the caller's promise; a CPU with the unit has AVX-512.
-    unsafe {
+    // SAFETY: the caller's promise.
+    unsafe { Unit::start().run(t) };
+}
+
+/// The unit, ready on this thread until this is dropped.
+pub(super) struct Unit(PhantomData<*const ()>);
+
+impl Unit {
+    /// Makes the unit ready, which takes as long as a small tile.
+    ///
+    /// # Safety
+    /// The system lets this process use the unit. This thread has no other one.
+    #[inline]
+    pub unsafe fn start() -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) SHAPES.0.as_ptr(), options(nostack, readonly)) };
+        Unit(PhantomData)
+    }
+
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// As for [`Kernel::run`], with packed panels.
+    #[inline]
+    pub unsafe fn run(&self, t: &Tile<f32>) {
         for i in 0..t.rows {
-            let c = t.c.wrapping_add(i * t.ldc).cast::<i8>();
-            _mm_prefetch::<_MM_HINT_T0>(c);
-            _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(LINE));
+            simd::prefetch(t.c.wrapping_add(i * t.ldc), WIDTH);
         }
         let mut sums = Lines(MaybeUninit::<Sums>::uninit());
-        multiply(t, sums.0.as_mut_ptr().cast());
-        finish(t, sums.0.as_mut_ptr().cast());
+        // SAFETY: the caller's promise; a CPU with the unit has AVX-512.
+        unsafe {
+            multiply(t, sums.0.as_mut_ptr().cast());
+            finish(t, sums.0.as_mut_ptr().cast());
+        }
+    }
+}
+
+impl Drop for Unit {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the CPU has the instruction. Without it the system saves the unit's state whenever
+        // the thread is not running.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
 }
 
@@ -64,24 +98,6 @@ static SHAPES: Lines<[u8; 64]> = {
     }
     Lines(shapes)
 };
-
-/// Makes the unit ready on this thread, until [`end`]; it takes as long as a small tile.
-///
-/// # Safety
-/// The system lets this process use the unit.
-pub(super) unsafe fn begin() {
-    // SAFETY: the CPU has the instruction.
-    unsafe { asm!("ldtilecfg [{}]", in(reg) SHAPES.0.as_ptr(), options(nostack, readonly)) };
-}
-
-/// Lets go of the unit, whose state the system otherwise saves whenever the thread is not running.
-///
-/// # Safety
-/// The system lets this process use the unit.
-pub(super) unsafe fn end() {
-    // SAFETY: the CPU has the instruction.
-    unsafe { asm!("tilerelease", options(nostack, nomem)) };
-}
 
 /// Loads a tile of one part of A or B: `$at` bytes from its pointer.
 macro_rules! load {

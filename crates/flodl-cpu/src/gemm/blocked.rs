@@ -391,6 +391,7 @@ impl Block {
         }
         let a_first = if a_access == Access::Own { self.rows.start } else { 0 };
         let b_first = if b_access == Access::Own { self.cols.start } else { 0 };
+        let tiles = kernel.start();
         let mut at = |ip: usize, jp: usize, ahead: *const T| {
             let (i, j) = (ip * mr, jp * nr);
             tile.ahead = ahead;
@@ -406,7 +407,7 @@ impl Block {
                 tile.row_bias = p.row_bias.wrapping_add(i);
             }
             // SAFETY: the tile lies inside the block.
-            unsafe { kernel.run(&tile) };
+            unsafe { tiles.run(&tile) };
         };
         // The operand that is not this task's own comes from far away: once is enough. So is it for
         // the longer one of two that are not.
@@ -420,7 +421,6 @@ impl Block {
             let part = tile * part;
             from.wrapping_add(if part < panel { panel + part } else { 0 })
         };
-        kernel.begin();
         if b_access == Access::Own || flat || short {
             for ip in self.rows.clone() {
                 let panel = a.wrapping_add((ip - a_first) * a_panel);
@@ -436,7 +436,6 @@ impl Block {
                 }
             }
         }
-        kernel.end();
     }
 }
 

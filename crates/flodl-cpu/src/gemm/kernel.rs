@@ -115,7 +115,7 @@ impl<T: Gemm> Kernel<T> {
 
     /// The kernel for the packed blocks of a product of these sizes: the tile unit of the CPU, if it
     /// has one and there is enough to do for it, or else the best one.
-    pub(super) fn of_blocks(m: usize, n: usize, k: usize) -> &'static Self {
+    pub(crate) fn of_blocks(m: usize, n: usize, k: usize) -> &'static Self {
         match T::split_kernel() {
             Some(kernel) if m.min(n) >= SPLIT_LINES && k >= SPLIT_STEPS => kernel,
             _ => Self::best(),
@@ -123,7 +123,7 @@ impl<T: Gemm> Kernel<T> {
     }
 
     /// Lines of a packed panel of that operand.
-    pub(super) fn width(&self, side: Side) -> usize {
+    pub(crate) fn width(&self, side: Side) -> usize {
         match side {
             Side::A => self.mr,
             Side::B => self.nr,
@@ -131,7 +131,7 @@ impl<T: Gemm> Kernel<T> {
     }
 
     /// Values that `count` lines of `k` values take when packed.
-    pub(super) fn packed_len(&self, side: Side, count: usize, k: usize) -> usize {
+    pub(crate) fn packed_len(&self, side: Side, count: usize, k: usize) -> usize {
         match self.form {
             Form::Values => packed_len(self.width(side), count, k),
             #[cfg(target_arch = "x86_64")]
@@ -144,7 +144,7 @@ impl<T: Gemm> Kernel<T> {
     /// # Safety
     /// These are readable from `src` on; `dst` is writable for [`Self::packed_len`] values, which
     /// nobody else uses.
-    pub(super) unsafe fn pack(
+    pub(crate) unsafe fn pack(
         &self,
         side: Side,
         dst: *mut T,
@@ -169,24 +169,21 @@ impl<T: Gemm> Kernel<T> {
         }
     }
 
-    /// Makes the CPU ready for tiles on this thread, until [`Self::end`].
+    /// Makes the CPU ready for tiles on this thread, which [`Kernel::run`] does for each.
     #[inline]
-    pub(super) fn begin(&self) {
-        #[cfg(target_arch = "x86_64")]
-        if self.form == Form::Split {
+    pub(crate) fn start(&self) -> Tiles<'_, T> {
+        Tiles {
+            kernel: self,
+            #[cfg(target_arch = "x86_64")]
             // SAFETY: there is such a kernel only where the unit may be used.
-            unsafe { super::amx::begin() };
+            unit: (self.form == Form::Split).then(|| unsafe { super::amx::Unit::start() }),
         }
     }
 
-    /// After the last tile.
-    #[inline]
-    pub(super) fn end(&self) {
-        #[cfg(target_arch = "x86_64")]
-        if self.form == Form::Split {
-            // SAFETY: as above.
-            unsafe { super::amx::end() };
-        }
+    /// Whether panels that are written value by value, as [`super::pack`] says, are what it reads. If
+    /// not, they must go through [`Self::pack`] as well.
+    pub(crate) fn reads_values(&self) -> bool {
+        self.form == Form::Values
     }
 
     /// Values that a tile of `k` steps fetches ahead.
@@ -229,13 +226,37 @@ impl<T: Gemm> Kernel<T> {
     /// readable for `k * mr` and `k * nr` values; operands with any other strides for the `rows`
     /// by `k` and `k` by `cols` elements that the strides lead to. With gathered rows, `a` is a
     /// packed panel, `cols` is `nr`, and there are `k` distances, which lead to readable halves. A
-    /// bias that is not null is readable for `cols` or `rows` values. The kernel has [begun][Self::begin]
-    /// on this thread.
+    /// bias that is not null is readable for `cols` or `rows` values. Nothing [started][Self::start] is
+    /// there on this thread.
     #[inline(always)]
     pub unsafe fn run(&self, tile: &Tile<T>) {
         debug_assert!((1..=self.mr).contains(&tile.rows) && (1..=self.nr).contains(&tile.cols));
         // SAFETY: the caller's promise; `T::kernel` gives no kernel that the CPU cannot run.
         unsafe { (self.run)(tile) }
+    }
+}
+
+/// A kernel in use: tiles that a thread computes one after the other.
+pub(crate) struct Tiles<'a, T: 'static> {
+    kernel: &'a Kernel<T>,
+    #[cfg(target_arch = "x86_64")]
+    unit: Option<super::amx::Unit>,
+}
+
+impl<T: Gemm> Tiles<'_, T> {
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// As for [`Kernel::run`].
+    #[inline(always)]
+    pub unsafe fn run(&self, tile: &Tile<T>) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(unit) = &self.unit {
+            // SAFETY: the caller's promise; kernels that read split panels are for `f32` alone.
+            return unsafe { unit.run(&*std::ptr::from_ref(tile).cast()) };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.kernel.run(tile) }
     }
 }
 

@@ -28,7 +28,7 @@ use std::ops::Range;
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::threads::{self, SharedMut};
 use blocked::{Lines, Problem};
-use kernel::Side;
+pub(crate) use kernel::{Side, Tiles};
 use vector::Gemv;
 
 /// Below this many values each, operands fit the first-level cache and are not worth a copy

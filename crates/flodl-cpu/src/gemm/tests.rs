@@ -44,10 +44,8 @@ fn kernel_case<T: Gemm>(kernel: &Kernel<T>, rows: usize, cols: usize, k: usize, 
             tile.row_bias = row_bias.as_ptr();
         }
         tile.relu = flags & 16 != 0;
-        kernel.begin();
         // SAFETY: all buffers have the sizes that the tile names.
         unsafe { kernel.run(&tile) };
-        kernel.end();
         for i in 0..rows {
             for j in 0..ldc {
                 let mut want = start[i * ldc + j].to_f64();
@@ -348,14 +346,12 @@ fn error(kernel: &Kernel<f32>, k: usize, value: impl Fn(usize) -> f32) -> f64 {
     let mut pa = vec![0.0; kernel.packed_len(Side::A, m, k)];
     let mut pb = vec![0.0; kernel.packed_len(Side::B, n, k)];
     let mut c = vec![0.0; m * n];
-    kernel.begin();
     // SAFETY: all slices have the lengths that their sizes ask for.
     unsafe {
         kernel.pack(Side::A, pa.as_mut_ptr(), a.as_ptr(), [k, 1], m, k);
         kernel.pack(Side::B, pb.as_mut_ptr(), b.as_ptr(), [1, n], n, k);
         kernel.run(&kernel.tile(k, pa.as_ptr(), pb.as_ptr(), c.as_mut_ptr(), n));
     }
-    kernel.end();
     let square = |at: usize| {
         let terms = (0..k).map(|p| f64::from(a[at / n * k + p]) * f64::from(b[p * n + at % n]));
         let (want, size) = (terms.clone().sum::<f64>(), terms.map(f64::abs).sum::<f64>());
