@@ -127,6 +127,7 @@ fn machine() -> String {
         _ => String::new(),
     };
     let isa = match flodl_cpu::simd::isa() {
+        Isa::Avx512 if flodl_cpu::simd::amx() => "AVX-512 and AMX",
         Isa::Avx512 => "AVX-512",
         Isa::Avx2 => "AVX2",
         Isa::Baseline => "baseline",

@@ -54,6 +54,7 @@ pub use dtype::DType;
 pub use error::{Error, Result, TensorError};
 pub use flodl_cpu::alloc::{MemoryStats, empty_cache, memory_stats, reset_peak, set_cache_limit};
 pub use flodl_cpu::conv::{set_winograd, winograd};
+pub use flodl_cpu::simd::{amx, set_amx};
 pub use flodl_cpu::threads::{num_threads, set_num_threads};
 pub use graph::*;
 pub use log::*;

@@ -3,10 +3,12 @@
 //!
 //! The unit takes numbers of 8 significant bits and sums in `f32`. Each operand comes as the sum of
 //! three such numbers ([`super::split`]); of the nine products of these parts the six large ones are
-//! added up, which leaves out at most 2⁻²⁴ of each product. That is twice as fast as AVX-512, and no
-//! less exact: 32 products are added up before they meet a long sum, which so is rounded less often
-//! (see the test). Where a sum is infinite or NaN, all sums of its tile are computed from the whole
-//! values instead. Parts, products and sums below 2⁻¹²⁶ are 0.
+//! added up, which leaves out less than 2⁻²³ of each product. Henry, Tang and Heinecke describe the
+//! scheme in "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision
+//! Computations" (2019). The sums are more exact than with AVX-512: 32 products are added up before
+//! they meet a long sum, which so is rounded less often (see the test). Where a sum is infinite or NaN,
+//! all sums of its tile are computed from the whole values instead. Parts, products and sums below
+//! 2⁻¹²⁶ are 0.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -324,6 +326,44 @@ pub(super) unsafe fn from_whole_values(t: &Tile<f32>, sums: *mut f32) {
                 (tile.rows, tile.cols) = (kernel.mr.min(t.rows - i), WIDTH);
                 tile.accumulate = block > 0;
                 kernel.run(&tile);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::kernel::Side;
+
+    #[test]
+    fn sums_of_whole_values_need_no_tile_unit() {
+        if simd::supported() < Isa::Avx512 {
+            return;
+        }
+        for (rows, cols, k) in [(32, 32, 70), (17, 9, 32), (5, 32, 1)] {
+            let a: Vec<f32> = (0..rows * k).map(|i| (i % 29) as f32 - 14.0).collect();
+            let mut b: Vec<f32> = (0..cols * k).map(|i| (i % 23) as f32 / 8.0).collect();
+            b[0] = f32::INFINITY;
+            let mut pa = vec![0.0; split::packed_len(rows, k)];
+            let mut pb = vec![0.0; split::packed_len(cols, k)];
+            let mut c = vec![0.0; rows * cols];
+            let mut sums = [[0.0; WIDTH]; WIDTH];
+            let mut tile = F32_AMX.tile(k, pa.as_ptr(), pb.as_ptr(), c.as_mut_ptr(), cols);
+            (tile.rows, tile.cols) = (rows, cols);
+            // SAFETY: AVX-512 is there; the slices have the lengths that the sizes ask for.
+            unsafe {
+                split::pack(Side::A, pa.as_mut_ptr(), a.as_ptr(), [k, 1], rows, k);
+                split::pack(Side::B, pb.as_mut_ptr(), b.as_ptr(), [k, 1], cols, k);
+                from_whole_values(&tile, sums.as_flattened_mut().as_mut_ptr());
+            }
+            for (i, j) in (0..rows).flat_map(|i| (0..cols).map(move |j| (i, j))) {
+                let want: f32 = (0..k).map(|p| a[i * k + p] * b[j * k + p]).sum();
+                let got = sums[i][j];
+                assert!(
+                    got == want || got.is_nan() && want.is_nan(),
+                    "({i}, {j}): {got}, not {want}"
+                );
             }
         }
     }

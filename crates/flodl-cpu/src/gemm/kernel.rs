@@ -52,10 +52,12 @@ pub struct Tile<T> {
     pub ahead: *const T,
 }
 
-/// Least rows, columns and length of the sums of a product that is worth splitting (bench:
-/// `gemm_bench`, with `FLODL_ISA=avx512` for the other way).
+/// Least rows, columns, length of the sums and multiplications of a product that is worth splitting.
+/// The unit also takes a while until it is at its speed (bench: `gemm_bench`, with
+/// `FLODL_ISA=avx512` for the other way). (In tests so few that they see it at work.)
 const SPLIT_LINES: usize = 32;
 const SPLIT_STEPS: usize = 64;
+const SPLIT_WORK: usize = if cfg!(test) { 1 << 16 } else { 1 << 23 };
 
 /// Steps along k, as many as a turn of the loop has, for each line that a tile fetches ahead.
 pub(super) const STEPS_PER_LINE: usize = 4;
@@ -116,8 +118,11 @@ impl<T: Gemm> Kernel<T> {
     /// The kernel for the packed blocks of a product of these sizes: the tile unit of the CPU, if it
     /// has one and there is enough to do for it, or else the best one.
     pub(crate) fn of_blocks(m: usize, n: usize, k: usize) -> &'static Self {
+        let work = m.saturating_mul(n).saturating_mul(k);
         match T::split_kernel() {
-            Some(kernel) if m.min(n) >= SPLIT_LINES && k >= SPLIT_STEPS => kernel,
+            Some(kernel) if m.min(n) >= SPLIT_LINES && k >= SPLIT_STEPS && work >= SPLIT_WORK => {
+                kernel
+            }
             _ => Self::best(),
         }
     }
