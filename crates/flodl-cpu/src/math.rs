@@ -155,9 +155,9 @@ macro_rules! common {
 
 impl FloatMath for f64 {
     common!(f64);
-    through_std!(f64: exp_ = exp, exp_normal_ = exp, log1p_unit_ = ln_1p, expm1_ = exp_m1, ln_ = ln, log1p_ = ln_1p, log2_ = log2,
-        log10_ = log10, tanh_ = tanh, sinh_ = sinh, cosh_ = cosh, sin_fast = sin,
-        cos_fast = cos);
+    through_std!(f64: exp_ = exp, exp_normal_ = exp, log1p_unit_ = ln_1p, expm1_ = exp_m1, ln_ = ln,
+        log1p_ = ln_1p, log2_ = log2, log10_ = log10, tanh_ = tanh, sinh_ = sinh, cosh_ = cosh,
+        sin_fast = sin, cos_fast = cos);
     #[inline(always)]
     fn sigmoid_<A: Arch>(self) -> Self {
         let e = (-self.abs()).exp();
