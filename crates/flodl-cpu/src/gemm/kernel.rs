@@ -231,8 +231,8 @@ impl<T: Gemm> Kernel<T> {
     /// readable for `k * mr` and `k * nr` values; operands with any other strides for the `rows`
     /// by `k` and `k` by `cols` elements that the strides lead to. With gathered rows, `a` is a
     /// packed panel, `cols` is `nr`, and there are `k` distances, which lead to readable halves. A
-    /// bias that is not null is readable for `cols` or `rows` values. Nothing [started][Self::start] is
-    /// there on this thread.
+    /// bias that is not null is readable for `cols` or `rows` values. On this thread no kernel is in
+    /// use (`start`).
     #[inline(always)]
     pub unsafe fn run(&self, tile: &Tile<T>) {
         debug_assert!((1..=self.mr).contains(&tile.rows) && (1..=self.nr).contains(&tile.cols));
