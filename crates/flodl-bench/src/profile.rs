@@ -102,8 +102,7 @@ pub fn run(common: &Common, steps: usize, program: Option<&str>) -> Result<()> {
         models::large().filter(|name| only.is_none_or(|only| only == *name)).collect();
     if chosen.is_empty() {
         let names: Vec<&str> = models::large().collect();
-        let name = only.unwrap_or_default();
-        return Err(format!("no model is called {name}; there are {}", names.join(", ")).into());
+        return Err(format!("no such model; there are {}", names.join(", ")).into());
     }
     let mut rows: Vec<Row> = Vec::new();
     for name in chosen {
