@@ -1,9 +1,9 @@
 //! Matrix multiplication: any strides, fused bias and activation, batches, packed weights.
 //!
 //! Large products go through packed panels and a register-tiled micro-kernel ([`kernel`],
-//! [`pack`]), or the CPU's tile unit, cut in blocks that the team shares; small ones run straight from the operands;
-//! products with a vector read the matrix once; the sums of few long ones are cut in parts. The
-//! order of every sum depends on the sizes alone, never on the number of threads.
+//! [`pack`]), or the CPU's tile unit, cut in blocks that the team shares; small ones run straight
+//! from the operands; products with a vector read the matrix once; the sums of few long ones are cut
+//! in parts. The order of every sum depends on the sizes alone, never on the number of threads.
 
 mod act;
 #[cfg(target_arch = "x86_64")]
