@@ -69,12 +69,14 @@ pub fn amx() -> bool {
 /// assert!(!flodl_cpu::simd::amx());
 /// ```
 pub fn set_amx(on: bool) {
-    AMX.store((on && amx_supported()).into(), Ordering::Relaxed);
+    // Tests do on the vector units what the tile unit does, where there is none.
+    let there = amx_supported() || cfg!(test) && supported() == Isa::Avx512;
+    AMX.store((on && there).into(), Ordering::Relaxed);
 }
 
 /// Whether this CPU has AMX for `bf16`, and the system lets this process use it, which it must be
 /// asked for once.
-fn amx_supported() -> bool {
+pub(crate) fn amx_supported() -> bool {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
     {
         const TILES: u32 = 1 << 24;

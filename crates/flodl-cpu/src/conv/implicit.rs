@@ -11,7 +11,7 @@ use super::plan::{Pass, SPILL, Slab};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::{Gather, Gemm, Kernel, Side, Tiles};
 use crate::simd;
-use crate::threads;
+use crate::threads::{self, SharedMut};
 
 /// Longest part of the sum that stays in registers before the output is touched
 /// (bench: `conv_bench`).
@@ -31,9 +31,14 @@ const FEW_ROWS: usize = 32;
 const LONG_SUM: usize = 128;
 /// Rows from which on the CPU's tile unit pays for patches that are packed once more for it (bench:
 /// `conv_bench`, with `FLODL_ISA=avx512` for the other way).
-pub(super) const SPLIT_ROWS: usize = 48;
+const SPLIT_ROWS: usize = 48;
 /// Multiplications below which waking the team costs more than it saves.
 pub(super) const PARALLEL: usize = 1 << 18;
+
+/// The kernel for the products of `rows` of weights with patches, `places` of them with `k` values each.
+pub(super) fn kernel<T: Gemm>(rows: usize, places: usize, k: usize) -> &'static Kernel<T> {
+    if rows < SPLIT_ROWS { Kernel::best() } else { Kernel::of_blocks(rows, places, k) }
+}
 
 /// A pass, or a phase of one.
 struct Phase<'a, T> {
@@ -88,11 +93,7 @@ impl<'a, T: Gemm> Plan<'a, T> {
         let Pass { batch, groups, src_ch, dst_ch, .. } = passes[0];
         let taps = passes.iter().map(Pass::taps).max().unwrap_or(0);
         let least = passes.iter().map(Pass::pixels).min().unwrap_or(0) * batch;
-        let kernel = if dst_ch >= SPLIT_ROWS {
-            Kernel::of_blocks(dst_ch, least, src_ch * taps)
-        } else {
-            Kernel::best()
-        };
+        let kernel = kernel(dst_ch, least, src_ch * taps);
         let parts = KC.checked_div(taps).map_or(1, |c| src_ch.div_ceil(c.max(1))).max(1);
         let channels = src_ch.div_ceil(parts);
         let outs = [0, 1, 2].map(|i| passes.iter().map(|p| p.axes[i].out).max().unwrap_or(0));
@@ -179,17 +180,6 @@ impl<'a, T: Gemm> Plan<'a, T> {
     }
 }
 
-/// A pointer that tasks share, each with its own part.
-#[derive(Clone, Copy)]
-struct Shared<T>(*mut T);
-// SAFETY: tasks write disjoint parts only.
-unsafe impl<T: Send> Sync for Shared<T> {}
-impl<T> Shared<T> {
-    fn get(&self) -> *mut T {
-        self.0
-    }
-}
-
 /// Computes a pass, or all phases of one, which write disjoint parts of `dst`.
 pub(super) fn run<T: Gemm>(passes: &[Pass<T>], dst: &mut [T]) -> Result<(), OutOfMemory> {
     let parallel = passes.iter().map(Pass::work).sum::<usize>() >= PARALLEL;
@@ -198,9 +188,9 @@ pub(super) fn run<T: Gemm>(passes: &[Pass<T>], dst: &mut [T]) -> Result<(), OutO
     let mut packed = Scratch::<T>::new(plan.phases.iter().map(|p| p.group * plan.groups).sum())?;
     pack_weights(plan, &mut packed, parallel)?;
     let failed = Mutex::new(None);
-    let (packed, out) = (&packed[..], Shared(dst.as_mut_ptr()));
+    let (packed, out) = (&packed[..], SharedMut::new(dst));
     let task = |index: usize| {
-        let task = Task { plan, packed, index, dst: out.get() };
+        let task = Task { plan, packed, index, dst: out.as_mut_ptr() };
         if let Err(error) = simd::dispatch(task) {
             *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
         }
@@ -218,7 +208,7 @@ pub(super) fn run<T: Gemm>(passes: &[Pass<T>], dst: &mut [T]) -> Result<(), OutO
 
 /// Packs the weights of all phases in panels of rows: one part of the sum after the other.
 fn pack_weights<T: Gemm>(plan: &Plan<T>, dst: &mut [T], parallel: bool) -> Result<(), OutOfMemory> {
-    let dst = Shared(dst.as_mut_ptr());
+    let dst = SharedMut::new(dst);
     let kernel = plan.kernel;
     let mr = kernel.mr;
     for phase in &plan.phases {
@@ -230,41 +220,34 @@ fn pack_weights<T: Gemm>(plan: &Plan<T>, dst: &mut [T], parallel: bool) -> Resul
         let whole = pass.w_ch == taps && pass.axes.iter().all(|a| a.k_step == 1);
         let index: Vec<usize> = (0..taps).map(|t| pass.kernel_index(t)).collect();
         let panels = pass.dst_ch.div_ceil(mr);
-        let aside = if whole || kernel.reads_values() { 0 } else { mr * plan.channels * taps };
+        let aside = kernel.aside_len(Side::A, usize::from(!whole), plan.channels * taps);
         let pack = |tasks: std::ops::Range<usize>| {
             let mut values = Scratch::<T>::new(aside)?;
             for (task, (c0, channels)) in tasks.flat_map(|t| plan.parts().map(move |p| (t, p))) {
                 let (group, panel) = (task / panels, task % panels);
                 let (first, rows) = (panel * mr, mr.min(pass.dst_ch - panel * mr));
                 let k = channels * taps;
-                let start =
-                    plan.weights(phase, group, c0) + panel * kernel.packed_len(Side::A, mr, k);
-                let dst = dst.get().wrapping_add(start);
+                let of_panel = kernel.packed_len(Side::A, mr, k);
+                let start = plan.weights(phase, group, c0) + panel * of_panel;
+                // SAFETY: the panel is this task's part of the scratch.
+                let dst = unsafe { dst.range(start..start + of_panel) };
                 let src = &pass.w[group * pass.w_group + first * pass.w_row + c0 * pass.w_ch..];
                 if whole {
                     assert!(src.len() >= (rows - 1) * pass.w_row + k);
-                    // SAFETY: checked above; the panel is this task's part of the scratch.
-                    unsafe { kernel.pack(Side::A, dst, src.as_ptr(), [pass.w_row, 1], rows, k) };
+                    let (to, from) = (dst.as_mut_ptr(), src.as_ptr());
+                    // SAFETY: checked above; the panel is as long as its lines need.
+                    unsafe { kernel.pack(Side::A, to, from, [pass.w_row, 1], rows, k) };
                     continue;
                 }
-                let to = if kernel.reads_values() { dst } else { values.as_mut_ptr() };
-                for c in 0..channels {
-                    let src = &src[c * pass.w_ch..];
-                    for (t, &index) in index.iter().enumerate() {
-                        // SAFETY: line c * taps + t of the panel.
-                        let line = unsafe {
-                            std::slice::from_raw_parts_mut(to.add((c * taps + t) * mr), mr)
-                        };
-                        for (i, to) in line[..rows].iter_mut().enumerate() {
-                            *to = src[i * pass.w_row + index];
+                kernel.write(Side::A, (1, rows, k), dst, &mut values, |to| {
+                    for (line, to) in to.chunks_exact_mut(mr).take(k).enumerate() {
+                        let (c, index) = (line / taps, index[line % taps]);
+                        for (i, to) in to[..rows].iter_mut().enumerate() {
+                            *to = src[c * pass.w_ch + i * pass.w_row + index];
                         }
-                        line[rows..].fill(T::ZERO);
+                        to[rows..].fill(T::ZERO);
                     }
-                }
-                if !kernel.reads_values() {
-                    // SAFETY: the values of all rows were written; the panel is this task's.
-                    unsafe { kernel.pack(Side::A, dst, to, [1, mr], rows, k) };
-                }
+                });
             }
             Ok(())
         };
@@ -319,9 +302,7 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
                 let packed = if gathers { 0 } else { BLOCK.min(pixels).next_multiple_of(nr) };
                 let k = phase.offsets.len();
                 panels_len = panels_len.max(packed / nr * kernel.packed_len(Side::B, nr, k));
-                if !kernel.reads_values() {
-                    values_len = values_len.max(nr * k);
-                }
+                values_len = values_len.max(kernel.aside_len(Side::B, 1, k));
                 aside |= !phase.pass.dense() || (images > 1 && !of_image.is_multiple_of(nr));
                 let start = collected_len;
                 collected_len += rows.len() * pixels;
@@ -420,14 +401,9 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
                         for q in (0..block).step_by(nr) {
                             let cols = nr.min(block - q);
                             let panel = &mut panels[q / nr * of_panel[1]..];
-                            if kernel.reads_values() {
-                                patches(q0 + q, cols).pack(panel);
-                                continue;
-                            }
-                            patches(q0 + q, cols).pack(values);
-                            let (to, from) = (panel.as_mut_ptr(), values.as_ptr());
-                            // SAFETY: a panel of k lines of `nr` values, of which `cols` are there.
-                            unsafe { kernel.pack(Side::B, to, from, [1, nr], cols, k) };
+                            kernel.write(Side::B, (1, cols, k), panel, values, |to| {
+                                patches(q0 + q, cols).pack(to);
+                            });
                         }
                     }
                     let tiles = kernel.start();

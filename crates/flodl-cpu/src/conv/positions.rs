@@ -5,7 +5,7 @@
 //! which is a third of the work for 3x3 on 4x4 pixels.
 
 use super::direct::items;
-use super::implicit::{PARALLEL, SPLIT_ROWS};
+use super::implicit::{self, PARALLEL};
 use super::plan::Pass;
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::pack::pack_raw;
@@ -50,26 +50,16 @@ fn source(a: &super::plan::Axis, o: usize, j: usize) -> isize {
     (o * a.stride + j * a.step) as isize - a.pad
 }
 
-/// The kernel for all passes: the tile unit of the CPU, where enough rows meet each place.
-fn kernel<T: Gemm>(passes: &[Pass<T>]) -> &'static Kernel<T> {
-    let pass = &passes[0];
-    if pass.dst_ch >= SPLIT_ROWS {
-        Kernel::of_blocks(pass.dst_ch, pass.batch, pass.src_ch)
-    } else {
-        Kernel::best()
-    }
-}
-
 /// Computes all passes, which write disjoint parts of `dst`.
 pub(super) fn run<T: Gemm>(passes: &[Pass<T>], dst: &mut [T]) -> Result<(), OutOfMemory> {
-    let kernel = kernel(passes);
+    let first = &passes[0];
+    let kernel = implicit::kernel(first.dst_ch, first.batch, first.src_ch);
     let parallel = passes.iter().map(Pass::work).sum::<usize>() >= PARALLEL;
     let threads = if parallel { threads::available() } else { 1 };
     let mut packed = Vec::with_capacity(passes.len());
     for pass in passes {
         packed.push(pack_weights(pass, kernel, parallel)?);
     }
-    let first = &passes[0];
     let blocks = first.batch.div_ceil(kernel.nr);
     let panels = first.dst_ch.div_ceil(kernel.mr);
     let tasks = blocks * first.groups * passes.len();
@@ -143,8 +133,7 @@ impl<T: Gemm> Task<'_, '_, T> {
         let first = self.block * nr;
         let images = nr.min(pass.batch - first);
         let (kernel, panel) = (self.kernel, self.kernel.packed_len(Side::B, nr, channels));
-        // What is packed once more.
-        let values_len = if kernel.reads_values() { 0 } else { plane * channels * nr };
+        let values_len = kernel.aside_len(Side::B, plane, channels);
         let len = plane * panel + values_len + plane * nr + rows.len() * nr;
         let mut space = Scratch::<T>::new(len)?;
         let (places, rest) = space.split_at_mut(plane * panel);
@@ -153,35 +142,28 @@ impl<T: Gemm> Task<'_, '_, T> {
 
         // Place p of channel c of all images of the block, side by side.
         let image = pass.groups * channels * plane;
-        let lines = if kernel.reads_values() { &mut *places } else { &mut *values };
-        for c in 0..channels {
-            let src = &pass.src[first * image + (self.group * channels + c) * plane..];
-            assert!(src.len() >= (images - 1) * image + plane);
-            // SAFETY: all images have this channel, by the check; `turned` holds `plane` lines.
-            unsafe {
-                let to = turned.as_mut_ptr();
-                pack_raw(self.kernel.isa, nr, to, src.as_ptr(), image, 1, images, plane);
+        kernel.write(Side::B, (plane, images, channels), places, values, |lines| {
+            for c in 0..channels {
+                let src = &pass.src[first * image + (self.group * channels + c) * plane..];
+                assert!(src.len() >= (images - 1) * image + plane);
+                // SAFETY: all images have this channel, by the check; `turned` holds `plane` lines.
+                unsafe {
+                    let to = turned.as_mut_ptr();
+                    pack_raw(kernel.isa, nr, to, src.as_ptr(), image, 1, images, plane);
+                }
+                for (p, line) in turned.chunks_exact(nr).enumerate() {
+                    lines[(p * channels + c) * nr..][..nr].copy_from_slice(line);
+                }
             }
-            for (p, line) in turned.chunks_exact(nr).enumerate() {
-                lines[(p * channels + c) * nr..][..nr].copy_from_slice(line);
-            }
-        }
-        if !kernel.reads_values() {
-            for (to, from) in places.chunks_exact_mut(panel).zip(values.chunks_exact(channels * nr))
-            {
-                let (to, from) = (to.as_mut_ptr(), from.as_ptr());
-                // SAFETY: a panel of lines of `nr` values, one for each channel.
-                unsafe { kernel.pack(Side::B, to, from, [1, nr], images, channels) };
-            }
-        }
+        });
         let of_tap = kernel.packed_len(Side::A, pass.dst_ch, channels);
         let weights = &self.packed[self.group * taps * of_tap..][..taps * of_tap];
         let [d_axis, h_axis, w_axis] = pass.axes;
+        let tiles = kernel.start();
         for o in 0..pass.pixels() {
             let (w, h) = (o % w_axis.out, o / w_axis.out % h_axis.out);
             let d = o / (w_axis.out * h_axis.out);
             let mut started = false;
-            let tiles = kernel.start();
             for t in 0..taps {
                 let j = [t / (h_axis.taps * w_axis.taps), t / w_axis.taps % h_axis.taps];
                 let from = [

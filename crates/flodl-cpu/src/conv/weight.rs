@@ -7,7 +7,7 @@
 
 use std::sync::Mutex;
 
-use super::implicit::{PARALLEL, SPLIT_ROWS};
+use super::implicit::{self, PARALLEL};
 use super::plan::{Pass, SPILL};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::gemm::pack::pack_raw;
@@ -61,11 +61,7 @@ impl<'a, 'p, T: Gemm> Plan<'a, 'p, T> {
         let tasks = pass.groups * channel_parts;
         let most = (SUMS / weights.max(1)).clamp(1, TASKS);
         let parts = TASKS.div_ceil(tasks).min(most).min(pieces.div_ceil(4)).max(1);
-        let kernel = if pass.dst_ch >= SPLIT_ROWS {
-            Kernel::of_blocks(pass.dst_ch, pass.k(), pixels * pass.batch)
-        } else {
-            Kernel::best()
-        };
+        let kernel = implicit::kernel(pass.dst_ch, pixels * pass.batch, pass.k());
         Self { pass, dy, kernel, channels, channel_parts, axis, band, bands, images, pieces, parts }
     }
 }
@@ -175,7 +171,8 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, '_, T> {
         let (a_len, b_len) =
             (kernel.packed_len(Side::A, rows, most), kernel.packed_len(Side::B, nr, most));
         // What is packed once more.
-        let values_len = if kernel.reads_values() { 0 } else { most * mr.max(nr) + SPILL };
+        let of_side = |side| kernel.aside_len(side, 1, most);
+        let values_len = of_side(Side::A).max(of_side(Side::B)) + SPILL;
         let mut space = Scratch::<T>::new(a_len + b_len + SPILL + values_len + slab_len)?;
         // Panels first, which so begin with a line of the cache.
         let (a_panels, rest) = space.split_at_mut(a_len);
@@ -206,23 +203,19 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, '_, T> {
             for m in (0..rows).step_by(mr) {
                 let count = mr.min(rows - m);
                 let panel = &mut a_panels[m / mr * of_panel..][..of_panel];
-                let lines = if kernel.reads_values() { &mut *panel } else { &mut *values };
-                for n in 0..images {
-                    let at = ((first + n) * pass.groups + self.group) * rows + m;
-                    let src = &self.plan.dy[at * pass.pixels() + start..];
-                    let dst = &mut lines[n * of_image * mr..][..of_image * mr];
-                    assert!(src.len() >= (count - 1) * pass.pixels() + of_image);
-                    // SAFETY: checked by the slices and the assertion.
-                    unsafe {
-                        let (dst, src) = (dst.as_mut_ptr(), src.as_ptr());
-                        pack_raw(kernel.isa, mr, dst, src, pass.pixels(), 1, count, of_image);
+                kernel.write(Side::A, (1, count, pixels), panel, values, |lines| {
+                    for n in 0..images {
+                        let at = ((first + n) * pass.groups + self.group) * rows + m;
+                        let src = &self.plan.dy[at * pass.pixels() + start..];
+                        let dst = &mut lines[n * of_image * mr..][..of_image * mr];
+                        assert!(src.len() >= (count - 1) * pass.pixels() + of_image);
+                        // SAFETY: checked by the slices and the assertion.
+                        unsafe {
+                            let (dst, src) = (dst.as_mut_ptr(), src.as_ptr());
+                            pack_raw(kernel.isa, mr, dst, src, pass.pixels(), 1, count, of_image);
+                        }
                     }
-                }
-                if !kernel.reads_values() {
-                    let (dst, src) = (panel.as_mut_ptr(), values.as_ptr());
-                    // SAFETY: a panel of lines of `mr` values, one for each pixel.
-                    unsafe { kernel.pack(Side::A, dst, src, [1, mr], count, pixels) };
-                }
+                });
             }
             let strides = pass.axes.map(|a| a.stride);
             // Most pieces are of one form.
@@ -239,13 +232,9 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, '_, T> {
             for j in (0..columns).step_by(nr) {
                 let cols = nr.min(columns - j);
                 let patches = Columns { slab, places: &places[..pixels], nr };
-                let lines = if kernel.reads_values() { &mut *b_panel } else { &mut *values };
-                patches.pack(j..j + cols, channels, |t| tap(pass, extent, t), lines);
-                if !kernel.reads_values() {
-                    let (dst, src) = (b_panel.as_mut_ptr(), values.as_ptr());
-                    // SAFETY: a panel of lines of `nr` values, one for each pixel.
-                    unsafe { kernel.pack(Side::B, dst, src, [1, nr], cols, pixels) };
-                }
+                kernel.write(Side::B, (1, cols, pixels), b_panel, values, |lines| {
+                    patches.pack(j..j + cols, channels, |t| tap(pass, extent, t), lines);
+                });
                 let tiles = kernel.start();
                 let mut tile = kernel.tile(
                     pixels,

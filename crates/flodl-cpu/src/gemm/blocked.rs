@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::kernel::{Form, Gemm, Kernel, LINE, Side};
+use super::kernel::{Gemm, Kernel, LINE, Side};
 use super::{Before, COST, Then, finish};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::threads::{self, Gate, Phase};
@@ -174,11 +174,11 @@ pub(super) unsafe fn blocked<T: Gemm>(
     // Where few panels of the other operand read it, a copy costs more of what it saves.
     let lines = |panels: usize| if panels < FEW_PANELS { kc / 8 } else { kc };
     let (a_lines, b_lines) = (lines(p.n / nr), lines(p.m / mr));
-    let strides = kernel.form == Form::Values;
     let a_near = p.n <= nr || (near && !far(p.a_row, mr) && !far(p.a_col, a_lines));
-    let a_direct = strides && a_near;
+    let a_direct = kernel.reads_values() && a_near;
     let b_near = p.m <= mr || (near && !far(p.b_row, b_lines));
-    let b_direct = strides && packed_b.is_none() && p.b_col == 1 && b_near;
+    let b_plain = packed_b.is_none() && p.b_col == 1;
+    let b_direct = kernel.reads_values() && b_plain && b_near;
     let (a_access, b_access) = match (a_direct || b_direct, b_direct, p.m > p.n) {
         (true, true, _) => (Access::Direct, Access::Direct),
         (true, false, true) => (Access::Direct, Access::Shared),
@@ -412,9 +412,8 @@ impl Block {
         // The operand that is not this task's own comes from far away: once is enough. So is it for
         // the longer one of two that are not.
         let flat = self.cols.len() * nr * k * size_of::<T>() <= FLAT;
-        let short = kernel.form != Form::Values
-            && a_access != Access::Own
-            && self.cols.len() < self.rows.len();
+        let short =
+            !kernel.reads_values() && a_access != Access::Own && self.cols.len() < self.rows.len();
         // The tiles along its panel fetch the next one, each a part (bench: `gemm_bench`).
         let part = kernel.ahead(k);
         let ahead = |from: *const T, panel: usize, tile: usize| {

@@ -185,10 +185,44 @@ impl<T: Gemm> Kernel<T> {
         }
     }
 
-    /// Whether panels that are written value by value, as [`super::pack`] says, are what it reads. If
-    /// not, they must go through [`Self::pack`] as well.
+    /// Whether panels that are written value by value, as [`super::pack`] says, are what it reads.
+    /// [`Self::write`] makes them for the others as well.
     pub(crate) fn reads_values(&self) -> bool {
         self.form == Form::Values
+    }
+
+    /// Values that [`Self::write`] needs beside its panels, for `panels` of them with `k` steps.
+    pub(crate) fn aside_len(&self, side: Side, panels: usize, k: usize) -> usize {
+        if self.reads_values() { 0 } else { panels * self.width(side) * k }
+    }
+
+    /// Makes adjacent panels of `count` lines and `k` steps, as many as `panels` says, whose values
+    /// `fill` writes as [`super::pack`] says: into `dst`, or into `aside` if the kernel reads another
+    /// form. It gets all of that slice, of which no more than the panels has to be filled.
+    ///
+    /// # Panics
+    /// If a slice is too short for the panels, or a panel has fewer lines than `count`.
+    #[inline(always)]
+    pub(crate) fn write(
+        &self,
+        side: Side,
+        (panels, count, k): (usize, usize, usize),
+        dst: &mut [T],
+        aside: &mut [T],
+        fill: impl FnOnce(&mut [T]),
+    ) {
+        let (width, of_panel) = (self.width(side), self.packed_len(side, self.width(side), k));
+        assert!(count <= width && panels * of_panel <= dst.len(), "gemm: room for panels");
+        fill(if self.reads_values() { &mut *dst } else { &mut *aside });
+        if self.reads_values() {
+            return;
+        }
+        for i in 0..panels {
+            let from = aside[i * width * k..][..width * k].as_ptr();
+            let to = dst[i * of_panel..][..of_panel].as_mut_ptr();
+            // SAFETY: both slices are as long as a panel of `width` lines and `k` steps.
+            unsafe { self.pack(side, to, from, [1, width], count, k) };
+        }
     }
 
     /// Values that a tile of `k` steps fetches ahead.

@@ -341,7 +341,7 @@ impl<T: Gemm> PackedB<T> {
     /// If `b` is too short.
     pub fn new(m: usize, k: usize, n: usize, b: Mat<T>) -> Result<Self, OutOfMemory> {
         let kernel = Kernel::<T>::of_blocks(m, n, k);
-        let panels = Scratch::new(Self::values(m, k, n))?;
+        let panels = Scratch::new(kernel.packed_len(Side::B, n, k))?;
         let mut packed = Self { k, n, kernel, panels };
         packed.repack(b);
         Ok(packed)

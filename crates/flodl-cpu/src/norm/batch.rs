@@ -71,7 +71,7 @@ impl Pieces {
             } else {
                 let pieces = x.chunks_exact(self.s).zip(y.chunks_exact(self.s));
                 for (j, (out, (x, y))) in out.iter_mut().zip(pieces).enumerate() {
-                    let p = [p[0][j], p[1][j], p[2][j], p[3][j], p[4][j]];
+                    let p = p.each_ref().map(|p| p[j]);
                     let part: T = x.iter().zip(y).map(|(&x, &y)| f(x, y, p)).sum();
                     *out += part.to_f64();
                 }
@@ -101,7 +101,7 @@ impl Pieces {
             } else {
                 let pieces = x.chunks_exact(self.s).zip(y.chunks_exact(self.s));
                 for (j, ((x, y), out)) in pieces.zip(out.chunks_exact_mut(self.s)).enumerate() {
-                    let p = [p[0][j], p[1][j], p[2][j], p[3][j], p[4][j]];
+                    let p = p.each_ref().map(|p| p[j]);
                     for (out, (&x, &y)) in out.iter_mut().zip(x.iter().zip(y)) {
                         *out = f(x, y, p);
                     }
