@@ -239,15 +239,17 @@ fn pack_weights<T: Gemm>(plan: &Plan<T>, dst: &mut [T], parallel: bool) -> Resul
                     unsafe { kernel.pack(Side::A, to, from, [pass.w_row, 1], rows, k) };
                     continue;
                 }
-                kernel.write(Side::A, (1, rows, k), dst, &mut values, |to| {
-                    for (line, to) in to.chunks_exact_mut(mr).take(k).enumerate() {
-                        let (c, index) = (line / taps, index[line % taps]);
-                        for (i, to) in to[..rows].iter_mut().enumerate() {
-                            *to = src[c * pass.w_ch + i * pass.w_row + index];
+                let lines = kernel.lines(dst, &mut values);
+                for (c, lines) in lines.chunks_exact_mut(taps * mr).take(channels).enumerate() {
+                    let src = &src[c * pass.w_ch..];
+                    for (line, &index) in lines.chunks_exact_mut(mr).zip(&index) {
+                        for (i, to) in line[..rows].iter_mut().enumerate() {
+                            *to = src[i * pass.w_row + index];
                         }
-                        to[rows..].fill(T::ZERO);
+                        line[rows..].fill(T::ZERO);
                     }
-                });
+                }
+                kernel.pack_lines(Side::A, (1, rows, k), dst, &values);
             }
             Ok(())
         };
@@ -401,9 +403,8 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, T> {
                         for q in (0..block).step_by(nr) {
                             let cols = nr.min(block - q);
                             let panel = &mut panels[q / nr * of_panel[1]..];
-                            kernel.write(Side::B, (1, cols, k), panel, values, |to| {
-                                patches(q0 + q, cols).pack(to);
-                            });
+                            patches(q0 + q, cols).pack(kernel.lines(panel, values));
+                            kernel.pack_lines(Side::B, (1, cols, k), panel, values);
                         }
                     }
                     let tiles = kernel.start();

@@ -142,20 +142,20 @@ impl<T: Gemm> Task<'_, '_, T> {
 
         // Place p of channel c of all images of the block, side by side.
         let image = pass.groups * channels * plane;
-        kernel.write(Side::B, (plane, images, channels), places, values, |lines| {
-            for c in 0..channels {
-                let src = &pass.src[first * image + (self.group * channels + c) * plane..];
-                assert!(src.len() >= (images - 1) * image + plane);
-                // SAFETY: all images have this channel, by the check; `turned` holds `plane` lines.
-                unsafe {
-                    let to = turned.as_mut_ptr();
-                    pack_raw(kernel.isa, nr, to, src.as_ptr(), image, 1, images, plane);
-                }
-                for (p, line) in turned.chunks_exact(nr).enumerate() {
-                    lines[(p * channels + c) * nr..][..nr].copy_from_slice(line);
-                }
+        let lines = kernel.lines(places, values);
+        for c in 0..channels {
+            let src = &pass.src[first * image + (self.group * channels + c) * plane..];
+            assert!(src.len() >= (images - 1) * image + plane);
+            // SAFETY: all images have this channel, by the check; `turned` holds `plane` lines.
+            unsafe {
+                let to = turned.as_mut_ptr();
+                pack_raw(kernel.isa, nr, to, src.as_ptr(), image, 1, images, plane);
             }
-        });
+            for (p, line) in turned.chunks_exact(nr).enumerate() {
+                lines[(p * channels + c) * nr..][..nr].copy_from_slice(line);
+            }
+        }
+        kernel.pack_lines(Side::B, (plane, images, channels), places, values);
         let of_tap = kernel.packed_len(Side::A, pass.dst_ch, channels);
         let weights = &self.packed[self.group * taps * of_tap..][..taps * of_tap];
         let [d_axis, h_axis, w_axis] = pass.axes;

@@ -203,19 +203,19 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, '_, T> {
             for m in (0..rows).step_by(mr) {
                 let count = mr.min(rows - m);
                 let panel = &mut a_panels[m / mr * of_panel..][..of_panel];
-                kernel.write(Side::A, (1, count, pixels), panel, values, |lines| {
-                    for n in 0..images {
-                        let at = ((first + n) * pass.groups + self.group) * rows + m;
-                        let src = &self.plan.dy[at * pass.pixels() + start..];
-                        let dst = &mut lines[n * of_image * mr..][..of_image * mr];
-                        assert!(src.len() >= (count - 1) * pass.pixels() + of_image);
-                        // SAFETY: checked by the slices and the assertion.
-                        unsafe {
-                            let (dst, src) = (dst.as_mut_ptr(), src.as_ptr());
-                            pack_raw(kernel.isa, mr, dst, src, pass.pixels(), 1, count, of_image);
-                        }
+                let lines = kernel.lines(panel, values);
+                for n in 0..images {
+                    let at = ((first + n) * pass.groups + self.group) * rows + m;
+                    let src = &self.plan.dy[at * pass.pixels() + start..];
+                    let dst = &mut lines[n * of_image * mr..][..of_image * mr];
+                    assert!(src.len() >= (count - 1) * pass.pixels() + of_image);
+                    // SAFETY: checked by the slices and the assertion.
+                    unsafe {
+                        let (dst, src) = (dst.as_mut_ptr(), src.as_ptr());
+                        pack_raw(kernel.isa, mr, dst, src, pass.pixels(), 1, count, of_image);
                     }
-                });
+                }
+                kernel.pack_lines(Side::A, (1, count, pixels), panel, values);
             }
             let strides = pass.axes.map(|a| a.stride);
             // Most pieces are of one form.
@@ -232,9 +232,9 @@ impl<T: Gemm> simd::Kernel for Task<'_, '_, '_, T> {
             for j in (0..columns).step_by(nr) {
                 let cols = nr.min(columns - j);
                 let patches = Columns { slab, places: &places[..pixels], nr };
-                kernel.write(Side::B, (1, cols, pixels), b_panel, values, |lines| {
-                    patches.pack(j..j + cols, channels, |t| tap(pass, extent, t), lines);
-                });
+                let lines = kernel.lines(b_panel, values);
+                patches.pack(j..j + cols, channels, |t| tap(pass, extent, t), lines);
+                kernel.pack_lines(Side::B, (1, cols, pixels), b_panel, values);
                 let tiles = kernel.start();
                 let mut tile = kernel.tile(
                     pixels,

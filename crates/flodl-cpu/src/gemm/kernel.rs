@@ -186,37 +186,40 @@ impl<T: Gemm> Kernel<T> {
     }
 
     /// Whether panels that are written value by value, as [`super::pack`] says, are what it reads.
-    /// [`Self::write`] makes them for the others as well.
     pub(crate) fn reads_values(&self) -> bool {
         self.form == Form::Values
     }
 
-    /// Values that [`Self::write`] needs beside its panels, for `panels` of them with `k` steps.
+    /// Values that [`Self::lines`] needs beside the panels, for `panels` of them with `k` steps.
     pub(crate) fn aside_len(&self, side: Side, panels: usize, k: usize) -> usize {
         if self.reads_values() { 0 } else { panels * self.width(side) * k }
     }
 
-    /// Makes adjacent panels of `count` lines and `k` steps, as many as `panels` says, whose values
-    /// `fill` writes as [`super::pack`] says: into `dst`, or into `aside` if the kernel reads another
-    /// form. It gets all of that slice, of which no more than the panels has to be filled.
+    /// Where to write panels value by value, as [`super::pack`] says: in `dst`, or in `aside` if it
+    /// reads another form, which [`Self::pack_lines`] then makes of them. (Not with a closure, which
+    /// would be compiled without the instruction set of the function around it.)
+    #[inline(always)]
+    pub(crate) fn lines<'a>(&self, dst: &'a mut [T], aside: &'a mut [T]) -> &'a mut [T] {
+        if self.reads_values() { dst } else { aside }
+    }
+
+    /// Makes the panels in `dst`, of `count` lines and `k` steps each, of those in `aside`, unless they
+    /// are there as it is.
     ///
     /// # Panics
     /// If a slice is too short for the panels, or a panel has fewer lines than `count`.
-    #[inline(always)]
-    pub(crate) fn write(
+    pub(crate) fn pack_lines(
         &self,
         side: Side,
         (panels, count, k): (usize, usize, usize),
         dst: &mut [T],
-        aside: &mut [T],
-        fill: impl FnOnce(&mut [T]),
+        aside: &[T],
     ) {
-        let (width, of_panel) = (self.width(side), self.packed_len(side, self.width(side), k));
-        assert!(count <= width && panels * of_panel <= dst.len(), "gemm: room for panels");
-        fill(if self.reads_values() { &mut *dst } else { &mut *aside });
         if self.reads_values() {
             return;
         }
+        let (width, of_panel) = (self.width(side), self.packed_len(side, self.width(side), k));
+        assert!(count <= width, "gemm: lines of a panel");
         for i in 0..panels {
             let from = aside[i * width * k..][..width * k].as_ptr();
             let to = dst[i * of_panel..][..of_panel].as_mut_ptr();
