@@ -502,7 +502,8 @@ unsafe fn scatter_pair<T: Gemm>(
     for line in 0..depth * height {
         let (d, h) = (line / height, line % height);
         let row = (place(0, d) * pass.axes[1].dst + place(1, h)) * pass.axes[2].dst;
-        let [a, b] = [0, 1].map(|i| &halves[i][line * widths[i]..][..widths[i]]);
+        let a = &halves[0][line * widths[0]..][..widths[0]];
+        let b = &halves[1][line * widths[1]..][..widths[1]];
         // SAFETY: a row of this task, inside the channel.
         let to = unsafe {
             let start = dst.add(row + 2 * origin[2]);
