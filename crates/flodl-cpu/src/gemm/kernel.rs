@@ -203,8 +203,8 @@ impl<T: Gemm> Kernel<T> {
         if self.reads_values() { dst } else { aside }
     }
 
-    /// Makes the panels in `dst`, of `count` lines and `k` steps each, of those in `aside`, unless they
-    /// are there as it is.
+    /// Makes the panels in `dst`, of `count` lines and `k` steps each, of those in `aside`, unless
+    /// [`Self::lines`] had them written there.
     ///
     /// # Panics
     /// If a slice is too short for the panels, or a panel has fewer lines than `count`.
