@@ -26,9 +26,9 @@ pub(super) static F32_AMX: Kernel<f32> =
 /// eight panels fetch the next panel (bench: `gemm_bench`).
 const AHEAD: usize = 12;
 
-/// Values that a tile of so many steps fetches ahead.
-pub(super) fn ahead(k: usize) -> usize {
-    k.div_ceil(STEPS) * AHEAD * LINE / size_of::<f32>()
+/// Lines of the cache that a tile of so many steps fetches ahead.
+pub(super) fn lines_ahead(k: usize) -> usize {
+    k.div_ceil(STEPS) * AHEAD
 }
 
 /// The sums of a tile, row by row.
@@ -171,7 +171,7 @@ macro_rules! products {
             $($write,)*
             a = inout(reg) $t.a => _,
             b = inout(reg) $t.b => _,
-            ahead = inout(reg) $t.ahead => _,
+            ahead = inout(reg) $t.ahead.from => _,
             blocks = inout(reg) $t.k.div_ceil(STEPS) => _,
             to = in(reg) $to,
             line = in(reg) LINE,

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::kernel::{Gemm, Kernel, LINE, Side};
+use super::kernel::{Ahead, Gemm, Kernel, LINE, Side};
 use super::{Before, COST, Then, finish};
 use crate::alloc::{OutOfMemory, Scratch};
 use crate::threads::{self, Gate, Phase};
@@ -13,9 +13,12 @@ use crate::threads::{self, Gate, Phase};
 const KC: usize = 512;
 /// Parts of k are multiples of this, so that no panel but those of the last one is filled up.
 const STEPS: usize = 32;
-/// Panels in a task's block of A or B: with `KC`, what stays in the second-level cache
-/// (bench: `gemm_bench`).
+/// Panels in a task's block of an operand that is packed whole: with `KC`, what stays in the
+/// second-level cache (bench: `gemm_bench`).
 const BLOCK_PANELS: usize = 8;
+/// Panels in a task's block that it packs itself: the lines of its next one stay in that cache too,
+/// where the tiles of the present one fetch them (bench: `models --only lstm_seq`).
+const OWN_PANELS: usize = 4;
 /// Most values of the shared operand that are packed at once, if more than one k-block fits.
 /// (In tests so few that they see a product in several parts.)
 const SHARED: usize = if cfg!(test) { 2 << 16 } else { 2 << 20 };
@@ -189,8 +192,16 @@ pub(super) unsafe fn blocked<T: Gemm>(
     let b_access = if packed_b.is_some() { Access::Shared } else { b_access };
     let parallel = parallel(p.m, p.n, p.k);
     let (rows, cols) = (p.m.div_ceil(mr), p.n.div_ceil(nr));
+    let own_side = match (a_access, b_access) {
+        (Access::Own, _) => Some(Side::A),
+        (_, Access::Own) => Some(Side::B),
+        _ => None,
+    };
+    // The tiles of a block fetch the lines that its task packs next.
+    let fetching = kernel.reads_values() && own_side.is_some();
+    let most = if fetching { OWN_PANELS } else { BLOCK_PANELS };
     // Where rows of A lie side by side, packing reads one value of each in a row: more come faster.
-    let most = if p.a_row == 1 { BLOCK_PANELS * nr / mr } else { BLOCK_PANELS };
+    let most = (if p.a_row == 1 { most * nr / mr } else { most }, most);
     let grid = Grid::new(parallel, (rows, cols), most, (a_access, b_access), packed_b.is_some());
 
     let a_lines = (a_access == Access::Shared).then_some((Side::A, p.m));
@@ -252,11 +263,10 @@ pub(super) unsafe fn blocked<T: Gemm>(
                 return;
             }
             let shared_b = packed_b.map_or(shared.get().cast_const(), <[T]>::as_ptr);
-            let own_len = match (a_access, b_access) {
-                (Access::Own, _) => kernel.packed_len(Side::A, block.rows.len() * mr, kc),
-                (_, Access::Own) => kernel.packed_len(Side::B, block.cols.len() * nr, kc),
-                _ => 0,
-            };
+            let own_len = own_side.map_or(0, |side| {
+                let count = block.panels(side).len() * kernel.width(side);
+                kernel.packed_len(side, count, kc)
+            });
             let mut own = match Scratch::<T>::new(own_len) {
                 Ok(own) => own,
                 Err(error) => {
@@ -286,22 +296,22 @@ pub(super) unsafe fn blocked<T: Gemm>(
                 // SAFETY: the block lies inside the problem, and no other task has it; the shared
                 // panels are there when the gates of their lines are open.
                 unsafe {
-                    if a_access == Access::Own {
-                        let i = block.rows.start * mr;
-                        let count = (block.rows.end * mr).min(p.m) - i;
-                        let src = p.a.wrapping_add(i * p.a_row + k0 * p.a_col);
-                        kernel.pack(Side::A, own, src, [p.a_row, p.a_col], count, k);
-                    } else if b_access == Access::Own {
-                        let j = block.cols.start * nr;
-                        let count = (block.cols.end * nr).min(p.n) - j;
-                        let src = p.b.wrapping_add(k0 * p.b_row + j * p.b_col);
-                        kernel.pack(Side::B, own, src, [p.b_col, p.b_row], count, k);
+                    if let Some(side) = own_side {
+                        let raw = Raw::of(kernel, p, side, &block, (k0, k));
+                        kernel.pack(side, own, raw.from, raw.strides, raw.count, k);
                     }
                     if k0 == first && count > 0 {
                         let panels = if a_lines.is_some() { &block.rows } else { &block.cols };
                         packed.wait(lines.parts_of(panels));
                     }
-                    block.compute(kernel, p, (k0, k), (a, a_access), (b, b_access));
+                    let end = (first + chunk).min(p.k);
+                    let next = own_side.filter(|_| fetching).and_then(|side| {
+                        let next = (task + 1 < grid.tasks()).then(|| grid.block(task + 1));
+                        let (block, k0) =
+                            if k0 + k < end { (&block, k0 + k) } else { (&next?, first) };
+                        Some(Raw::of(kernel, p, side, block, (k0, kc.min(end - k0))))
+                    });
+                    block.compute(kernel, p, (k0, k), (a, a_access), (b, b_access), next);
                 }
             }
             if let Some(then) = at_once {
@@ -322,7 +332,7 @@ pub(super) unsafe fn blocked<T: Gemm>(
             parallel,
             &[
                 Phase { tasks: lines.tasks(), run: &pack },
-                Phase { tasks: grid.down() * grid.across(), run: &compute },
+                Phase { tasks: grid.tasks(), run: &compute },
                 Phase { tasks: pieces, run: &afterwards },
             ],
         );
@@ -354,6 +364,48 @@ impl Gates {
     }
 }
 
+/// Lines of an operand where they lie in memory.
+struct Raw<T> {
+    from: *const T,
+    /// From a line to the next, and along it.
+    strides: [usize; 2],
+    count: usize,
+    k: usize,
+}
+
+impl<T: Gemm> Raw<T> {
+    /// The lines that a block of C needs of an operand, `k` steps from `k0` on.
+    fn of(
+        kernel: &Kernel<T>,
+        p: &Problem<T>,
+        side: Side,
+        block: &Block,
+        (k0, k): (usize, usize),
+    ) -> Self {
+        let (from, strides, len) = match side {
+            Side::A => (p.a, [p.a_row, p.a_col], p.m),
+            Side::B => (p.b, [p.b_col, p.b_row], p.n),
+        };
+        let (panels, width) = (block.panels(side), kernel.width(side));
+        let first = panels.start * width;
+        let from = from.wrapping_add(first * strides[0] + k0 * strides[1]);
+        Self { from, strides, count: (panels.end * width).min(len).saturating_sub(first), k }
+    }
+
+    /// What a tile fetches of these, `lines` lines of the cache: one of each line, or of each step if
+    /// lines are adjacent, then the next one. After so many tiles as there are, nothing is left.
+    fn part(&self, tile: usize, lines: usize) -> Option<Ahead> {
+        let (far, step, near) = match self.strides {
+            [step, 1] => (self.count, step, self.k),
+            [_, step] => (self.k, step, self.count),
+        };
+        let parts = far.div_ceil(lines.max(1)).max(1);
+        let (at, part) = (tile / parts * (LINE / size_of::<T>()), tile % parts);
+        let from = self.from.wrapping_add(at + part * lines * step).cast();
+        (at < near).then_some(Ahead { from, step: step * size_of::<T>() })
+    }
+}
+
 /// A task's part of C, in panels.
 struct Block {
     rows: Range<usize>,
@@ -361,9 +413,18 @@ struct Block {
 }
 
 impl Block {
+    /// Its panels of an operand.
+    fn panels(&self, side: Side) -> &Range<usize> {
+        match side {
+            Side::A => &self.rows,
+            Side::B => &self.cols,
+        }
+    }
+
     /// Adds the product of one k-block to this part of C.
     ///
-    /// `a` and `b` point to the k-block of the whole operand, or of the block if it is its own.
+    /// `a` and `b` point to the k-block of the whole operand, or of the block if it is its own; `next`
+    /// are lines to fetch meanwhile.
     ///
     /// # Safety
     /// The operands are there and nobody else uses this part of C.
@@ -374,6 +435,7 @@ impl Block {
         (k0, k): (usize, usize),
         (a, a_access): (*const T, Access),
         (b, b_access): (*const T, Access),
+        next: Option<Raw<T>>,
     ) {
         let (mr, nr) = (kernel.mr, kernel.nr);
         let mut tile = kernel.tile(k, a, b, p.c, p.ldc);
@@ -392,9 +454,11 @@ impl Block {
         let a_first = if a_access == Access::Own { self.rows.start } else { 0 };
         let b_first = if b_access == Access::Own { self.cols.start } else { 0 };
         let tiles = kernel.start();
+        let lines_ahead = kernel.lines_ahead(k);
+        let mut parts = (0..).map_while(|tile| next.as_ref()?.part(tile, lines_ahead)).fuse();
         let mut at = |ip: usize, jp: usize, ahead: *const T| {
             let (i, j) = (ip * mr, jp * nr);
-            tile.ahead = ahead;
+            tile.ahead = parts.next().unwrap_or(Ahead::adjacent(ahead));
             tile.rows = mr.min(p.m - i);
             tile.cols = nr.min(p.n - j);
             tile.a = a.wrapping_add((ip - a_first) * a_panel);
@@ -414,8 +478,9 @@ impl Block {
         let flat = self.cols.len() * nr * k * size_of::<T>() <= FLAT;
         let short =
             !kernel.reads_values() && a_access != Access::Own && self.cols.len() < self.rows.len();
-        // The tiles along its panel fetch the next one, each a part (bench: `gemm_bench`).
-        let part = kernel.ahead(k);
+        // The tiles along its panel fetch the next one, each a part, if they have nothing else to fetch
+        // (bench: `gemm_bench`).
+        let part = lines_ahead * LINE / size_of::<T>();
         let ahead = |from: *const T, panel: usize, tile: usize| {
             let part = tile * part;
             from.wrapping_add(if part < panel { panel + part } else { 0 })
@@ -545,7 +610,7 @@ impl Grid {
     fn new(
         parallel: bool,
         (rows, cols): (usize, usize),
-        most_rows: usize,
+        (most_rows, most_cols): (usize, usize),
         (a, b): (Access, Access),
         packed_b: bool,
     ) -> Self {
@@ -555,7 +620,7 @@ impl Grid {
             // Each thread computes whole rows, as kernels before and after this one do.
             return Self {
                 rows: even(threads, rows),
-                cols: dwindling(1, cols, BLOCK_PANELS),
+                cols: dwindling(1, cols, most_cols),
                 by_rows: true,
             };
         }
@@ -574,9 +639,14 @@ impl Grid {
             let (rows, cols) = cut(rows, most_rows, cols);
             Self { rows, cols, by_rows: true }
         } else {
-            let (cols, rows) = cut(cols, BLOCK_PANELS, rows);
+            let (cols, rows) = cut(cols, most_cols, rows);
             Self { rows, cols, by_rows: false }
         }
+    }
+
+    /// Number of blocks.
+    fn tasks(&self) -> usize {
+        self.down() * self.across()
     }
 
     /// Number of blocks beside each other along a row of C.
@@ -656,6 +726,33 @@ mod tests {
     }
 
     #[test]
+    fn tiles_fetch_all_that_is_packed_next() {
+        let data = vec![0.0_f32; 1 << 16];
+        let line = |p: *const f32| p as usize / LINE;
+        for (strides, count, k) in [([256, 1], 40, 130), ([1, 300], 96, 70), ([1, 1000], 1, 5)] {
+            for lines in [1, 32, 128] {
+                let raw = Raw { from: data.as_ptr(), strides, count, k };
+                let parts: Vec<Ahead> = (0..).map_while(|tile| raw.part(tile, lines)).collect();
+                let fetched: Vec<usize> = parts
+                    .iter()
+                    .flat_map(|part| (0..lines).map(|i| part.from as usize + i * part.step))
+                    .map(|at| line(at as *const f32))
+                    .collect();
+                // What lies side by side is fetched from the first value on, a line at a time.
+                let missed = (0..count * k).find(|i| {
+                    let (i, p) = (i % count, i / count);
+                    let (i, p) = if strides[1] == 1 { (i, p & !15) } else { (i & !15, p) };
+                    !fetched.contains(&line(raw.from.wrapping_add(i * strides[0] + p * strides[1])))
+                });
+                assert_eq!(missed, None, "{strides:?} {count} {k}, {lines} at a time");
+            }
+        }
+        let kernel = Kernel::<f32>::best();
+        let none = Raw { from: data.as_ptr(), strides: [1, 8], count: 0, k: 8 };
+        assert!(none.part(0, kernel.lines_ahead(8)).is_none());
+    }
+
+    #[test]
     fn packing_tasks_do_all_lines_of_all_k_blocks() {
         let kernel = Kernel::<f32>::best();
         let (width, isa) = (kernel.mr, kernel.isa);
@@ -698,9 +795,9 @@ mod tests {
         for (rows, cols) in [(1, 1), (1, 40), (3, 5), (22, 32), (86, 32), (32, 86)] {
             for (a, b) in accesses.iter().flat_map(|&a| accesses.map(|b| (a, b))) {
                 for (parallel, packed) in [(false, false), (true, false), (true, true)] {
-                    let grid = Grid::new(parallel, (rows, cols), 21, (a, b), packed);
+                    let grid = Grid::new(parallel, (rows, cols), (21, 8), (a, b), packed);
                     let mut times = vec![0; rows * cols];
-                    for task in 0..grid.down() * grid.across() {
+                    for task in 0..grid.tasks() {
                         let block = grid.block(task);
                         assert!(
                             block.rows.is_empty() || {

@@ -47,9 +47,24 @@ pub struct Tile<T> {
     pub row_bias: *const T,
     /// Whether to replace negative results by 0, last of all.
     pub relu: bool,
-    /// What packed panels are followed by: from here on, a line of the cache for every four steps is
-    /// brought into the second level meanwhile. It may be any address.
-    pub ahead: *const T,
+    /// What is brought into the second level of the cache while packed panels are multiplied.
+    pub ahead: Ahead,
+}
+
+/// Lines of the cache to fetch, as many as [`Kernel::lines_ahead`] says. They may be anywhere.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    /// An address in the first one.
+    pub from: *const u8,
+    /// Bytes from one to the next. The tile unit's kernel takes them side by side whatever this is.
+    pub step: usize,
+}
+
+impl Ahead {
+    /// Lines side by side.
+    pub fn adjacent<T>(from: *const T) -> Self {
+        Self { from: from.cast(), step: LINE }
+    }
 }
 
 /// Least rows, columns, length of the sums and multiplications of a product that is worth splitting.
@@ -228,12 +243,12 @@ impl<T: Gemm> Kernel<T> {
         }
     }
 
-    /// Values that a tile of `k` steps fetches ahead.
-    pub(super) fn ahead(&self, k: usize) -> usize {
+    /// Lines of the cache that a tile of `k` steps fetches ahead.
+    pub(super) fn lines_ahead(&self, k: usize) -> usize {
         match self.form {
-            Form::Values => k / STEPS_PER_LINE * LINE / size_of::<T>(),
+            Form::Values => k / STEPS_PER_LINE,
             #[cfg(target_arch = "x86_64")]
-            Form::Split => super::amx::ahead(k),
+            Form::Split => super::amx::lines_ahead(k),
         }
     }
 
@@ -256,7 +271,7 @@ impl<T: Gemm> Kernel<T> {
             col_bias: std::ptr::null(),
             row_bias: std::ptr::null(),
             relu: false,
-            ahead: a,
+            ahead: Ahead::adjacent(a),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::kernel::{Form, Kernel, LINE, Tile};
+use super::kernel::{Form, Kernel, Tile};
 use crate::simd::Isa;
 
 /// Does all steps along k, four to a turn of the loop, each with the sums whose turn it is; a turn
@@ -199,7 +199,7 @@ macro_rules! x86_kernel {
                         let (mut a, mut b) = (t.a, t.b);
                         let (a_step, b_step) =
                             if HOW == PACKED { (MR, NR) } else { (t.a_step, t.b_step) };
-                        let mut ahead = t.ahead.cast::<i8>();
+                        let mut ahead = t.ahead.from.cast::<i8>();
                         steps!(
                             t.k,
                             sums,
@@ -211,7 +211,7 @@ macro_rules! x86_kernel {
                             {
                                 if HOW == PACKED {
                                     _mm_prefetch::<_MM_HINT_T1>(ahead);
-                                    ahead = ahead.wrapping_add(LINE);
+                                    ahead = ahead.wrapping_add(t.ahead.step);
                                 }
                             }
                         );
