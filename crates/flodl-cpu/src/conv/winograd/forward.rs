@@ -145,9 +145,9 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
         let (sources, products) = space.split_at_mut(self.squares * stride);
         let loader = Loader::source(pass, &self.tiling, tiles.clone());
         let (width, channels) = (self.width, self.channels);
-        let to = Panels { to: sources.as_mut_ptr(), width, channels, stride };
-        let failed = Mutex::new(None);
         let planes = planes(pass);
+        let to = Panels { to: sources.as_mut_ptr(), width, channels, planes, stride };
+        let failed = Mutex::new(None);
         let step = planes.div_ceil(TASKS);
         threads::parallel_for(planes.div_ceil(step), |i| {
             let planes = i * step..((i + 1) * step).min(planes);
@@ -161,7 +161,7 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
         threads::parallel_for(self.squares, |point| {
             let (a, b) =
                 (&weights[point * (weights.len() / self.squares)..], &sources[point * stride..]);
-            self.multiply(panels, a, b, made.at(point * made_stride));
+            self.multiply(point, panels, a, b, made.at(point * made_stride));
         });
 
         let products = &*products;
@@ -186,14 +186,15 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
     }
 
     /// The products of one point for all tiles of a block: writes `panels` panels to `made`.
-    fn multiply(&self, panels: usize, weights: &[T], sources: &[T], made: *mut T) {
-        let (mr, k, width) = (self.kernel.mr, self.channels, self.width);
+    fn multiply(&self, point: usize, panels: usize, weights: &[T], sources: &[T], made: *mut T) {
+        let (mr, channels, width) = (self.kernel.mr, self.channels, self.width);
+        let k = self.tiling.form.parities_at(point) * planes(self.pass);
         let rows = self.pass.dst_ch;
-        assert!(sources.len() >= panels * k * width);
+        assert!(sources.len() >= panels * channels * width && k <= channels);
         for m in (0..rows).step_by(mr) {
-            let a = weights[m * k..(m + mr) * k].as_ptr();
+            let a = weights[m * channels..(m + mr) * channels].as_ptr();
             for q in 0..panels {
-                let b = sources[q * k * width..].as_ptr();
+                let b = sources[q * channels * width..].as_ptr();
                 let c = made.wrapping_add((q * rows + m) * width);
                 for column in (0..width).step_by(self.kernel.nr) {
                     let b = b.wrapping_add(column);
@@ -236,7 +237,8 @@ impl<T: Gemm, const P: usize, const R: usize> Weights<'_, '_, '_, T, P, R> {
     #[inline(always)]
     fn transform<A: Arch, const W: usize>(self) -> Result<(), OutOfMemory> {
         let (work, pass) = (self.work, self.work.pass);
-        let (mr, stride) = (work.kernel.mr, work.tiling.form.stride);
+        let (mr, form) = (work.kernel.mr, work.tiling.form);
+        let (stride, planes) = (form.stride, planes(pass));
         let first = self.panel * mr;
         let rows = mr.min(pass.dst_ch - first);
         let src = &pass.w[self.group * pass.w_group + first * pass.w_row..];
@@ -250,8 +252,9 @@ impl<T: Gemm, const P: usize, const R: usize> Weights<'_, '_, '_, T, P, R> {
         let down = h.k_step * (stride * pass.kernel[2]) as isize;
         let right = w.k_step * stride as isize;
         let mut packed = None;
-        for channel in 0..work.channels {
-            let (plane, parity) = (channel / (stride * stride), channel % (stride * stride));
+        for (plane, parity) in
+            (0..planes).flat_map(|plane| (0..form.parities()).map(move |parity| (plane, parity)))
+        {
             let (c, depth) = (plane / d.taps, plane % d.taps);
             let (p, q) = (parity / stride, parity % stride);
             if packed.replace(c) != Some(c) {
@@ -259,11 +262,14 @@ impl<T: Gemm, const P: usize, const R: usize> Weights<'_, '_, '_, T, P, R> {
                 pack(simd::isa(), mr, &mut taps, src, pass.w_row, 1, rows, kernel);
             }
             let tap = pass.kernel_index((depth * h.taps + p) * w.taps + q) as isize;
-            let line = (self.panel * work.channels + channel) * mr;
+            let line = (self.panel * work.channels + parity * planes + plane) * mr;
             for part in (0..mr).step_by(W) {
                 for j in 0..R {
                     let mut column = [Lanes::ZERO; MOST];
                     for (i, lanes) in column.iter_mut().enumerate().take(R) {
+                        if p + i * stride >= h.taps || q + j * stride >= w.taps {
+                            continue;
+                        }
                         let index = tap + i as isize * down + j as isize * right;
                         let from = &taps[index as usize * mr + part..][..W];
                         // SAFETY: as many values.
@@ -311,9 +317,9 @@ impl<T: Gemm, const P: usize> Sources<'_, '_, T, P> {
         let mut square = Square::<A, T, W>::new();
         for number in self.planes {
             let plane = |n: usize, depth: usize| pass.source_plane(self.group, number, n, depth);
-            let (first, square) = (number * loader.offsets.len(), &mut square);
+            let square = &mut square;
             // SAFETY: the panels have room for all tiles and channels; these are this task's.
-            unsafe { loader.plane::<A, Source<P>, W>(plane, &mut slab, square, first, self.to) };
+            unsafe { loader.plane::<A, Source<P>, W>(plane, &mut slab, square, number, self.to) };
         }
         Ok(())
     }

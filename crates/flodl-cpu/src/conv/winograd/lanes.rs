@@ -6,7 +6,7 @@
 //! times as long as the arithmetic (bench: `layers --only "k3 p1"`).
 
 use std::marker::PhantomData;
-use std::ops::{Add, Sub};
+use std::ops::{Add, Range, Sub};
 
 use crate::element::Float;
 use crate::simd::Arch;
@@ -30,6 +30,36 @@ macro_rules! by_width {
     };
 }
 pub(super) use by_width;
+
+/// Lanes whose values lie side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    /// Which lanes, bit by bit.
+    lanes: u16,
+    /// Where lane 0 would be, which may be before all places.
+    pub place: usize,
+}
+
+impl Run {
+    pub const NONE: Self = Self { lanes: 0, place: 0 };
+
+    /// Lanes of a piece of which the first is at `place`.
+    pub fn new(lanes: Range<usize>, place: usize) -> Self {
+        let below = |lane: usize| (1_u32 << lane) - 1;
+        let bits = (below(lanes.end) & !below(lanes.start)) as u16;
+        Self { lanes: bits, place: place.wrapping_sub(lanes.start) }
+    }
+
+    /// Whether it is all of a piece.
+    pub fn is_piece(&self) -> bool {
+        self.lanes == (1 << PIECE) - 1
+    }
+
+    /// The same so many lanes later.
+    pub fn after(&self, lanes: usize) -> Self {
+        Self { lanes: self.lanes << lanes, place: self.place.wrapping_sub(lanes) }
+    }
+}
 
 /// One value of each of `W` tiles or channels.
 #[derive(Clone, Copy)]
@@ -96,6 +126,27 @@ impl<A: Arch, T: Float, const W: usize> Lanes<A, T, W> {
         for (to, from) in lanes.0.chunks_exact_mut(PIECE).zip(from) {
             // SAFETY: the caller's promise.
             to.copy_from_slice(unsafe { std::slice::from_raw_parts(from, PIECE) });
+        }
+        lanes
+    }
+
+    /// Reads them run by run; what is in none is 0.
+    ///
+    /// # Safety
+    /// The places of all lanes of the runs, counted from `from` on, are readable; with less than
+    /// sixteen lanes, those of whole pieces.
+    #[inline(always)]
+    pub unsafe fn read_runs(runs: &[Run], from: *const T) -> Self {
+        // SAFETY: the caller's promise.
+        vectors!(read_runs(runs, from.cast()));
+        let mut lanes = Self::ZERO;
+        for run in runs {
+            for (lane, to) in lanes.0.iter_mut().enumerate() {
+                if run.lanes >> lane & 1 == 1 {
+                    // SAFETY: the caller's promise.
+                    *to = unsafe { *from.wrapping_add(run.place).add(lane) };
+                }
+            }
         }
         lanes
     }
@@ -311,6 +362,25 @@ mod avx {
         _mm256_sub_ps
     );
 
+    /// Values from several runs.
+    ///
+    /// # Safety
+    /// Whole pieces are readable where the runs are; the CPU has the features that the attribute names.
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    pub unsafe fn read_runs(runs: &[super::Run], from: *const f32) -> [f32; 8] {
+        let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+        let mut lanes = _mm256_setzero_ps();
+        for run in runs {
+            let mask = _mm256_and_si256(_mm256_set1_epi32(run.lanes.into()), bits);
+            let mask = _mm256_castsi256_ps(_mm256_cmpeq_epi32(mask, bits));
+            // SAFETY: the caller's promise.
+            let values = unsafe { _mm256_loadu_ps(from.wrapping_add(run.place)) };
+            lanes = _mm256_blendv_ps(lanes, values, mask);
+        }
+        values(lanes)
+    }
+
     /// Vectors a, b, c, d to a0 b0 c0 d0 a1 b1 and so on.
     ///
     /// # Safety
@@ -406,6 +476,22 @@ mod avx512 {
         _mm512_add_ps,
         _mm512_sub_ps
     );
+
+    /// Values from several runs.
+    ///
+    /// # Safety
+    /// The lanes of the runs are readable; the CPU has the features that the attribute names.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn read_runs(runs: &[super::Run], from: *const f32) -> [f32; 16] {
+        let mut lanes = _mm512_setzero_ps();
+        for run in runs {
+            let from = from.wrapping_add(run.place);
+            // SAFETY: the caller's promise; no other lanes are read.
+            lanes = unsafe { _mm512_mask_loadu_ps(lanes, run.lanes, from) };
+        }
+        values(lanes)
+    }
 
     /// Eight values from each of two places.
     ///

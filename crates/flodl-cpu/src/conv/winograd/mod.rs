@@ -1,8 +1,10 @@
 //! Winograd's convolution: tiles of outputs from a quarter of the multiplications.
 //!
-//! For 3×3 and 2×2 kernels of stride 1, and for kernels of even size and stride 2, which are 2×2
-//! kernels of stride 1 over the four parities of the image, taken as channels. A dilated kernel is a
-//! plain one over each residue of the image's places modulo the dilation. In three dimensions the
+//! For 3×3 and 2×2 kernels of stride 1, and for kernels of 3×3 to 6×6 and stride 2, which are such
+//! kernels of stride 1 over the four parities of the image, taken as channels; if their size is odd,
+//! the odd parities lack the last tap, which is 0, and so are their weights at infinity, where they are
+//! left out. A dilated kernel is a plain one over each residue of the image's places modulo the
+//! dilation. In three dimensions the
 //! taps along the depth are channels too, and each depth of the output is an image. Tiles of the
 //! source and the weights are transformed ([`transform`]), multiplied point by point, which is a
 //! matrix product for each point ([`forward`], [`weight`]), and transformed back.
@@ -27,7 +29,7 @@ use super::plan::Pass;
 use crate::gemm::pack::pack;
 use crate::gemm::{Gemm, Kernel};
 use crate::simd::{self, Arch};
-use lanes::{Lanes, PAIR, PIECE};
+use lanes::{Lanes, PAIR, PIECE, Run};
 use transform::{MOST, Square, Transform};
 
 /// Environment variable that turns Winograd's convolution off when it is `0`.
@@ -60,6 +62,8 @@ pub(super) struct Form {
     pub taps: usize,
     /// Stride of the pass; its parities are channels.
     pub stride: usize,
+    /// Whether the last tap of odd parities is none of the kernel's.
+    pub odd: bool,
     /// From a tap to the next: places of one residue modulo this are an image of their own.
     pub dilation: usize,
 }
@@ -80,9 +84,25 @@ impl Form {
         [1, 2].map(|axis| pass.axes[axis].out.div_ceil(self.dilation).div_ceil(self.outputs()))
     }
 
-    /// Channels of the source, taps along the depth and parities included, in this order.
+    fn parities(&self) -> usize {
+        self.stride * self.stride
+    }
+
+    /// Channels of the source: for each parity all planes.
     fn channels<T: Gemm>(&self, pass: &Pass<T>) -> usize {
-        planes(pass) * self.stride * self.stride
+        planes(pass) * self.parities()
+    }
+
+    /// Parities up to the last whose weights are not 0 at a point.
+    fn parities_at(&self, point: usize) -> usize {
+        let infinity = [point / self.points, point % self.points].map(|p| p == self.points - 1);
+        match infinity {
+            _ if !self.odd => self.parities(),
+            [true, true] => 1,
+            [true, false] => 2,
+            [false, true] => 3,
+            [false, false] => 4,
+        }
     }
 }
 
@@ -99,6 +119,8 @@ const TILES: usize = 32;
 /// of the weights, for each of them and point.
 const TRANSFORM: usize = 20;
 const WEIGHT: usize = 80;
+/// What a value of the source costs that is put beside those of its parity by itself.
+const SPLIT: usize = 45;
 
 /// The form in which a pass is cheaper than direct, if there is one. `gradient` asks for the
 /// gradient by weight of this pass.
@@ -108,15 +130,22 @@ pub(super) fn suits<T: Gemm>(pass: &Pass<T>, gradient: bool) -> Option<Form> {
     let wide = form.channels(pass).min(pass.dst_ch) >= FEW;
     (wanted && wide).then_some(())?;
     let direct = pass.taps() * pass.pixels() * pass.src_ch * pass.dst_ch;
+    // Every second value of a row takes longer to pack.
+    let direct = if form.stride == 2 { direct + direct / 4 } else { direct };
     let cost = |form: &Form| {
         let [rows, cols] = form.tiles(pass);
         let tiles = pass.axes[0].out * form.residues() * rows * cols;
         let squares = form.points * form.points;
         let (from, to) = (form.channels(pass), pass.dst_ch);
+        let parities: usize = (0..squares).map(|point| form.parities_at(point)).sum();
+        let products = parities * planes(pass) * to;
         // The gradient by weight packs both operands.
         let transforms = (from + to) * if gradient { TRANSFORM + 16 } else { TRANSFORM };
         let weights = from * to * WEIGHT / pass.batch.max(1);
-        (tiles, squares * (tiles * (from * to + transforms) + weights))
+        let by_value = form.stride == 2 && images(pass.batch, cols) == 1;
+        let step = form.outputs() * form.stride;
+        let split = if by_value { step * step * planes(pass) * SPLIT } else { 0 };
+        (tiles, tiles * (products + squares * transforms + split) + squares * weights)
     };
     let forms = choices(form.taps).iter().map(|&points| Form { points, ..form });
     let (form, (tiles, cost)) = forms.map(|f| (f, cost(&f))).min_by_key(|(_, (_, cost))| *cost)?;
@@ -133,10 +162,16 @@ fn form<T: Gemm>(pass: &Pass<T>) -> Option<Form> {
     let [d, h, w] = pass.axes;
     let alike = h.taps == w.taps && h.stride == w.stride && h.step == w.step;
     let (stride, dilation) = (h.stride, h.step);
-    let whole = stride == 1 || stride == 2 && dilation == 1 && h.taps.is_multiple_of(2);
-    let taps = h.taps / stride;
-    let form = Form { points: 4, taps, stride, dilation };
-    (d.taps > 0 && alike && whole && (2..=3).contains(&taps)).then_some(form)
+    let strided = stride == 1 || stride == 2 && dilation == 1;
+    let taps = h.taps.div_ceil(stride);
+    let form = Form { points: 4, taps, stride, odd: taps * stride > h.taps, dilation };
+    (d.taps > 0 && alike && strided && (2..=3).contains(&taps)).then_some(form)
+}
+
+/// Images in turn where so many tiles are side by side: 1 or [`PIECE`].
+fn images(batch: usize, cols: usize) -> usize {
+    let turns = batch.next_multiple_of(PIECE);
+    if cols < PIECE && 8 * turns <= 9 * batch { PIECE } else { 1 }
 }
 
 /// The tiles of a pass, numbered row by row, residue after residue of an image, depth after depth of
@@ -174,8 +209,7 @@ impl Tiling {
     /// About `target` tiles to a block, in whole panels of `width` and few enough for `parts`.
     fn new<T: Gemm>(pass: &Pass<T>, form: Form, target: usize, width: usize, parts: usize) -> Self {
         let [rows, cols] = form.tiles(pass);
-        let turns = pass.batch.next_multiple_of(PIECE);
-        let images = if cols < PIECE && 8 * turns <= 9 * pass.batch { PIECE } else { 1 };
+        let images = images(pass.batch, cols);
         let batch = pass.batch.next_multiple_of(images);
         let tiles = pass.axes[0].out * batch * form.residues() * rows * cols;
         let most = (target / width * width).max(width);
@@ -398,39 +432,16 @@ impl Slab {
     }
 }
 
-/// Where the tiles that are transformed together are in the slab.
-enum Piece {
-    /// Side by side from here on.
-    Whole(usize),
-    /// Each on its own; those past the last are none.
-    Parts([Option<usize>; PIECE]),
-}
+/// Where neighbouring tiles are in the slab: one run for a whole piece side by side.
+type Piece = Vec<Run>;
 
-impl Piece {
-    /// Puts the values at `count` by `count` offsets from the tiles into lanes from `first` on.
-    #[inline(always)]
-    fn gather<T: Gemm>(
-        &self,
-        slab: &[T],
-        offsets: &[[usize; MOST]; MOST],
-        count: usize,
-        first: usize,
-        to: &mut [[[T; PAIR]; MOST]; MOST],
-    ) {
-        for (to, offsets) in to.iter_mut().zip(offsets).take(count) {
-            for (to, offset) in to.iter_mut().zip(offsets).take(count) {
-                let to = &mut to[first..][..PIECE];
-                match self {
-                    Self::Whole(place) => to.copy_from_slice(&slab[place + offset..][..PIECE]),
-                    Self::Parts(places) => {
-                        for (to, place) in to.iter_mut().zip(places) {
-                            *to = place.map_or(T::ZERO, |place| slab[place + offset]);
-                        }
-                    }
-                }
-            }
-        }
-    }
+/// The runs of tiles at these places, of a piece at most.
+fn piece(places: &[usize]) -> Piece {
+    let follows = |lane: usize| places[lane] == places[lane - 1] + 1;
+    let starts: Vec<_> = (0..places.len()).filter(|&i| i == 0 || !follows(i)).collect();
+    let ends = starts.iter().skip(1).copied().chain([places.len()]);
+    let run = |(&start, end)| Run::new(start..end, places[start]);
+    starts.iter().zip(ends).map(run).collect()
 }
 
 /// Transforms channels of a source, tile by tile, for one block.
@@ -502,12 +513,8 @@ impl<'a, T: Gemm> Loader<'a, T> {
         };
         let all = tiles.start..tiles.start + tiles.len().next_multiple_of(PAIR);
         let pieces = all.step_by(PIECE).map(|tile| {
-            let parts: [Option<usize>; PIECE] =
-                std::array::from_fn(|lane| (tile + lane < tiles.end).then(|| place(tile + lane)));
-            match parts[0] {
-                Some(p) if (1..PIECE).all(|lane| parts[lane] == Some(p + lane)) => Piece::Whole(p),
-                _ => Piece::Parts(parts),
-            }
+            let places: Vec<_> = (tile..tiles.end.min(tile + PIECE)).map(place).collect();
+            piece(&places)
         });
         let pieces = pieces.collect();
         let offsets = (0..stride * stride).map(|parity| {
@@ -529,8 +536,8 @@ impl<'a, T: Gemm> Loader<'a, T> {
     }
 
     /// Transforms one plane behind each plane of tiles: `plane(n, d)` is the number in the source of
-    /// that for depth d of image n, none if it is padding. The parities of the plane become the
-    /// channels from `first` on.
+    /// that for depth d of image n, none if it is padding. `first` is the channel that the first parity
+    /// of the plane becomes.
     ///
     /// # Safety
     /// The places of these channels in `panels` are writable, and nobody else's; panels are whole pairs
@@ -560,39 +567,43 @@ impl<'a, T: Gemm> Loader<'a, T> {
                 self.slab.turn(src, of_image, count, turn, to);
             }
         }
-        // What is not side by side, put there value by value.
-        let mut apart = [[[T::ZERO; PAIR]; MOST]; MOST];
-        let in_order: [[usize; MOST]; MOST] =
-            std::array::from_fn(|i| std::array::from_fn(|j| (i * MOST + j) * PAIR));
+        for run in self.pieces.iter().flatten() {
+            let end = run.place.checked_add(PIECE + self.farthest);
+            assert!(end.is_some_and(|end| end <= slab.len()));
+        }
         for (parity, offsets) in self.offsets.iter().enumerate() {
             for (p, pieces) in self.pieces.chunks_exact(W / PIECE).enumerate() {
-                let (mut from, mut places, mut at) = (slab.as_ptr(), [0; 2], offsets);
-                let mut whole = true;
-                for (place, piece) in places.iter_mut().zip(pieces) {
-                    match piece {
-                        Piece::Whole(first) => *place = *first,
-                        Piece::Parts(_) => whole = false,
+                let (mut runs, mut count) = ([Run::NONE; PAIR], 0);
+                for (i, piece) in pieces.iter().enumerate() {
+                    for run in piece {
+                        runs[count] = run.after(i * PIECE);
+                        count += 1;
                     }
                 }
-                if whole {
-                    assert!(places[0].max(places[1]) + self.farthest + PIECE <= slab.len());
-                } else {
-                    for (half, piece) in pieces.iter().enumerate() {
-                        piece.gather::<T>(slab, offsets, F::FROM, half * PIECE, &mut apart);
-                    }
-                    (from, places, at) = (apart.as_ptr().cast(), [0, PIECE], &in_order);
-                }
+                let runs = &runs[..count];
+                let whole = pieces.iter().all(|piece| piece.len() == 1 && piece[0].is_piece());
+                let places =
+                    [0, pieces.len() - 1].map(|i| pieces[i].first().map_or(0, |r| r.place));
                 for j in 0..F::FROM {
                     let mut column = [Lanes::ZERO; MOST];
-                    for (lanes, at) in column.iter_mut().zip(at).take(F::FROM) {
-                        let [low, high] = places.map(|place| from.wrapping_add(place + at[j]));
-                        // SAFETY: pieces of the slab, as checked above, or of what is apart.
-                        *lanes = unsafe { Lanes::read_pieces([low, high]) };
+                    for (lanes, at) in column.iter_mut().zip(offsets).take(F::FROM) {
+                        let from = slab.as_ptr().wrapping_add(at[j]);
+                        // SAFETY: places of the slab, as checked above.
+                        *lanes = unsafe {
+                            if whole {
+                                Lanes::read_pieces([
+                                    from.wrapping_add(places[0]),
+                                    from.wrapping_add(places[1]),
+                                ])
+                            } else {
+                                Lanes::read_runs(runs, from)
+                            }
+                        };
                     }
                     square.put::<F>(j, &column);
                 }
                 let (panel, lane) = (p * W / panels.width, p * W % panels.width);
-                let row = panel * panels.channels + first + parity;
+                let row = panel * panels.channels + first + parity * panels.planes;
                 let mut to = panels.to.wrapping_add(row * panels.width + lane);
                 for i in 0..F::TO {
                     for lanes in square.row::<F>(i).iter().take(F::TO) {
@@ -612,6 +623,8 @@ struct Panels<T> {
     to: *mut T,
     width: usize,
     channels: usize,
+    /// Channels from a parity to the next.
+    planes: usize,
     /// From a point to the next.
     stride: usize,
 }

@@ -37,6 +37,11 @@ fn check<T: Gemm>(g: &ConvGeom) {
         close("weight", g, form, &got, &dw);
         let mut got = vec![T::NAN; g.x_len()];
         let passes = Pass::backward(g, &dy, &w, Some(&c));
+        if form.odd {
+            // The phases have one to four taps.
+            assert!(passes.iter().any(|pass| super::form(pass).is_none()));
+            continue;
+        }
         let found = super::form(&passes[0]).expect("a form");
         assert!(passes.iter().all(|pass| super::form(pass) == Some(found)));
         run(&passes, Form { points, ..found }, &mut got).unwrap();
@@ -59,6 +64,12 @@ fn equals_the_direct_sum() {
         geom((3, 1, 8, 12), plane(16, 16), plane(4, 4), [1, 2, 2], same, ONE),
         geom((2, 2, 10, 14), plane(15, 18), plane(4, 4), [1, 2, 2], [0, 2, 0], ONE),
         geom((20, 1, 33, 25), plane(8, 8), plane(4, 4), [1, 2, 2], same, ONE),
+        // Sizes that the parities share unevenly.
+        geom((3, 1, 8, 12), plane(16, 16), plane(3, 3), [1, 2, 2], same, ONE),
+        geom((2, 2, 10, 14), plane(15, 18), plane(3, 3), [1, 2, 2], [0, 0, 2], ONE),
+        geom((8, 1, 33, 25), plane(8, 7), plane(3, 3), [1, 2, 2], same, ONE),
+        geom((17, 1, 9, 26), plane(23, 40), plane(5, 5), [1, 2, 2], [0, 2, 1], ONE),
+        geom((2, 1, 5, 7), [5, 9, 60], [3, 3, 3], [2, 2, 2], ONE, ONE),
         // Images in turn: whole turns and not, more of them than a block, few tiles side by side.
         geom((8, 1, 9, 14), plane(4, 4), plane(3, 3), ONE, same, ONE),
         geom((15, 1, 5, 8), plane(9, 7), plane(3, 3), ONE, same, ONE),
@@ -96,12 +107,14 @@ fn other_convolutions_have_no_form() {
     let plane = |h, w| [1, h, w];
     for g in [
         geom((1, 1, 2, 2), plane(8, 8), plane(3, 2), ONE, ZERO, ONE),
-        geom((1, 1, 2, 2), plane(8, 8), plane(3, 3), [1, 2, 2], ZERO, ONE),
+        geom((1, 1, 2, 2), plane(8, 8), plane(3, 3), [1, 3, 3], ZERO, ONE),
+        geom((1, 1, 2, 2), plane(8, 8), plane(2, 2), [1, 2, 2], ZERO, ONE),
+        geom((1, 1, 2, 2), plane(8, 8), plane(7, 7), [1, 2, 2], ZERO, ONE),
         geom((1, 1, 2, 2), plane(9, 9), plane(3, 3), ONE, ZERO, [1, 2, 1]),
         geom((1, 1, 2, 2), plane(9, 9), plane(4, 4), [1, 2, 2], ONE, [1, 2, 2]),
         geom((1, 1, 2, 2), plane(9, 9), plane(5, 5), ONE, ZERO, ONE),
         geom((1, 1, 2, 2), [3, 4, 4], [2, 3, 2], ONE, ZERO, ONE),
-        geom((1, 1, 2, 2), [3, 4, 4], [3, 3, 3], [1, 2, 2], ONE, ONE),
+        geom((1, 1, 2, 2), [3, 4, 4], [3, 3, 3], [1, 2, 1], ONE, ONE),
     ] {
         assert_eq!(form(&Pass::forward(&g, &x[..g.x_len()], &x, None)), None, "{g:?}");
     }

@@ -73,6 +73,7 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
                     to: to.as_mut_ptr(),
                     width: tiles,
                     channels: 0,
+                    planes: planes(pass),
                     stride,
                 });
                 self.transform(group, range, to)?;
@@ -84,8 +85,10 @@ impl<'a, 'p, T: Gemm, const P: usize, const R: usize> Work<'a, 'p, T, P, R> {
                     let a = Mat::row_major(&gradients[point * d..], tiles);
                     let b = Mat::row_major(&sources[point * s..], tiles).t();
                     let ep = Epilogue { accumulate: index > 0, ..Epilogue::default() };
-                    let (m, n) = (pass.dst_ch, self.channels);
-                    if let Err(error) = gemm(m, n, tiles, a, b, sums, n, &ep) {
+                    // What would be the gradient of taps that there are not stays as it is.
+                    let n = self.tiling.form.parities_at(point) * planes(pass);
+                    let (m, ldc) = (pass.dst_ch, self.channels);
+                    if let Err(error) = gemm(m, n, tiles, a, b, sums, ldc, &ep) {
                         *failed.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
                     }
                 });
@@ -169,13 +172,13 @@ where
         let mut square = Square::<A, T, W>::new();
         for number in self.planes {
             let plane = |n, depth| (self.number)(number, n, depth);
-            let (first, slab, square) = (number * loader.offsets.len(), &mut slab, &mut square);
+            let (slab, square) = (&mut slab, &mut square);
             // SAFETY: there is room for all tiles and channels; these are this task's.
             unsafe {
                 if SOURCE {
-                    loader.plane::<A, Source<P>, W>(plane, slab, square, first, self.to);
+                    loader.plane::<A, Source<P>, W>(plane, slab, square, number, self.to);
                 } else {
-                    loader.plane::<A, Gradients<P, R>, W>(plane, slab, square, first, self.to);
+                    loader.plane::<A, Gradients<P, R>, W>(plane, slab, square, number, self.to);
                 }
             }
         }
@@ -208,7 +211,7 @@ impl<T: Gemm, const P: usize, const R: usize> Back<'_, '_, '_, T, P, R> {
     fn transform<A: Arch, const W: usize>(self) {
         let (work, pass) = (self.work, self.work.pass);
         let (channels, stride) = (work.channels, work.tiling.form.stride);
-        let (parities, of_row) = (stride * stride, pass.k());
+        let (planes, of_row) = (planes(pass), pass.k());
         let mut square = Square::<A, T, W>::new();
         let [_, h, w] = pass.axes;
         for row in self.rows {
@@ -218,13 +221,13 @@ impl<T: Gemm, const P: usize, const R: usize> Back<'_, '_, '_, T, P, R> {
             for first in (0..channels).step_by(W) {
                 let lanes = W.min(channels - first);
                 let at = row * channels + first;
-                // Where the first of the taps is for each channel; the planes are the taps along the
-                // depth, too.
-                let mut places = [0; W];
+                // The first of the taps for each channel, and where it is; the planes are the taps along
+                // the depth, too.
+                let mut places = [([0; 2], 0); W];
                 for (lane, place) in places.iter_mut().enumerate() {
-                    let (plane, parity) = ((first + lane) / parities, (first + lane) % parities);
+                    let (plane, parity) = ((first + lane) % planes, (first + lane) / planes);
                     let (p, q) = (parity / stride, parity % stride);
-                    *place = (plane * h.taps + p) * w.taps + q;
+                    *place = ([p, q], (plane * h.taps + p) * w.taps + q);
                 }
                 for j in 0..P {
                     let mut column = [Lanes::ZERO; MOST];
@@ -241,8 +244,10 @@ impl<T: Gemm, const P: usize, const R: usize> Back<'_, '_, '_, T, P, R> {
                     let values = square.row::<TapGradients<P, R>>(i);
                     for (j, values) in values.iter().enumerate().take(R) {
                         let tap = (i * w.taps + j) * stride;
-                        for (&value, place) in values.0.iter().zip(places).take(lanes) {
-                            to[place + tap] = value;
+                        for (&value, ([p, q], place)) in values.0.iter().zip(places).take(lanes) {
+                            if p + i * stride < h.taps && q + j * stride < w.taps {
+                                to[place + tap] = value;
+                            }
                         }
                     }
                 }
