@@ -51,7 +51,7 @@ pub struct Tile<T> {
     pub ahead: Ahead,
 }
 
-/// Lines of the cache to fetch, as many as [`Kernel::lines_ahead`] says. They may be anywhere.
+/// Lines of the cache to fetch, as many as suit the length of the sums. They may be anywhere.
 #[derive(Clone, Copy)]
 pub struct Ahead {
     /// An address in the first one.
