@@ -13,8 +13,8 @@ use crate::threads::{self, Gate, Phase};
 const KC: usize = 512;
 /// Parts of k are multiples of this, so that no panel but those of the last one is filled up.
 const STEPS: usize = 32;
-/// Panels in a task's block of an operand that is packed whole: with `KC`, what stays in the
-/// second-level cache (bench: `gemm_bench`).
+/// Panels in a task's block of A or B, if its tiles do not fetch lines of the next one: with `KC`,
+/// what stays in the second-level cache (bench: `gemm_bench`).
 const BLOCK_PANELS: usize = 8;
 /// Panels in a task's block that it packs itself: the lines of its next one stay in that cache too,
 /// where the tiles of the present one fetch them (bench: `models --only lstm_seq`).

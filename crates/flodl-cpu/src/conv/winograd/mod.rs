@@ -4,10 +4,10 @@
 //! kernels of stride 1 over the four parities of the image, taken as channels; if their size is odd,
 //! the odd parities lack the last tap, which is 0, and so are their weights at infinity, where they are
 //! left out. A dilated kernel is a plain one over each residue of the image's places modulo the
-//! dilation. In three dimensions the
-//! taps along the depth are channels too, and each depth of the output is an image. Tiles of the
-//! source and the weights are transformed ([`transform`]), multiplied point by point, which is a
-//! matrix product for each point ([`forward`], [`weight`]), and transformed back.
+//! dilation. In three dimensions the taps along the depth are channels too, and each depth of the
+//! output is an image. Tiles of the source and the weights are transformed ([`transform`]), multiplied
+//! point by point, which is a matrix product for each point ([`forward`], [`weight`]), and transformed
+//! back.
 //!
 //! The sums are exact to about 2e-6 of the largest output (0.3e-6 for a direct sum); an infinity
 //! or NaN in the source reaches the whole tile. [`set_winograd`] turns all of it off.
